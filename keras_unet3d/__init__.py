@@ -1,0 +1,32 @@
+"""keras-unet3d: dense 3D segmentation from a few annotated slices.
+
+Public names load on first use, so that `import keras_unet3d` stays free of TensorFlow.
+"""
+
+from pathlib import Path
+
+from keras_unet3d.lazy import lazy_names
+
+__version__ = "0.1.0"
+
+# In a checkout the folders cli/ and zoo/ stand beside this one; in an installed wheel inside it.
+_CHECKOUT = Path(__file__).resolve().parent.parent
+if (_CHECKOUT / "setup.py").is_file() and (_CHECKOUT / "zoo" / "__init__.py").is_file():
+    __path__.append(str(_CHECKOUT))
+
+_HOMES = {
+    "build_model": "keras_unet3d.model",
+    "Architecture": "keras_unet3d.model",
+    "SampleWeightedSparseCrossentropy": "keras_unet3d.losses",
+    "IoU": "keras_unet3d.metrics",
+    "Dice": "keras_unet3d.metrics",
+    "FitSettings": "keras_unet3d.settings",
+    "InputError": "keras_unet3d.errors",
+    "open_volume": "keras_unet3d.volumes",
+    "predict_volume": "keras_unet3d.prediction",
+    "fit": "keras_unet3d.workflows.fit",
+    "predict": "keras_unet3d.workflows.predict",
+    "evaluate": "keras_unet3d.workflows.evaluate",
+}
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

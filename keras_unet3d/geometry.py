@@ -1,0 +1,98 @@
+"""What the network does to sizes: integers per axis (z, y, x), no arrays.
+
+    size   132 ──conv──> 128 ──pool──> 64 ─ ... ─> 16 ─ ... ──up──> 48 ──conv──> 44     (the paper's tile)
+            └────────────── margin 44 on each side is lost under "valid" padding ──────────┘
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+from keras_unet3d.errors import InputError
+
+AXES = "zyx"
+CONVOLUTIONS = 2  # per level and path (paper, section 2)
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Kernel and pooling sizes per level, top first, and the padding of the convolutions."""
+
+    kernel_sizes: tuple[Triple, ...]
+    pool_sizes: tuple[Triple, ...]
+    padding: str
+
+    @property
+    def divisor(self) -> Triple:
+        """Voxels per axis that one voxel of the bottom level stands for."""
+        return tuple(prod(pool[axis] for pool in self.pool_sizes) for axis in range(3))
+
+    @property
+    def margin(self) -> Triple:
+        """Voxels per axis that the output lacks on each side of the input; zero for "same" padding."""
+        return tuple(self._lost(0, axis) // 2 for axis in range(3))
+
+    def crop(self, level: int) -> Triple:
+        """Voxels to cut from each side of the skip connection of `level`."""
+        return tuple(self._below(level, axis) // 2 for axis in range(3))
+
+    def output_size(self, size: int, axis: int) -> int | None:
+        """Return the network's output size for an input of `size` along `axis`, None where it is illegal."""
+        inner = size
+        for level, pool in enumerate(self.pool_sizes):
+            inner -= self._lost_by_convolutions(level, axis)
+            if inner <= 0 or inner % pool[axis]:
+                return None
+            inner //= pool[axis]
+        inner -= self._lost_by_convolutions(len(self.pool_sizes), axis)
+        output = size - 2 * self.margin[axis]
+        return output if inner > 0 and output > 0 else None
+
+    def legal_at_least(self, size: int, axis: int) -> int:
+        """Return the smallest legal input size along `axis` that is not below `size`."""
+        smallest = max(1, size)
+        return next(n for n in range(smallest, smallest + self._search(axis)) if self.output_size(n, axis))
+
+    def legal_at_most(self, size: int, axis: int) -> int | None:
+        """Return the largest legal input size along `axis` that is not above `size`, None if there is none."""
+        return next((n for n in range(size, 0, -1) if self.output_size(n, axis)), None)
+
+    def check(self, sizes: tuple[int | None, ...], what: str) -> None:
+        """Raise `InputError` with axis, size, rule and nearest legal sizes if a fixed size is illegal."""
+        for axis, size in enumerate(sizes):
+            if size is not None and self.output_size(size, axis) is None:
+                raise InputError(self._illegal(size, axis, what))
+
+    def _illegal(self, size: int, axis: int, what: str) -> str:
+        smallest = self.legal_at_least(1, axis)
+        rule = f"at least {smallest} and {smallest % self.divisor[axis]} modulo {self.divisor[axis]}"
+        if self.padding == "same":
+            rule = f"a multiple of {self.divisor[axis]}"
+        near = [n for n in (self.legal_at_most(size, axis), self.legal_at_least(size, axis)) if n]
+        return (
+            f"{what}: size {size} along {AXES[axis]} is illegal for this network (padding={self.padding!r}, "
+            f"{len(self.kernel_sizes)} levels); expected {rule}; nearest legal: {' or '.join(map(str, near))}."
+        )
+
+    def _search(self, axis: int) -> int:
+        # Legal sizes repeat with the divisor; the smallest one exceeds what is lost by less than it.
+        return 2 * (self.margin[axis] + self.divisor[axis]) + 1
+
+    def _lost_by_convolutions(self, level: int, axis: int) -> int:
+        return CONVOLUTIONS * (self.kernel_sizes[level][axis] - 1) if self.padding == "valid" else 0
+
+    def _lost_by_path(self, level: int, axis: int) -> int:
+        # The bottom level has one path, every other has the analysis and the synthesis path.
+        paths = 1 if level == len(self.pool_sizes) else 2
+        return paths * self._lost_by_convolutions(level, axis)
+
+    def _below(self, level: int, axis: int) -> int:
+        """Voxels of `level` lost in all the levels under it."""
+        if level == len(self.pool_sizes):
+            return 0
+        return self.pool_sizes[level][axis] * self._lost(level + 1, axis)
+
+    def _lost(self, level: int, axis: int) -> int:
+        """Voxels of `level` lost between entering it on the analysis and leaving it on the synthesis path."""
+        return self._lost_by_path(level, axis) + self._below(level, axis)

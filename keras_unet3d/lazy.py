@@ -1,0 +1,25 @@
+"""Public names that are looked up when first used (PEP 562)."""
+
+import importlib
+import sys
+from collections.abc import Callable
+
+from keras_unet3d import runtime
+
+
+def lazy_names(module: str, homes: dict[str, str]) -> tuple[Callable, Callable]:
+    """Return `__getattr__` and `__dir__` for `module`, whose public names live in the modules `homes`."""
+
+    def __getattr__(name: str):
+        if name not in homes:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        # The last moment before TensorFlow may be loaded, and the only one at which oneDNN can be chosen.
+        runtime.prefer_fast_cpu_kernels()
+        value = getattr(importlib.import_module(homes[name]), name)
+        setattr(sys.modules[module], name, value)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*vars(sys.modules[module]), *homes})
+
+    return __getattr__, __dir__

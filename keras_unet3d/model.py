@@ -1,0 +1,322 @@
+"""The 3D U-Net (Çiçek et al. 2016, section 2) as a functional Keras graph."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from math import gcd
+
+import keras
+
+from keras_unet3d.errors import InputError, did_you_mean
+from keras_unet3d.geometry import CONVOLUTIONS, Geometry, Triple
+
+PADDINGS = ("same", "valid")
+OUTPUTS = ("probabilities", "logits")
+_ANY_GROUPS = 8
+_SQUEEZE = 4
+
+
+def _group_normalization(channels: int, name: str):
+    return keras.layers.GroupNormalization(groups=gcd(_ANY_GROUPS, channels), name=name)
+
+
+NORMALIZATIONS: dict[str, Callable | None] = {
+    "batch": lambda channels, name: keras.layers.BatchNormalization(name=name),
+    # One group per channel: what batch normalisation with current statistics is for a batch of one.
+    "instance": lambda channels, name: keras.layers.GroupNormalization(groups=-1, name=name),
+    "group": _group_normalization,
+    "none": None,
+}
+BLOCKS = ("plain", "residual", "residual_se")
+UPSAMPLINGS = ("transpose", "interpolate")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What `build_model` was asked for: validated when made, and enough to build the network again."""
+
+    input_shape: tuple = (None, None, None, 1)
+    num_classes: int = 2
+    base_filters: int = 32
+    depth: int = 4
+    padding: str = "same"
+    normalization: str = "batch"
+    block: str = "plain"
+    kernel_sizes: tuple[Triple, ...] | None = None
+    pool_sizes: tuple[Triple, ...] | None = None
+    upsampling: str = "transpose"
+    dropout: float = 0.0
+    l2: float = 0.0
+    output: str = "probabilities"
+    seed: int | None = None
+    name: str = "unet3d"
+
+    def __post_init__(self):
+        _check_input_shape(self.input_shape)
+        for field, least in (("num_classes", 1), ("base_filters", 1), ("depth", 1)):
+            _check_integer(field, getattr(self, field), least)
+        for field, known in (
+            ("padding", PADDINGS),
+            ("normalization", NORMALIZATIONS),
+            ("block", BLOCKS),
+            ("upsampling", UPSAMPLINGS),
+            ("output", OUTPUTS),
+        ):
+            _check_choice(field, getattr(self, field), known)
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout: expected a share from 0 to below 1, found {self.dropout}.")
+        if self.l2 < 0:
+            raise InputError(f"l2: expected 0 or more, found {self.l2}.")
+        if self.seed is not None:
+            _check_integer("seed", self.seed, 0)
+        kernels = _triples("kernel_sizes", self.kernel_sizes, 3, self.depth)
+        pools = _triples("pool_sizes", self.pool_sizes, 2, self.depth - 1)
+        if any(size % 2 == 0 for kernel in kernels for size in kernel):
+            raise InputError(f"kernel_sizes: expected odd sizes, found {kernels}.")
+        freeze = object.__setattr__
+        freeze(self, "input_shape", tuple(self.input_shape))
+        freeze(self, "kernel_sizes", kernels)
+        freeze(self, "pool_sizes", pools)
+        self.geometry.check(self.input_shape[:3], "input_shape")
+
+    @property
+    def geometry(self) -> Geometry:
+        """What this network does to sizes."""
+        return Geometry(self.kernel_sizes, self.pool_sizes, self.padding)
+
+    def config(self) -> dict:
+        """Return the arguments of `build_model` as JSON-ready values."""
+        return asdict(self)
+
+
+def build_model(
+    input_shape=(None, None, None, 1),
+    num_classes=2,
+    base_filters=32,
+    depth=4,
+    padding="same",
+    normalization="batch",
+    block="plain",
+    kernel_sizes=None,
+    pool_sizes=None,
+    upsampling="transpose",
+    dropout=0.0,
+    l2=0.0,
+    output="probabilities",
+    seed=None,
+    name="unet3d",
+) -> keras.Model:
+    """Return an uncompiled functional 3D U-Net: `(batch, z, y, x, channels)` in, one map per class out.
+
+    Args:
+        input_shape: `(z, y, x, channels)`; a size may be `None`. Illegal fixed sizes are refused.
+        num_classes: number of output channels.
+        base_filters: channels of the first convolution; level l has `base * 2**l` and `base * 2**(l + 1)`.
+        depth: resolution steps, the bottom included; the paper has 4.
+        padding: "same" (sizes are multiples of the pooling) or "valid" (the paper's; the output is smaller).
+        normalization: "batch", "instance", "group" (groups of up to 8) or "none".
+        block: "plain", "residual", or "residual_se" (residual with squeeze-and-excitation).
+        kernel_sizes: one odd triple per level; `None` is 3 everywhere. `[(1, 3, 3)] * depth` and
+            `pool_sizes=[(1, 2, 2)] * (depth - 1)` make a 2D U-Net.
+        pool_sizes: one triple per level; the bottom level, which has no pooling, may be left out.
+        upsampling: "transpose" (up-convolution) or "interpolate" (nearest neighbour, then 1x1x1 convolution).
+        dropout: share of activations dropped after every block.
+        l2: weight decay on the kernels, added to the loss.
+        output: "probabilities" (softmax) or "logits"; float32 under every dtype policy.
+        seed: makes the initial weights reproducible.
+        name: the model's name.
+
+    Returns:
+        A `keras.Model`; output `(batch, z', y', x', num_classes)`, float32.
+
+    Raises:
+        InputError: a `ValueError` that names the argument, what was expected and what was found.
+
+    Source: Çiçek et al. 2016 (arXiv:1606.06650), section 2. With `input_shape=(132, 132, 116, 3)`,
+    `num_classes=3`, `padding="valid"` it is the paper's network, 19,069,955 parameters before normalisation.
+    """
+    # locals() is exactly the arguments here, and Architecture has exactly these fields.
+    return build(Architecture(**locals()))
+
+
+def build(architecture: Architecture) -> keras.Model:
+    """Return the network that `architecture` describes."""
+    seeds = itertools.count(architecture.seed) if architecture.seed is not None else itertools.repeat(None)
+    parts = _Parts(architecture, seeds)
+    inputs = keras.Input(architecture.input_shape, name="volume")
+    bottom = architecture.depth - 1
+    x, skips = inputs, []
+    for level in range(architecture.depth):
+        narrow = architecture.base_filters * 2**level
+        x = parts.block(x, (narrow, 2 * narrow), level, f"analysis_{level}")
+        if level < bottom:
+            skips.append(x)
+            x = keras.layers.MaxPooling3D(architecture.pool_sizes[level], name=f"pool_{level}")(x)
+    for level in reversed(range(bottom)):
+        wide = architecture.base_filters * 2 ** (level + 1)
+        x = parts.up(x, level)
+        x = keras.layers.Concatenate(name=f"concat_{level}")([parts.cropped(skips[level], level), x])
+        x = parts.block(x, (wide, wide), level, f"synthesis_{level}")
+    outputs = parts.head(x)
+    return keras.Model(inputs, outputs, name=architecture.name)
+
+
+def logits_model(model: keras.Model) -> keras.Model:
+    """Return the model up to its logits; it shares the weights. Losses are most exact from logits."""
+    return keras.Model(model.inputs, model.get_layer("logits").output, name=f"{model.name}_logits")
+
+
+def geometry_of(model: keras.Model) -> Geometry:
+    """Return the geometry of a network made by `build_model`, read off its layers.
+
+    Raises:
+        InputError: the model was not made by `build_model`.
+    """
+    try:
+        first = model.get_layer("analysis_0_conv_0")
+        depth = sum(layer.name.startswith("pool_") for layer in model.layers) + 1
+        return Geometry(
+            tuple(tuple(model.get_layer(f"analysis_{level}_conv_0").kernel_size) for level in range(depth)),
+            tuple(tuple(model.get_layer(f"pool_{level}").pool_size) for level in range(depth - 1)),
+            first.padding,
+        )
+    except (ValueError, AttributeError) as error:
+        raise InputError(
+            f"model {getattr(model, 'name', model)!r}: expected a network made by build_model, found other layers; "
+            "pass it as a plain function with tile= and margin= instead."
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The pieces of the graph; every layer draws its initial weights from the next seed."""
+
+    architecture: Architecture
+    seeds: itertools.count
+
+    def block(self, x, filters, level, name):
+        plain = self.architecture.block == "plain"
+        shortcut = x
+        for i in range(CONVOLUTIONS):
+            x = self.conv(x, filters[i], self.architecture.kernel_sizes[level], f"{name}_conv_{i}")
+            x = self.normalized(x, f"{name}_norm_{i}")
+            if plain or i < CONVOLUTIONS - 1:
+                x = keras.layers.ReLU(name=f"{name}_relu_{i}")(x)
+        if self.architecture.block == "residual_se":
+            x = self.excited(x, f"{name}_se")
+        if not plain:
+            x = keras.layers.Add(name=f"{name}_add")([x, self.shortcut(shortcut, x.shape[-1], level, name)])
+            x = keras.layers.ReLU(name=f"{name}_relu_{CONVOLUTIONS - 1}")(x)
+        if self.architecture.dropout:
+            x = keras.layers.Dropout(self.architecture.dropout, seed=next(self.seeds), name=f"{name}_dropout")(x)
+        return x
+
+    def shortcut(self, x, filters, level, name):
+        """The identity of a residual block: as many channels as the block's output, and cropped to its size."""
+        if self.architecture.padding == "valid":
+            kernel = self.architecture.kernel_sizes[level]
+            crop = tuple(CONVOLUTIONS * (size - 1) // 2 for size in kernel)
+            x = keras.layers.Cropping3D(crop, name=f"{name}_shortcut_crop")(x)
+        if x.shape[-1] == filters:
+            return x
+        return self.conv(x, filters, (1, 1, 1), f"{name}_shortcut")
+
+    def excited(self, x, name):
+        """Squeeze-and-excitation over channels (Hu et al. 2018)."""
+        channels = x.shape[-1]
+        gate = keras.layers.GlobalAveragePooling3D(keepdims=True, name=f"{name}_squeeze")(x)
+        gate = self.conv(gate, max(1, channels // _SQUEEZE), (1, 1, 1), f"{name}_reduce", activation="relu")
+        gate = self.conv(gate, channels, (1, 1, 1), f"{name}_excite", activation="sigmoid")
+        return keras.layers.Multiply(name=f"{name}_scale")([x, gate])
+
+    def up(self, x, level):
+        pool, channels = self.architecture.pool_sizes[level], x.shape[-1]
+        if self.architecture.upsampling == "interpolate":
+            x = keras.layers.UpSampling3D(pool, name=f"interpolate_{level}")(x)
+            return self.conv(x, channels, (1, 1, 1), f"up_{level}", use_bias=False)
+        return keras.layers.Conv3DTranspose(
+            channels,
+            pool,
+            strides=pool,
+            use_bias=False,  # reproduces the paper's parameter count
+            kernel_initializer=self.initializer(),
+            kernel_regularizer=self.regularizer(),
+            name=f"up_{level}",
+        )(x)
+
+    def cropped(self, skip, level):
+        crop = self.architecture.geometry.crop(level)
+        return keras.layers.Cropping3D(crop, name=f"crop_{level}")(skip) if any(crop) else skip
+
+    def head(self, x):
+        logits = self.conv(x, self.architecture.num_classes, (1, 1, 1), "logits", dtype="float32")
+        if self.architecture.output == "logits":
+            return logits
+        return keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
+
+    def normalized(self, x, name):
+        layer = NORMALIZATIONS[self.architecture.normalization]
+        return layer(x.shape[-1], name)(x) if layer else x
+
+    def conv(self, x, filters, kernel, name, activation=None, use_bias=True, dtype=None):
+        return keras.layers.Conv3D(
+            filters,
+            kernel,
+            padding=self.architecture.padding,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=self.initializer(),
+            kernel_regularizer=self.regularizer(),
+            dtype=dtype,
+            name=name,
+        )(x)
+
+    def initializer(self):
+        return keras.initializers.HeNormal(seed=next(self.seeds))
+
+    def regularizer(self):
+        return keras.regularizers.L2(self.architecture.l2) if self.architecture.l2 else None
+
+
+def _check_input_shape(shape) -> None:
+    good = (
+        isinstance(shape, Sequence)
+        and len(shape) == 4
+        and all(size is None or _is_integer(size, 1) for size in shape[:3])
+        and _is_integer(shape[3], 1)
+    )
+    if not good:
+        raise InputError(
+            f"input_shape: expected (z, y, x, channels) of positive integers, the sizes may be None; found {shape!r}."
+        )
+
+
+def _is_integer(value, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _check_integer(field: str, value, least: int) -> None:
+    if not _is_integer(value, least):
+        raise InputError(f"{field}: expected a whole number of at least {least}, found {value!r}.")
+
+
+def _check_choice(field: str, value, known) -> None:
+    if value not in known:
+        raise InputError(f"{field}: expected one of {', '.join(known)}; found {value!r}.{did_you_mean(str(value), known)}")
+
+
+def _triples(field: str, given, default: int, levels: int) -> tuple[Triple, ...]:
+    """Return one triple per level; a further one, for the bottom level's absent pooling, is dropped."""
+    if given is None:
+        return ((default,) * 3,) * levels
+    triples = tuple(tuple(triple) if isinstance(triple, Sequence) else triple for triple in given)
+    lengths = {levels, levels + 1} if field == "pool_sizes" else {levels}
+    if len(triples) not in lengths or not all(_is_triple(triple) for triple in triples):
+        raise InputError(
+            f"{field}: expected {levels} triples (z, y, x) of positive integers, one per level; found {given!r}."
+        )
+    return triples[:levels]
+
+
+def _is_triple(value) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(_is_integer(size, 1) for size in value)

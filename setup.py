@@ -1,0 +1,61 @@
+"""Metadata and dependencies of keras-unet3d; `pyproject.toml` holds tool settings only."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).resolve().parent
+VERSION = re.search(
+    r'__version__ = "(.+?)"', (HERE / "keras_unet3d" / "__init__.py").read_text("utf-8")
+).group(1)
+
+# Why NumPy stays below 2: elasticdeform 0.5.1, the newest, ships wheels that were built against
+# NumPy 1 and do not import under NumPy 2. TensorFlow, Keras and everything else here run as well
+# with NumPy 1.26, and a plain `pip install` can only be kept from the broken pair by this bound.
+# Python 3.13 has neither that wheel nor NumPy 1: pip compiles elasticdeform there, against NumPy 2.
+NUMPY = ["numpy>=1.26.4,<2; python_version<'3.13'", "numpy>=2.1; python_version>='3.13'"]
+
+TEST = ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9"]
+
+setup(
+    name="keras-unet3d",
+    version=VERSION,
+    description="Dense 3D segmentation from a few annotated slices: the 3D U-Net in Keras 3",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    # The folders cli/ and zoo/ import as keras_unet3d.cli and keras_unet3d.zoo: the distribution
+    # owns one import name, and nothing called "cli" or "zoo" lands in site-packages.
+    packages=[
+        "keras_unet3d",
+        "keras_unet3d.augment",
+        "keras_unet3d.workflows",
+        "keras_unet3d.cli",
+        "keras_unet3d.zoo",
+    ],
+    package_dir={"keras_unet3d.cli": "cli", "keras_unet3d.zoo": "zoo"},
+    install_requires=[
+        "tensorflow>=2.20",
+        "keras>=3.12",
+        *NUMPY,
+        "elasticdeform>=0.5.1",
+        "scipy>=1.13",
+        "h5py>=3.11",
+        "nibabel>=5.3",
+        "tifffile>=2025.1.10",
+        "imagecodecs>=2025.3.30",
+        "matplotlib>=3.10",
+        "rich>=13.9",
+        "click>=8.1.8",
+        "tensorboard>=2.20",
+    ],
+    extras_require={"test": TEST, "gpu": ["tensorflow[and-cuda]>=2.20"]},
+    entry_points={"console_scripts": ["unet3d-cli = keras_unet3d.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
