@@ -1,0 +1,69 @@
+"""Output appears whole or not at all, and never over something that is there already."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from keras_unet3d.errors import InputError
+
+
+def refuse_existing(path: Path, overwrite: bool, what: str = "output") -> None:
+    """Raise `InputError` if `path` is there and may not be written over; an empty folder may."""
+    if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    raise InputError(f"{path}: the {what} exists already; choose another path or add --overwrite.")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the place of `path` only if nothing went wrong."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix is kept in full, because writers choose the format by it.
+    partial = path.with_name(f".{uuid.uuid4().hex[:8]}.partial.{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; it takes the place of `path` only if nothing went wrong."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{uuid.uuid4().hex[:8]}.partial.{path.name}")
+    partial.mkdir()
+    try:
+        yield partial
+        if path.exists():
+            old = path.with_name(f".{uuid.uuid4().hex[:8]}.old.{path.name}")
+            path.rename(old)
+            partial.rename(path)
+            shutil.rmtree(old)
+        else:
+            partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_json(path: Path, value) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+def read_json(path: Path, what: str) -> dict:
+    """Return the JSON object in `path`; raises `InputError` where it is missing or is no JSON object."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected {what}, found no such file.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected {what} in JSON, found something unreadable ({error}).") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected {what}, a JSON object; found a {type(value).__name__}.")
+    return value
