@@ -1,0 +1,74 @@
+"""The reference engine: elasticdeform applies a draw to image, labels and weights in one call."""
+
+import numpy as np
+
+from keras_unet3d.augment.draw import Draw
+from keras_unet3d.errors import InputError
+from keras_unet3d.labels import UNLABELLED
+
+IMAGE_ORDER = 3  # cubic B-spline, as in the paper
+
+
+def load_elasticdeform():
+    """Return elasticdeform's `deform_grid`; raises `InputError` that says how to mend a broken installation."""
+    try:
+        from elasticdeform import deform_grid
+    except ImportError as error:
+        raise InputError(
+            f"elasticdeform: expected a working installation, found one that fails to import "
+            f"({str(error).splitlines()[0] if str(error) else 'ImportError'}) with NumPy {np.__version__}; its wheels "
+            "need NumPy 1: run pip install 'numpy<2' or, with a C compiler, pip install --no-binary elasticdeform "
+            "--force-reinstall elasticdeform; or train without augmentation (--no-augment)."
+        ) from error
+    return deform_grid
+
+
+def warp(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None):
+    """Return image, classes and weights of the patch, moved by the draw's map.
+
+    Args:
+        drawn: the map; arrays are its region, the patch and `drawn.margin` on each side.
+        image: `(z, y, x, channels)`, float32.
+        classes: `(z, y, x)`, uint8.
+        weight: `(z, y, x)`, float32, or None.
+
+    Returns:
+        The three without the margin. Voxels from outside the region are mirrored in the image,
+        `UNLABELLED` in the classes and 0 in the weights.
+    """
+    deform_grid = load_elasticdeform()
+    crop = [slice(m, size - m) for m, size in zip(drawn.margin, classes.shape, strict=True)]
+    channels = [np.ascontiguousarray(image[..., channel]) for channel in range(image.shape[-1])]
+    labels = [classes] if weight is None else [classes, weight]
+    moved = deform_grid(
+        [*channels, *labels],
+        drawn.displacement,
+        order=[IMAGE_ORDER] * len(channels) + [0] * len(labels),
+        mode=["mirror"] * len(channels) + ["constant"] * len(labels),
+        cval=[0.0] * len(channels) + [float(UNLABELLED), 0.0][: len(labels)],
+        crop=crop,
+        affine=_affine(drawn, [s.stop - s.start for s in crop]),
+    )
+    channels, labels = moved[: len(channels)], moved[len(channels) :]
+    return np.stack(channels, axis=-1), labels[0], labels[1] if weight is not None else None
+
+
+def _affine(drawn: Draw, patch) -> np.ndarray:
+    """Return the 3x4 matrix that elasticdeform wants: from source to patch.
+
+    It applies it in coordinates of the crop and adds the displacement afterwards (measured; version 0.5.1).
+    """
+    centre = (np.asarray(patch) - 1) / 2
+    forward = np.linalg.inv(drawn.matrix)
+    return np.concatenate([forward, (centre - forward @ centre)[:, None]], axis=1)
+
+
+def change_grey_values(drawn: Draw, image: np.ndarray) -> np.ndarray:
+    """Return the normalised float32 image with gamma, contrast, brightness and noise of the draw."""
+    low, high = image.min(axis=(0, 1, 2)), image.max(axis=(0, 1, 2))
+    extent = np.maximum(high - low, 1e-6)
+    image = ((image - low) / extent) ** np.float32(drawn.gamma) * extent + low
+    mean = image.mean(axis=(0, 1, 2))
+    image = (image - mean) * np.float32(drawn.contrast) + mean + np.float32(drawn.brightness)
+    noise = np.random.default_rng(drawn.noise_seed).standard_normal(image.shape, np.float32)
+    return (image + np.float32(drawn.noise) * noise).astype(np.float32, copy=False)

@@ -1,0 +1,68 @@
+"""Grey values to the network's range, by statistics of the volume itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.volumes import Volume
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation per channel over a whole volume, in its own units."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def measure(volume: Volume) -> Statistics:
+    """Return the statistics of `volume`, read in blocks.
+
+    Raises:
+        InputError: NaN or infinite voxels, or a channel that is constant.
+    """
+    count, total, squares, broken = 0, 0.0, 0.0, 0
+    # Sums are taken of the differences to a first mean: the variance of large values would cancel.
+    pivot = None
+    for _, block in volume.blocks():
+        voxels = block.reshape(-1, volume.channels).astype(np.float64)
+        broken += int((~np.isfinite(voxels)).any(axis=-1).sum())
+        if broken:
+            continue
+        pivot = voxels.mean(axis=0) if pivot is None else pivot
+        voxels -= pivot
+        count += len(voxels)
+        total = total + voxels.sum(axis=0)
+        squares = squares + np.square(voxels).sum(axis=0)
+    if broken:
+        raise InputError(
+            f"{volume.name}: expected finite grey values, found NaN or infinity in {broken} voxels; "
+            "replace them, or leave the file out."
+        )
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    constant = std <= 1e-6 * np.maximum(np.abs(mean + pivot), 1e-30)
+    if constant.any():
+        raise InputError(
+            f"{volume.name}: expected an image, found the constant value {float((mean + pivot)[constant][0]):g} in "
+            "every voxel of a channel; check the file, or leave it out."
+        )
+    return Statistics((mean + pivot).astype(np.float64), std)
+
+
+def _zscore(voxels: np.ndarray, statistics: Statistics) -> np.ndarray:
+    return ((voxels - statistics.mean) / statistics.std).astype(np.float32)
+
+
+def _none(voxels: np.ndarray, statistics: Statistics) -> np.ndarray:
+    return voxels.astype(np.float32)
+
+
+NORMALIZERS: dict[str, Callable[[np.ndarray, Statistics], np.ndarray]] = {"zscore": _zscore, "none": _none}
+
+
+def normalize(voxels: np.ndarray, statistics: Statistics, how: str = "zscore") -> np.ndarray:
+    """Return float32 voxels `(z, y, x, channels)`: "zscore" (per volume and channel) or "none"."""
+    return NORMALIZERS[how](voxels, statistics)
