@@ -7,6 +7,7 @@ from math import gcd
 
 import keras
 
+from keras_unet3d import runtime
 from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.geometry import CONVOLUTIONS, Geometry, Triple
 
@@ -14,6 +15,8 @@ PADDINGS = ("same", "valid")
 OUTPUTS = ("probabilities", "logits")
 _ANY_GROUPS = 8
 _SQUEEZE = 4
+# Keras' default of 0.99 needs hundreds of steps before the moving statistics are those of the network.
+_MOMENTUM = 0.95
 
 
 def _group_normalization(channels: int, name: str):
@@ -21,7 +24,7 @@ def _group_normalization(channels: int, name: str):
 
 
 NORMALIZATIONS: dict[str, Callable | None] = {
-    "batch": lambda channels, name: keras.layers.BatchNormalization(name=name),
+    "batch": lambda channels, name: keras.layers.BatchNormalization(momentum=_MOMENTUM, name=name),
     # One group per channel: what batch normalisation with current statistics is for a batch of one.
     "instance": lambda channels, name: keras.layers.GroupNormalization(groups=-1, name=name),
     "group": _group_normalization,
@@ -166,25 +169,58 @@ def logits_model(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs, model.get_layer("logits").output, name=f"{model.name}_logits")
 
 
-def geometry_of(model: keras.Model) -> Geometry:
-    """Return the geometry of a network made by `build_model`, read off its layers.
+def architecture_of(model: keras.Model) -> Architecture:
+    """Return what a network made by `build_model` was built from, read off its layers.
 
     Raises:
         InputError: the model was not made by `build_model`.
     """
+    layers = {layer.name: layer for layer in getattr(model, "layers", ())}
     try:
-        first = model.get_layer("analysis_0_conv_0")
-        depth = sum(layer.name.startswith("pool_") for layer in model.layers) + 1
-        return Geometry(
-            tuple(tuple(model.get_layer(f"analysis_{level}_conv_0").kernel_size) for level in range(depth)),
-            tuple(tuple(model.get_layer(f"pool_{level}").pool_size) for level in range(depth - 1)),
-            first.padding,
+        first = layers["analysis_0_conv_0"]
+        depth = 1 + sum(name.startswith("pool_") for name in layers)
+        return Architecture(
+            input_shape=tuple(model.input_shape[1:]),
+            num_classes=layers["logits"].filters,
+            base_filters=first.filters,
+            depth=depth,
+            padding=first.padding,
+            normalization=_normalization_of(layers.get("analysis_0_norm_0")),
+            block="residual_se" if "analysis_0_se_scale" in layers else "residual" if "analysis_0_add" in layers else "plain",
+            kernel_sizes=tuple(tuple(layers[f"analysis_{level}_conv_0"].kernel_size) for level in range(depth)),
+            pool_sizes=tuple(tuple(layers[f"pool_{level}"].pool_size) for level in range(depth - 1)),
+            upsampling="interpolate" if "interpolate_0" in layers else "transpose",
+            dropout=layers["analysis_0_dropout"].rate if "analysis_0_dropout" in layers else 0.0,
+            l2=float(first.kernel_regularizer.l2) if first.kernel_regularizer else 0.0,
+            output="probabilities" if "probabilities" in layers else "logits",
+            name=model.name,
         )
-    except (ValueError, AttributeError) as error:
+    except (KeyError, AttributeError) as error:
         raise InputError(
             f"model {getattr(model, 'name', model)!r}: expected a network made by build_model, found other layers; "
-            "pass it as a plain function with tile= and margin= instead."
+            "pass a plain function instead."
         ) from error
+
+
+def _normalization_of(layer) -> str:
+    if layer is None:
+        return "none"
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return "batch"
+    return "instance" if layer.groups == -1 else "group"
+
+
+def float32_copy(model: keras.Model) -> keras.Model:
+    """Return the same network in float32; the model itself where it is in float32 already.
+
+    Half-precision pooling has no CPU kernel, so a network trained in mixed precision runs anywhere as this copy.
+    """
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
+        return model
+    with runtime.dtype_policy("float32"):
+        copy = build(architecture_of(model))
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 @dataclass(frozen=True)

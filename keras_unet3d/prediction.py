@@ -12,6 +12,7 @@ from keras_unet3d.geometry import Geometry, Triple
 from keras_unet3d.intensity import measure, normalize
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.sampling import read_mirrored
+from keras_unet3d.spec import ModelSpec
 from keras_unet3d.tiling import Tiling, plan
 from keras_unet3d.volumes import Volume, from_array, open_volume, write_volume
 
@@ -203,15 +204,32 @@ def _as_predictor(model, geometry: Geometry | None, normalization: str) -> Predi
     if isinstance(model, Predictor):
         return model
     if hasattr(model, "layers"):
-        return predictor_of(model, normalization=normalization)
+        return replace(network_predictor(model), normalization=normalization)
     return Predictor(model, geometry or _ANY_SIZE, normalization=normalization)
 
 
-def predictor_of(model, **fields) -> Predictor:
-    """Return the predictor of a network made by `build_model`; `fields` are those of `Predictor`."""
-    from keras_unet3d.model import geometry_of
+def network_predictor(model) -> Predictor:
+    """Return the predictor of a network made by `build_model`, which gives class numbers."""
+    from keras_unet3d.model import architecture_of
 
-    sizes = model.input_shape[1:4]
-    if None not in sizes:
-        fields = {"tile": tuple(sizes)} | fields
-    return Predictor(compiled(model), geometry_of(model), model.input_shape[-1], **fields)
+    architecture = architecture_of(model)
+    if architecture.output != "probabilities":
+        raise InputError(f"model {model.name!r}: expected output='probabilities', found {architecture.output!r}.")
+    sizes = architecture.input_shape[:3]
+    tile = None if None in sizes else sizes
+    return Predictor(compiled(model), architecture.geometry, architecture.input_shape[3], tile=tile)
+
+
+def trained_predictor(model, spec: ModelSpec) -> Predictor:
+    """Return the predictor of a trained network, which gives the raw label values of its training data."""
+    predictor = network_predictor(model)
+    # Statistics of the current tile are those of training only in a tile of the training's size.
+    of_the_tile = spec.architecture.normalization in ("instance", "group") or spec.architecture.block == "residual_se"
+    return replace(
+        predictor,
+        table=spec.labels,
+        normalization=spec.normalization,
+        tile=predictor.tile or (spec.patch if of_the_tile else None),
+        spacing=spec.spacing,
+        keys=spec.keys,
+    )

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
@@ -39,3 +41,30 @@ def resolve_precision(precision: str) -> str:
     if precision != "auto":
         return precision
     return "mixed_float16" if has_gpu() else "float32"
+
+
+@contextmanager
+def dtype_policy(policy: str) -> Iterator[None]:
+    """Make `policy` Keras' global dtype policy, and restore the former one afterwards."""
+    import keras
+
+    former = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(former)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide what a run computes."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for package in ("keras-unet3d", "tensorflow", "keras", "numpy", "elasticdeform", "scipy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

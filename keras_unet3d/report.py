@@ -1,0 +1,93 @@
+"""Pictures of a run: arrays in, PNG files out."""
+
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d.files import whole_file
+
+_AXES = "zyx"
+# Colour-blind safe (Okabe and Ito), the background's grey first where classes outnumber them it starts again.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#999999")
+
+
+def curves(rows: list[dict], path: Path) -> None:
+    """Draw loss and overlap over the epochs; a row holds the figures of one epoch, "val_" for validation."""
+    epochs = range(1, len(rows) + 1)
+    figure, axes = _figure(1, 2, (9, 3.4))
+    for axis, names in zip(axes[0], (("loss",), ("iou", "dice")), strict=True):
+        for name, colour in zip(names, _COLOURS, strict=False):
+            axis.plot(epochs, [row[name] for row in rows], ".--", color=colour, alpha=0.6, label=f"{name}, training")
+            axis.plot(epochs, [row[f"val_{name}"] for row in rows], ".-", color=colour, label=f"{name}, validation")
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    axes[0][1].set_ylim(0, 1)
+    _save(figure, path)
+
+
+def patch(image, classes, labelled, predicted, path: Path) -> None:
+    """Draw image, labels and prediction `(z, y, x)` in the plane of each axis that has most labels.
+
+    An image larger than its labels (valid padding) is cut to their size.
+    """
+    inset = [(i - c) // 2 for i, c in zip(image.shape, classes.shape, strict=True)]
+    image = image[tuple(slice(i, i + n) for i, n in zip(inset, classes.shape, strict=True))]
+    columns = {"image": image, "labels": np.where(labelled, classes, -1), "prediction": predicted}
+    slices(columns, [_fullest(labelled, axis) for axis in range(3)], path)
+
+
+def slices(columns: dict[str, np.ndarray], planes: list[int], path: Path, spacing=None) -> None:
+    """Draw one row per axis (z, y, x) and one column per volume.
+
+    Args:
+        columns: title -> volume `(z, y, x)`; floats are grey values, integers classes, -1 nothing.
+        planes: the plane across each axis.
+        path: of the PNG.
+        spacing: voxel size (z, y, x), for the right proportions.
+    """
+    spacing = np.ones(3) if spacing is None else np.asarray(spacing)
+    figure, axes = _figure(3, len(columns), (3.1 * len(columns), 8.4))
+    for row, plane in enumerate(planes):
+        vertical, horizontal = (axis for axis in range(3) if axis != row)
+        for axis, (title, volume) in zip(axes[row], columns.items(), strict=True):
+            shown = volume.take(plane, axis=row)
+            picture = _grey(shown) if shown.dtype.kind == "f" else _coloured(shown)
+            axis.imshow(picture, aspect=spacing[vertical] / spacing[horizontal], interpolation="nearest")
+            axis.set_title(f"{title}, {_AXES[row]} = {plane}", fontsize=9)
+            axis.set_xticks([])
+            axis.set_yticks([])
+    _save(figure, path)
+
+
+def _fullest(labelled, axis: int) -> int:
+    others = tuple(other for other in range(3) if other != axis)
+    return int(np.argmax(labelled.sum(axis=others)))
+
+
+def _grey(values) -> np.ndarray:
+    low, high = np.percentile(values, (1, 99))
+    scaled = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
+    return np.repeat(scaled[..., None], 3, axis=-1)
+
+
+def _coloured(classes) -> np.ndarray:
+    from matplotlib.colors import to_rgb
+
+    colours = np.array([to_rgb(colour) for colour in _COLOURS])
+    return np.where(classes[..., None] < 0, 1.0, colours[classes % len(colours)])
+
+
+def _figure(rows: int, columns: int, size):
+    # Without pyplot there is no global state and no display is asked for.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _save(figure, path: Path) -> None:
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=110)

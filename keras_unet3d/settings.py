@@ -1,0 +1,85 @@
+"""What a fit can be told: one field per option, for Python, the command line and `--config` alike."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+
+from keras_unet3d.errors import InputError, did_you_mean
+from keras_unet3d.geometry import Triple
+from keras_unet3d.labels import TARGETS
+from keras_unet3d.runtime import PRECISIONS
+
+LOSSES = ("crossentropy", "crossentropy+dice")
+ENGINES = ("elasticdeform",)
+
+
+def _option(default, text: str, choices: Iterable[str] = (), least: float | None = None):
+    return field(default=default, metadata={"help": text, "choices": tuple(choices), "least": least})
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Settings of `fit`; the command line's options have these names, and `config.json` keeps them.
+
+    None means: chosen by the data and the machine, and printed.
+    """
+
+    patch: Triple | None = _option(None, "Size of the training patches, voxels z y x.", least=1)
+    batch_size: int = _option(2, "Patches per step.", least=1)
+    epochs: int | None = _option(None, "Epochs [default: 20].", least=1)
+    steps_per_epoch: int | None = _option(None, "Steps per epoch [default: 100].", least=1)
+    num_classes: int | None = _option(None, "Labels are 0 to N-1 [default: the values found].", least=2)
+    unlabelled: tuple[int, ...] = _option((), "Raw label value that means unlabelled; may be repeated.")
+    target: str = _option("semantic", "Classes, or the boundaries between instance labels.", TARGETS)
+    raw_key: str = _option("raw", "HDF5 data set of the image.")
+    label_key: str = _option("label", "HDF5 data set of the labels.")
+    weight_key: str = _option("weight", "HDF5 data set of voxel weights, used where it is present.")
+    axes: str | None = _option(None, "Order of the file's axes, e.g. czyx; needed where there are four.")
+    base_filters: int | None = _option(None, "Channels of the first convolution [default: 8 on a CPU, 32 on a GPU].", least=1)
+    depth: int = _option(3, "Resolution steps of the network.", least=1)
+    padding: str = _option("same", "Padding of the convolutions; valid is the paper's.", ("same", "valid"))
+    normalization: str = _option("batch", "Normalisation layers.", ("batch", "instance", "group", "none"))
+    block: str = _option("plain", "Kind of convolution block.", ("plain", "residual", "residual_se"))
+    dropout: float = _option(0.0, "Share of activations dropped after each block.", least=0)
+    loss: str = _option("crossentropy+dice", "What is minimised, over labelled voxels.", LOSSES)
+    learning_rate: float = _option(2e-3, "Of AdamW, at the start; it decays to 0.", least=0)
+    augment: bool = _option(True, "Rotate, scale, deform and change grey values of every patch.")
+    engine: str = _option("elasticdeform", "What deforms the patches.", ENGINES)
+    rotation: float = _option(15.0, "Largest rotation about each axis, degrees.", least=0)
+    grid_spacing: float = _option(32.0, "Distance of the deformation's control points, voxels of the finest axis.", least=2)
+    deformation: float = _option(4.0, "Standard deviation of their displacements, voxels of the finest axis.", least=0)
+    precision: str = _option("auto", "Number format; auto is mixed_float16 on a GPU, else float32.", PRECISIONS)
+    validation_share: float = _option(0.2, "Share of the data held out for validation where no --val is given.")
+    workers: int | None = _option(None, "Threads that make samples [default: one per core].", least=1)
+    seed: int = _option(0, "Of initial weights, split and samples.", least=0)
+
+    def __post_init__(self):
+        for each in fields(self):
+            value, least, choices = getattr(self, each.name), each.metadata["least"], each.metadata["choices"]
+            if isinstance(value, list):
+                value = tuple(value)
+                object.__setattr__(self, each.name, value)
+            if choices and value not in choices:
+                raise InputError(
+                    f"{each.name}: expected one of {', '.join(choices)}; found {value!r}.{did_you_mean(str(value), choices)}"
+                )
+            if least is not None and value is not None:
+                self._check_least(each.name, value, least)
+        if self.patch is not None and len(self.patch) != 3:
+            raise InputError(f"patch: expected three sizes (z, y, x), found {self.patch}.")
+        if not 0 < self.validation_share < 1:
+            raise InputError(f"validation_share: expected a share between 0 and 1, found {self.validation_share}.")
+
+    @staticmethod
+    def _check_least(name: str, value, least: float) -> None:
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool) or not isinstance(number, int | float) or not number >= least:
+                raise InputError(f"{name}: expected a number of at least {least}, found {value!r}.")
+
+    @classmethod
+    def from_config(cls, config: dict, source: str) -> "FitSettings":
+        """Return the settings in `config`, whose keys are option names; unknown ones are refused."""
+        known = [each.name for each in fields(cls)]
+        for key in config:
+            if key not in known:
+                raise InputError(f"{source}: expected names of options of fit, found {key!r}.{did_you_mean(key, known)}")
+        return cls(**config)

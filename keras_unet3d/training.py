@@ -1,0 +1,149 @@
+"""Training: compile, fit, and what is kept and shown after every epoch."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from keras_unet3d import report
+from keras_unet3d.files import whole_file
+from keras_unet3d.losses import SampleWeightedSparseCrossentropy
+from keras_unet3d.metrics import Dice, IoU
+from keras_unet3d.model import logits_model
+from keras_unet3d.pipeline import Sample
+
+MONITORED = "val_iou"
+_WEIGHT_DECAY = 1e-4
+_DICE_WEIGHTS = {"crossentropy": 0.0, "crossentropy+dice": 1.0}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: epochs, steps per epoch, learning rate at the start, loss."""
+
+    epochs: int
+    steps_per_epoch: int
+    learning_rate: float
+    loss: str
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What is told about the training as it goes: lines, and steps done of steps in all."""
+
+    say: Callable[[str], None]
+    progress: Callable[[int, int], None]
+
+
+def train(
+    model: keras.Model, training, validation, shown: Sample, schedule: Schedule, run: Path, callbacks: Callbacks
+) -> dict:
+    """Fit `model` in place and return the history, a list of values per metric.
+
+    Writes into `run`: `model.keras` (the best by validation IoU), `last.keras`, `history.csv`, `curves.png`,
+    `slices.png` and TensorBoard's `logs/`.
+
+    Args:
+        model: made by `build_model`, output "probabilities". It is trained through its logits.
+        training: endless data set of `(x, y, w)`.
+        validation: finite data set of `(x, y, w)`.
+        shown: the validation sample in `slices.png`.
+        schedule: how long, how fast, which loss.
+        run: an existing folder.
+        callbacks: what is told meanwhile.
+
+    Raises:
+        FloatingPointError: the loss is no longer finite.
+    """
+    trained = logits_model(model)
+    classes = trained.output_shape[-1]
+    steps = schedule.epochs * schedule.steps_per_epoch
+    rate = keras.optimizers.schedules.PolynomialDecay(schedule.learning_rate, steps, end_learning_rate=0.0, power=0.9)
+    trained.compile(
+        optimizer=keras.optimizers.AdamW(rate, weight_decay=_WEIGHT_DECAY),
+        loss=SampleWeightedSparseCrossentropy(from_logits=True, dice_weight=_DICE_WEIGHTS[schedule.loss]),
+        weighted_metrics=[IoU(classes), Dice(classes)],
+    )
+    history = trained.fit(
+        training,
+        validation_data=validation,
+        epochs=schedule.epochs,
+        steps_per_epoch=schedule.steps_per_epoch,
+        shuffle=False,  # the samples are drawn at random already
+        verbose=0,
+        callbacks=[
+            _Guard(),
+            keras.callbacks.CSVLogger(str(run / "history.csv")),
+            keras.callbacks.TensorBoard(str(run / "logs"), write_graph=False),
+            _Keep(model, run),
+            _Pictures(model, shown, run),
+            _Progress(callbacks, schedule),
+        ],
+    )
+    return history.history
+
+
+class _Guard(keras.callbacks.Callback):
+    """Stops at the first epoch whose loss is not finite, before anything good is written over."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise FloatingPointError(
+                f"epoch {epoch + 1}: the loss is {logs['loss']}; the best model so far is kept. "
+                "Lower --learning-rate, or use --precision float32."
+            )
+
+
+class _Keep(keras.callbacks.Callback):
+    """Saves the last network, and the best one by the monitored metric, each whole or not at all."""
+
+    def __init__(self, network: keras.Model, run: Path):
+        super().__init__()
+        self.network, self.run, self.best = network, run, -math.inf
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._save("last.keras")
+        if logs[MONITORED] > self.best:
+            self.best = logs[MONITORED]
+            self._save("model.keras")
+
+    def _save(self, name: str) -> None:
+        with whole_file(self.run / name) as partial:
+            self.network.save(partial)
+
+
+class _Pictures(keras.callbacks.Callback):
+    """Draws the curves, and one validation patch as it is segmented now."""
+
+    def __init__(self, network: keras.Model, shown: Sample, run: Path):
+        super().__init__()
+        self.network, self.shown, self.run, self.rows = network, shown, run, []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append(logs)
+        report.curves(self.rows, self.run / "curves.png")
+        x, y, w = self.shown
+        probabilities = keras.ops.convert_to_numpy(self.network(x[None], training=False))
+        report.patch(x[..., 0], y, w > 0, probabilities[0].argmax(-1), self.run / "slices.png")
+
+
+class _Progress(keras.callbacks.Callback):
+    """One line per epoch, and the steps in between for a bar."""
+
+    def __init__(self, callbacks: Callbacks, schedule: Schedule):
+        super().__init__()
+        self.callbacks, self.schedule, self.epoch = callbacks, schedule, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        done = self.epoch * self.schedule.steps_per_epoch + batch + 1
+        self.callbacks.progress(done, self.schedule.epochs * self.schedule.steps_per_epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        shown = ("loss", "iou", "val_loss", "val_iou", "val_dice")
+        figures = "  ".join(f"{name} {logs[name]:.3f}" for name in shown)
+        self.callbacks.say(f"epoch {epoch + 1:>3}/{self.schedule.epochs}  {figures}")
