@@ -6,9 +6,7 @@ from pathlib import Path
 from setuptools import setup
 
 HERE = Path(__file__).resolve().parent
-VERSION = re.search(
-    r'__version__ = "(.+?)"', (HERE / "keras_unet3d" / "__init__.py").read_text("utf-8")
-).group(1)
+VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "keras_unet3d" / "__init__.py").read_text("utf-8")).group(1)
 
 # Why NumPy stays below 2: elasticdeform 0.5.1, the newest, ships wheels that were built against
 # NumPy 1 and do not import under NumPy 2. TensorFlow, Keras and everything else here run as well

@@ -1,1 +1,76 @@
-def main(): pass
+"""The command line `unet3d-cli`: one file per command; it parses, calls a workflow and prints."""
+
+import importlib
+import sys
+import traceback
+
+import click
+
+import keras_unet3d
+from keras_unet3d import runtime
+from keras_unet3d.errors import InputError
+
+# Command -> module and the first line of its help, so that --help imports nothing.
+_COMMANDS = {
+    "fit": "Train a network on volumes with some labels.",
+    "predict": "Segment volumes with a trained network.",
+    "evaluate": "Measure IoU and Dice on labelled volumes.",
+    "export": "Write a run's network as a bundle for the zoo.",
+    "zoo": "List, show and verify models by name.",
+}
+
+
+class _Lazy(click.Group):
+    """Imports a command's module only when it is called."""
+
+    def list_commands(self, context):
+        return list(_COMMANDS)
+
+    def get_command(self, context, name):
+        if name not in _COMMANDS:
+            return None
+        return importlib.import_module(f"keras_unet3d.cli.{name}").command
+
+    def format_commands(self, context, formatter):
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(keras_unet3d.__version__, prog_name="unet3d-cli")
+def unet3d_cli():
+    """Dense 3D segmentation from a few annotated slices.
+
+    Begin with:  unet3d-cli fit sample --out runs/first
+
+    Exit codes: 0 done; 2 the call or the input was wrong; 1 anything else. Add --debug anywhere for a traceback.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; the entry point of `unet3d-cli` and `python -m keras_unet3d.cli`."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    runtime.prefer_fast_cpu_kernels()
+    runtime.silence_tensorflow_logs()
+    try:
+        sys.exit(unet3d_cli.main(arguments, prog_name="unet3d-cli", standalone_mode=False))
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped.", 1, debug=False)
+    except InputError as error:
+        _fail(str(error), 2, debug)
+    except Exception as error:
+        _fail(f"{type(error).__name__}: {error} (add --debug for the traceback)", 1, debug)
+
+
+def _fail(sentence: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"unet3d-cli: {sentence}", err=True)
+    sys.exit(code)

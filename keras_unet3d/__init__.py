@@ -28,5 +28,5 @@ _HOMES = {
     "predict": "keras_unet3d.workflows.predict",
     "evaluate": "keras_unet3d.workflows.evaluate",
 }
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

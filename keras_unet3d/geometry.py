@@ -1,7 +1,7 @@
 """What the network does to sizes: integers per axis (z, y, x), no arrays.
 
-    size   132 ──conv──> 128 ──pool──> 64 ─ ... ─> 16 ─ ... ──up──> 48 ──conv──> 44     (the paper's tile)
-            └────────────── margin 44 on each side is lost under "valid" padding ──────────┘
+size   132 ──conv──> 128 ──pool──> 64 ─ ... ─> 16 ─ ... ──up──> 48 ──conv──> 44     (the paper's tile)
+        └────────────── margin 44 on each side is lost under "valid" padding ──────────┘
 """
 
 from dataclasses import dataclass

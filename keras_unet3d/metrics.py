@@ -57,7 +57,12 @@ class _Overlap(keras.metrics.Metric):
         return self._figure(both, predicted, truth), present
 
     def get_config(self) -> dict:
-        return {"num_classes": self.num_classes, "class_id": self.class_id, "name": self.name, "dtype": self.dtype}
+        return {
+            "num_classes": self.num_classes,
+            "class_id": self.class_id,
+            "name": self.name,
+            "dtype": self.dtype,
+        }
 
 
 @keras.saving.register_keras_serializable(package="keras_unet3d")

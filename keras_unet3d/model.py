@@ -186,7 +186,11 @@ def architecture_of(model: keras.Model) -> Architecture:
             depth=depth,
             padding=first.padding,
             normalization=_normalization_of(layers.get("analysis_0_norm_0")),
-            block="residual_se" if "analysis_0_se_scale" in layers else "residual" if "analysis_0_add" in layers else "plain",
+            block="residual_se"
+            if "analysis_0_se_scale" in layers
+            else "residual"
+            if "analysis_0_add" in layers
+            else "plain",
             kernel_sizes=tuple(tuple(layers[f"analysis_{level}_conv_0"].kernel_size) for level in range(depth)),
             pool_sizes=tuple(tuple(layers[f"pool_{level}"].pool_size) for level in range(depth - 1)),
             upsampling="interpolate" if "interpolate_0" in layers else "transpose",
@@ -338,7 +342,9 @@ def _check_integer(field: str, value, least: int) -> None:
 
 def _check_choice(field: str, value, known) -> None:
     if value not in known:
-        raise InputError(f"{field}: expected one of {', '.join(known)}; found {value!r}.{did_you_mean(str(value), known)}")
+        raise InputError(
+            f"{field}: expected one of {', '.join(known)}; found {value!r}.{did_you_mean(str(value), known)}"
+        )
 
 
 def _triples(field: str, given, default: int, levels: int) -> tuple[Triple, ...]:

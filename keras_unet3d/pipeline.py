@@ -146,8 +146,4 @@ def _chain(indices, sample: Callable, sources, settings: PatchSettings, batch_si
         arrays = tf.numpy_function(sample, [index], (tf.float32, tf.int32, tf.float32), stateful=False)
         return tuple(tf.ensure_shape(array, shape) for array, shape in zip(arrays, shapes, strict=True))
 
-    return (
-        indices.map(load, num_parallel_calls=workers, deterministic=True)
-        .batch(batch_size)
-        .prefetch(2)
-    )
+    return indices.map(load, num_parallel_calls=workers, deterministic=True).batch(batch_size).prefetch(2)

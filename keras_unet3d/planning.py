@@ -43,7 +43,9 @@ def plan_patch(shape: Triple, spacing: Triple | None, geometry: Geometry, most_v
     """
     output, voxel = list(shape), (1.0, 1.0, 1.0) if spacing is None else spacing
     while True:
-        patch = tuple(geometry.legal_at_least(size + 2 * geometry.margin[axis], axis) for axis, size in enumerate(output))
+        patch = tuple(
+            geometry.legal_at_least(size + 2 * geometry.margin[axis], axis) for axis, size in enumerate(output)
+        )
         if prod(geometry.output_size(size, axis) for axis, size in enumerate(patch)) <= most_voxels:
             return patch
         shrinkable = [axis for axis in range(3) if output[axis] > geometry.divisor[axis]]

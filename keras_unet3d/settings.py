@@ -34,7 +34,9 @@ class FitSettings:
     label_key: str = _option("label", "HDF5 data set of the labels.")
     weight_key: str = _option("weight", "HDF5 data set of voxel weights, used where it is present.")
     axes: str | None = _option(None, "Order of the file's axes, e.g. czyx; needed where there are four.")
-    base_filters: int | None = _option(None, "Channels of the first convolution [default: 8 on a CPU, 32 on a GPU].", least=1)
+    base_filters: int | None = _option(
+        None, "Channels of the first convolution [default: 8 on a CPU, 32 on a GPU].", least=1
+    )
     depth: int = _option(3, "Resolution steps of the network.", least=1)
     padding: str = _option("same", "Padding of the convolutions; valid is the paper's.", ("same", "valid"))
     normalization: str = _option("batch", "Normalisation layers.", ("batch", "instance", "group", "none"))
@@ -45,7 +47,9 @@ class FitSettings:
     augment: bool = _option(True, "Rotate, scale, deform and change grey values of every patch.")
     engine: str = _option("elasticdeform", "What deforms the patches.", ENGINES)
     rotation: float = _option(15.0, "Largest rotation about each axis, degrees.", least=0)
-    grid_spacing: float = _option(32.0, "Distance of the deformation's control points, voxels of the finest axis.", least=2)
+    grid_spacing: float = _option(
+        32.0, "Distance of the deformation's control points, voxels of the finest axis.", least=2
+    )
     deformation: float = _option(4.0, "Standard deviation of their displacements, voxels of the finest axis.", least=0)
     precision: str = _option("auto", "Number format; auto is mixed_float16 on a GPU, else float32.", PRECISIONS)
     validation_share: float = _option(0.2, "Share of the data held out for validation where no --val is given.")
@@ -81,5 +85,7 @@ class FitSettings:
         known = [each.name for each in fields(cls)]
         for key in config:
             if key not in known:
-                raise InputError(f"{source}: expected names of options of fit, found {key!r}.{did_you_mean(key, known)}")
+                raise InputError(
+                    f"{source}: expected names of options of fit, found {key!r}.{did_you_mean(key, known)}"
+                )
         return cls(**config)

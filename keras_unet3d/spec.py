@@ -54,4 +54,6 @@ class ModelSpec:
                 }
             )
         except (KeyError, TypeError) as error:
-            raise InputError(f"{source}: expected the description of a trained network, found a broken one ({error}).") from error
+            raise InputError(
+                f"{source}: expected the description of a trained network, found a broken one ({error})."
+            ) from error

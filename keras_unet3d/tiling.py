@@ -1,9 +1,9 @@
 """Integer geometry of overlapping tiles: where they are read, where their output goes. No arrays of voxels.
 
-    volume      0 ├───────────────────────────────┤ n
-    tile          margin ├── output ──┤ margin           output starts are multiples of the stride, and
-    next tile              margin ├── output ──┤ margin  the stride is a multiple of the pooling: every tile
-                                                         meets the same pooling grid as the whole volume would
+volume      0 ├───────────────────────────────┤ n
+tile          margin ├── output ──┤ margin           output starts are multiples of the stride, and
+next tile              margin ├── output ──┤ margin  the stride is a multiple of the pooling: every tile
+                                                     meets the same pooling grid as the whole volume would
 """
 
 from collections.abc import Iterator
@@ -49,9 +49,7 @@ class Tiling:
         return product(*self._starts())
 
     def _starts(self) -> list[range]:
-        return [
-            range(0, max(n - o, 0) + s, s) for n, o, s in zip(self.shape, self.output, self.stride, strict=True)
-        ]
+        return [range(0, max(n - o, 0) + s, s) for n, o, s in zip(self.shape, self.output, self.stride, strict=True)]
 
 
 def plan(shape: Triple, geometry: Geometry, tile: Triple | None = None, overlap: float = 0.25) -> Tiling:

@@ -38,7 +38,13 @@ class Callbacks:
 
 
 def train(
-    model: keras.Model, training, validation, shown: Sample, schedule: Schedule, run: Path, callbacks: Callbacks
+    model: keras.Model,
+    training,
+    validation,
+    shown: Sample,
+    schedule: Schedule,
+    run: Path,
+    callbacks: Callbacks,
 ) -> dict:
     """Fit `model` in place and return the history, a list of values per metric.
 

@@ -70,7 +70,13 @@ def from_array(array: np.ndarray, name: str = "array", spacing=None, unit: str |
     if array.ndim == 3:
         array = array[..., None]
     return Volume(
-        name, array.shape[:3], array.shape[3], array.dtype, lambda box: array[box], _spacing(name, spacing), unit
+        name,
+        array.shape[:3],
+        array.shape[3],
+        array.dtype,
+        lambda box: array[box],
+        _spacing(name, spacing),
+        unit,
     )
 
 
@@ -164,7 +170,9 @@ def _order(path: Path, shape: tuple[int, ...], axes: str | None, spatial: str) -
         order = axes if len(shape) == 4 else axes.replace("c", "")
         if len(order) == len(shape):
             return order
-        raise InputError(f"{path}: expected {len(axes)} axes ({axes}), found an array of shape {shape}; correct --axes.")
+        raise InputError(
+            f"{path}: expected {len(axes)} axes ({axes}), found an array of shape {shape}; correct --axes."
+        )
     if len(shape) == 3:
         return spatial
     if len(shape) == 4:
@@ -222,7 +230,16 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, EOFError, ValueError, zlib.error, KeyError, RuntimeError, IndexError, TypeError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        zlib.error,
+        KeyError,
+        RuntimeError,
+        IndexError,
+        TypeError,
+    ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path}: expected a readable {volume_format(path)} volume, found a broken or truncated file "
@@ -320,9 +337,7 @@ def _open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
     unit = image.header.get_xyzt_units()[0]
     dtype = np.dtype(np.float64) if image.dataobj.slope != 1 or image.dataobj.inter else image.get_data_dtype()
     layout = {"nifti": image, "turned": turned, "flipped": flipped}
-    return Volume(
-        str(path), zyx, channels, dtype, read_box, spacing, "mm" if unit == "unknown" else unit, path, layout
-    )
+    return Volume(str(path), zyx, channels, dtype, read_box, spacing, "mm" if unit == "unknown" else unit, path, layout)
 
 
 def _write_nifti(path: Path, array: np.ndarray, like: Volume, key: str) -> None:

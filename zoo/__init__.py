@@ -1,0 +1,25 @@
+"""Models by name: bundles that describe, prove and carry a trained network.
+
+>>> from keras_unet3d import zoo
+>>> [card.name for card in zoo.list_models()]  # doctest: +SKIP
+"""
+
+from keras_unet3d.lazy import lazy_names
+
+_HOMES = {
+    "Card": "keras_unet3d.zoo.cards",
+    "Licence": "keras_unet3d.zoo.cards",
+    "card": "keras_unet3d.zoo.registry",
+    "find": "keras_unet3d.zoo.registry",
+    "list_models": "keras_unet3d.zoo.registry",
+    "search_path": "keras_unet3d.zoo.registry",
+    "export": "keras_unet3d.zoo.exporting",
+    "export_run": "keras_unet3d.zoo.exporting",
+    "held_out_names": "keras_unet3d.zoo.loading",
+    "load": "keras_unet3d.zoo.loading",
+    "open_model": "keras_unet3d.zoo.loading",
+    "predictor": "keras_unet3d.zoo.loading",
+    "verify": "keras_unet3d.zoo.verifying",
+}
+__all__ = [*_HOMES]
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

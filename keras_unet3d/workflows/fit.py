@@ -17,7 +17,13 @@ from keras_unet3d.files import read_json, refuse_existing, write_json
 from keras_unet3d.intensity import measure
 from keras_unet3d.labels import LabelTable, class_volume, count_values, infer_table
 from keras_unet3d.model import Architecture, build, float32_copy
-from keras_unet3d.pipeline import PatchSettings, training_dataset, validation_dataset, validation_positions, validation_sample
+from keras_unet3d.pipeline import (
+    PatchSettings,
+    training_dataset,
+    validation_dataset,
+    validation_positions,
+    validation_sample,
+)
 from keras_unet3d.prediction import trained_predictor
 from keras_unet3d.sampling import Source, index_labels, split_by_region, split_by_volume
 from keras_unet3d.settings import FitSettings
@@ -106,7 +112,7 @@ def fit(
         "versions": runtime.versions(),
     }
     write_json(out / "config.json", config)
-    model, history = fitted.train(sources, held_out, out, Callbacks(say, progress))
+    history = fitted.train(sources, held_out, out, Callbacks(say, progress))
     best = _best(history)
     write_json(out / "config.json", config | {"best": best})
     say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
@@ -138,7 +144,9 @@ def _table(training: DataSet, validation: DataSet | None, settings: FitSettings)
 
 def _describe(data: DataSet, table: LabelTable) -> str:
     first = data.examples[0].image
-    classes = ", ".join(f"{value} {name}" if str(value) != name else name for value, name in zip(table.values, table.names, strict=True))
+    classes = ", ".join(
+        f"{value} {name}" if str(value) != name else name for value, name in zip(table.values, table.names, strict=True)
+    )
     unlabelled = f"; unlabelled: {', '.join(map(str, table.unlabelled))}" if table.unlabelled else ""
     count = len(data.examples)
     spacing = f", voxel {' x '.join(f'{size:g}' for size in first.spacing)} {first.unit}" if first.spacing else ""
@@ -263,7 +271,7 @@ class _Fit:
         validation = validation_dataset(held_out, self._patches(False), settings.batch_size, positions, workers)
         schedule = Schedule(settings.epochs, settings.steps_per_epoch, settings.learning_rate, settings.loss)
         shown = validation_sample(held_out, self._patches(False), positions[0])
-        return model, train(model, training, validation, shown, schedule, out, callbacks)
+        return train(model, training, validation, shown, schedule, out, callbacks)
 
     def _patches(self, augment: bool) -> PatchSettings:
         s, geometry = self.settings, self.spec.architecture.geometry

@@ -1,0 +1,50 @@
+"""`unet3d-cli evaluate`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from keras_unet3d.cli import options
+from keras_unet3d.cli.terminal import live
+
+
+@click.command("evaluate")
+@click.argument("model")
+@click.argument("data", nargs=-1)
+@options.images
+@options.labels
+@click.option("--held-out", is_flag=True, help="Only the volumes that the fit of MODEL, a run, held out.")
+@click.option("--json", "json_path", metavar="FILE", help="Write the figures to FILE as well.")
+@click.option("--raw-key", help="HDF5 data set of the image [default: as in training].")
+@click.option("--label-key", help="HDF5 data set of the labels [default: as in training].")
+@click.option("--axes", help="Order of the files' axes, e.g. czyx [default: as in training].")
+@options.overlap
+@options.overwrite
+def command(model, data, images, labels, held_out, json_path, raw_key, label_key, axes, overlap, overwrite):
+    """Measure IoU and Dice on labelled volumes.
+
+    MODEL and DATA are as in predict and fit. Unlabelled voxels count nowhere; the means leave out the background.
+    """
+    from keras_unet3d import zoo
+    from keras_unet3d.files import refuse_existing, write_json
+    from keras_unet3d.workflows.evaluate import evaluate
+
+    if json_path:
+        refuse_existing(Path(json_path), overwrite)
+    predictor = zoo.predictor(model)
+    given = {name: value for name, value in {"raw": raw_key, "label": label_key, "axes": axes}.items() if value}
+    with live("volumes") as (say, progress):
+        result = evaluate(
+            predictor,
+            data,
+            images=images,
+            labels=labels,
+            keys=replace(predictor.keys, **given),
+            only=zoo.held_out_names(model) if held_out else None,
+            overlap=overlap,
+            say=say,
+            progress=progress,
+        )
+    if json_path:
+        write_json(Path(json_path), result)

@@ -1,0 +1,39 @@
+"""`unet3d-cli fit`."""
+
+import click
+
+from keras_unet3d.cli import options
+from keras_unet3d.cli.terminal import live
+
+
+@click.command("fit", cls=options.Greedy)
+@click.argument("data", nargs=-1)
+@click.option("--out", required=True, metavar="RUN", help="Folder to make for the run.")
+@click.option("--val", multiple=True, metavar="DATA...", help="Validation data [default: held out from DATA].")
+@options.images
+@options.labels
+@click.option("--config", metavar="FILE", help="Options in JSON, or a run's config.json; the command line wins.")
+@options.overwrite
+@options.fit_settings
+def command(data, out, val, images, labels, config, overwrite, **given):
+    """Train a network on volumes with some labels.
+
+    DATA: HDF5 files (image `raw`, labels `label`), folders of them, a folder with dataset.json (Medical
+    Segmentation Decathlon or nnU-Net), or the word sample: the embedded data set. Pairs of NIfTI or TIFF files
+    are given with --images and --labels.
+    """
+    settings = options.settings_from(config, given)
+    from keras_unet3d.workflows.fit import fit
+
+    with live("training") as (say, progress):
+        fit(
+            data,
+            out,
+            val=val,
+            images=images,
+            labels=labels,
+            settings=settings,
+            overwrite=overwrite,
+            say=say,
+            progress=progress,
+        )

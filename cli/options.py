@@ -1,0 +1,98 @@
+"""Options that several commands share, and those of `fit`, which are the fields of its settings."""
+
+import json
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import Field, fields
+from pathlib import Path
+
+import click
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.geometry import Triple
+from keras_unet3d.settings import FitSettings
+
+overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")
+overlap = click.option(
+    "--overlap",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.25,
+    show_default=True,
+    help="Share of a tile in common with its neighbour.",
+)
+images = click.option("--images", metavar="GLOB", help="Image files, quoted; with --labels.")
+labels = click.option("--labels", metavar="GLOB", help="Label files, matched in sorted order.")
+
+
+class Greedy(click.Command):
+    """A command whose repeatable options in `greedy` take all words up to the next option: --val A B."""
+
+    greedy = ("--val",)
+
+    def parse_args(self, context, arguments):
+        return super().parse_args(context, list(_spread(arguments, self.greedy)))
+
+
+def _spread(arguments: list[str], greedy: tuple[str, ...]):
+    current = fresh = None
+    for argument in arguments:
+        if argument.startswith("-"):
+            current = fresh = argument if argument in greedy else None
+        elif current and not fresh:
+            yield current
+        else:
+            fresh = None
+        yield argument
+
+
+def fit_settings(command: Callable) -> Callable:
+    """Add one option per field of `FitSettings`; those not given arrive as None or an empty tuple."""
+    for each in reversed(fields(FitSettings)):
+        command = _option(each)(command)
+    return command
+
+
+def _option(each: Field) -> Callable:
+    flag = "--" + each.name.replace("_", "-")
+    text = each.metadata["help"]
+    if each.default not in (None, ()):
+        text = f"{text.rstrip('.')} [default: {_shown(each.default)}]."
+    kind = _plain_type(typing.get_type_hints(FitSettings)[each.name])
+    if kind is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", default=None, help=text)
+    if kind == Triple:
+        return click.option(flag, type=int, nargs=3, default=None, metavar="Z Y X", help=text)
+    if kind == tuple[int, ...]:
+        return click.option(flag, type=int, multiple=True, metavar="VALUE", help=text)
+    choices = each.metadata["choices"]
+    return click.option(flag, type=click.Choice(choices) if choices else kind, default=None, help=text)
+
+
+def _shown(default) -> str:
+    return {True: "on", False: "off"}.get(default, str(default)) if isinstance(default, bool) else str(default)
+
+
+def _plain_type(hint):
+    """Return the type without "or None"."""
+    if isinstance(hint, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not type(None))
+    return hint
+
+
+def settings_from(config: str | None, given: dict) -> FitSettings:
+    """Return the settings of a `--config` file, with what was given on the command line put over them."""
+    values = _read_config(Path(config)) if config else {}
+    values |= {name: value for name, value in given.items() if value is not None and value != ()}
+    return FitSettings.from_config(values, config or "fit")
+
+
+def _read_config(path: Path) -> dict:
+    """Return the options in a JSON file: a plain object, or the `config.json` of a run."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected options of fit in JSON, found something unreadable ({error}).") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected options of fit, a JSON object; found a {type(values).__name__}.")
+    return dict(values.get("settings", values))

@@ -1,0 +1,79 @@
+"""`evaluate`: IoU and Dice of a trained network on labelled volumes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from keras_unet3d.datasets import DataKeys, open_data
+from keras_unet3d.errors import InputError
+from keras_unet3d.evaluation import count, figures, means
+from keras_unet3d.labels import class_volume
+from keras_unet3d.prediction import Predictor
+
+
+def evaluate(
+    predictor: Predictor,
+    data: Sequence[str | Path],
+    *,
+    images: str | None = None,
+    labels: str | None = None,
+    keys: DataKeys | None = None,
+    only: Sequence[str] | None = None,
+    overlap: float = 0.25,
+    say: Callable[[str], None] = print,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> dict:
+    """Compare predictions with labels, over the labelled voxels.
+
+    Args:
+        predictor: a trained network, as `zoo.predictor` returns it.
+        data, images, labels: as in `fit`.
+        keys: names and axes in the files; `None` takes those that the network was trained with.
+        only: names of the volumes to take; `None` takes all.
+        overlap: share of a tile that it has in common with its neighbour.
+        say, progress: are given lines, and volumes done and volumes in all.
+
+    Returns:
+        `{"classes": {name: {"iou", "dice"}}, "mean_iou", "mean_dice", "volumes": [{"file", "classes", ...}]}`.
+        Figures over all count all volumes' voxels together; a class in neither truth nor prediction is None
+        and in no mean; the means leave out the background.
+
+    Raises:
+        InputError: a `ValueError`: anything wrong with the data, or labels that the network does not know.
+    """
+    table = predictor.table
+    if table is None:
+        raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
+    opened = open_data([data] if isinstance(data, str | Path) else list(data), keys or predictor.keys, images, labels)
+    # A data set may declare unlabelled values that the training data did not have.
+    table = replace(table, unlabelled=tuple(dict.fromkeys((*table.unlabelled, *opened.unlabelled))))
+    examples = [example for example in opened.examples if only is None or example.name in only]
+    if not examples:
+        raise InputError("DATA: expected volumes that were held out by the fit, found none of their names.")
+    background = table.names[0] if table.target == "boundaries" or "background" not in table.names else "background"
+    total, volumes = None, []
+    for done, example in enumerate(examples, 1):
+        truth = class_volume(example.label, table).array()[..., 0]
+        predicted = predictor.probabilities(example.image, overlap).argmax(axis=-1)
+        counts = count(truth, predicted, table.num_classes)
+        total = counts if total is None else total + counts
+        by_class = figures(counts, table.names)
+        volumes.append({"file": example.name, "classes": by_class} | means(by_class, background))
+        progress(done, len(examples))
+    by_class = figures(total, table.names)
+    result = {"classes": by_class} | means(by_class, background) | {"volumes": volumes}
+    for line in _lines(result, background):
+        say(line)
+    return result
+
+
+def _lines(result: dict, background: str):
+    width = max(len(name) for name in [*result["classes"], "mean"])
+    yield f"{'class':<{width}}    IoU   Dice   (all voxels of {len(result['volumes'])} volumes)"
+    for name, figure in result["classes"].items():
+        shown = "absent from truth and prediction" if figure is None else f"{figure['iou']:.4f} {figure['dice']:.4f}"
+        yield f"{name:<{width}} {shown}"
+    if result["mean_iou"] is not None:
+        yield f"{'mean':<{width}} {result['mean_iou']:.4f} {result['mean_dice']:.4f}   without {background}"
+        each = [volume["mean_dice"] for volume in result["volumes"] if volume["mean_dice"] is not None]
+        yield f"mean Dice per volume: {sum(each) / len(each):.4f}, lowest {min(each):.4f}"

@@ -1,0 +1,95 @@
+"""`predict`: volume files in, label volumes of the same format and geometry out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.files import refuse_existing
+from keras_unet3d.prediction import OUTPUTS, Predictor
+from keras_unet3d.volumes import FORMATS, Volume, open_volume, stem, volume_format, write_volume
+
+# A voxel size further than this from the training's is worth a word.
+_SPACING_TOLERANCE = 1.25
+
+
+def predict(
+    predictor: Predictor,
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    output: str = "labels",
+    overlap: float = 0.25,
+    raw_key: str | None = None,
+    axes: str | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> list[Path]:
+    """Segment volume files and return the files written.
+
+    Args:
+        predictor: a trained network, as `zoo.predictor` returns it.
+        inputs: HDF5, NIfTI or TIFF files.
+        out: a file for one input, its suffix decides the format; or a folder, which keeps names and formats.
+        output: "labels" (raw label values of the training data) or "probabilities" (float32, channels last).
+        overlap: share of a tile that it has in common with its neighbour.
+        raw_key, axes: of the files; `None` takes those that the network was trained with.
+        overwrite: whether files that are there may be replaced; never an input.
+        say, progress: are given lines, and tiles done and tiles in all of a volume.
+
+    Raises:
+        InputError: a `ValueError`: anything wrong with the files; nothing is written then.
+    """
+    if output not in OUTPUTS:
+        raise InputError(f"output: expected one of {', '.join(OUTPUTS)}; found {output!r}.")
+    volumes = [open_volume(path, raw_key or predictor.keys.raw, axes or predictor.keys.axes) for path in inputs]
+    targets = _targets([Path(path) for path in inputs], Path(out), overwrite)
+    for volume, target in zip(volumes, targets, strict=True):
+        _warn_about_spacing(volume, predictor, say)
+        result = predictor.probabilities(volume, overlap, progress)
+        if output == "labels":
+            result = predictor.labels(result)
+        write_volume(target, result, volume, "label" if output == "labels" else "probabilities")
+        say(f"{target}: {_summary(result, output)}")
+    return targets
+
+
+def _targets(inputs: list[Path], out: Path, overwrite: bool) -> list[Path]:
+    is_file = any(out.name.lower().endswith(suffix) for suffix in FORMATS)
+    if is_file and len(inputs) > 1:
+        raise InputError(f"{out}: expected a folder for {len(inputs)} inputs, found the name of one file.")
+    if not is_file and out.is_file():
+        raise InputError(f"{out}: expected a folder or a file ending in {', '.join(FORMATS)}; found another file.")
+    targets = [out] if is_file else [out / (stem(path) + volume_format(path)) for path in inputs]
+    for position, (path, target) in enumerate(zip(inputs, targets, strict=True)):
+        if target in targets[:position]:
+            raise InputError(f"{path}: expected inputs of different names, found {target.name} twice; use two folders.")
+        if target.resolve() == path.resolve():
+            raise InputError(f"{target}: expected an output that is not an input; choose another path.")
+        refuse_existing(target, overwrite)
+    return targets
+
+
+def _warn_about_spacing(volume: Volume, predictor: Predictor, say) -> None:
+    if volume.spacing and predictor.spacing:
+        ratio = np.divide(volume.spacing, predictor.spacing)
+        if (np.maximum(ratio, 1 / ratio) > _SPACING_TOLERANCE).any():
+            say(
+                f"{volume.name}: voxel size {_sizes(volume.spacing)} differs from the training's "
+                f"{_sizes(predictor.spacing)}; expect a worse result, or resample the volume first"
+            )
+
+
+def _sizes(spacing) -> str:
+    return " x ".join(f"{size:.3g}" for size in spacing)
+
+
+def _summary(result: np.ndarray, output: str) -> str:
+    shape = " x ".join(map(str, result.shape))
+    if output == "probabilities":
+        return f"{shape}, probabilities"
+    values, counts = np.unique(result, return_counts=True)
+    shares = ", ".join(f"{value}: {share:.1%}" for value, share in zip(values, counts / result.size, strict=True))
+    return f"{shape}, labels {shares}"

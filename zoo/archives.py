@@ -1,0 +1,101 @@
+"""Checksums, and zip files that can write nowhere but where they are told to."""
+
+import hashlib
+import shutil
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from keras_unet3d.errors import InputError
+
+SUMS = "SHA256SUMS"
+_MOST_BYTES = 4 * 2**30
+_MOST_FILES = 1000
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """Write `SHA256SUMS` over every other file in `folder`, in the format of `sha256sum`."""
+    files = sorted(path for path in folder.iterdir() if path.name != SUMS)
+    (folder / SUMS).write_text("".join(f"{sha256(path)}  {path.name}\n" for path in files), "utf-8")
+
+
+def check_sums(folder: Path, only: str | None = None) -> int:
+    """Compare every file (or `only` one) with `SHA256SUMS` and return how many were.
+
+    Raises:
+        InputError: a file that is missing, changed or not listed.
+    """
+    sums = _read_sums(folder)
+    if only is None:
+        found = {path.name for path in folder.iterdir()} - {SUMS}
+        for name in sorted(found ^ set(sums)):
+            where = "the list but not in the folder" if name in sums else "the folder but not in the list"
+            raise InputError(
+                f"{folder / SUMS}: expected it to list every file, found {name} in {where}; get the bundle again."
+            )
+    names = sums if only is None else [only]
+    for name in names:
+        path = folder / name
+        if name not in sums or path.is_symlink() or not path.is_file():
+            raise InputError(f"{path}: expected a file with a checksum, found none; get the bundle again.")
+        if sha256(path) != sums[name]:
+            raise InputError(
+                f"{path}: expected the checksum in {SUMS}, found another one: the file was changed; get the bundle again."
+            )
+    return len(names)
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    path = folder / SUMS
+    try:
+        rows = [line.split("  ", 1) for line in path.read_text("utf-8").splitlines()]
+        return {name: digest for digest, name in rows}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected the checksums of a bundle, found {error}; get the bundle again.") from error
+
+
+def zip_folder(folder: Path, target: Path) -> None:
+    """Write the content of `folder` to `target`, paths relative to it."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, path.relative_to(folder).as_posix())
+
+
+def unzip(source: Path, folder: Path) -> None:
+    """Unpack `source` into `folder`.
+
+    Raises:
+        InputError: no zip file, a path that leaves the folder, a link, or more than anyone would ship.
+    """
+    try:
+        with zipfile.ZipFile(source) as archive:
+            members = archive.infolist()
+            _refuse_hostile(source, members)
+            for member in members:
+                target = folder / member.filename
+                if member.is_dir():
+                    target.mkdir(parents=True, exist_ok=True)
+                else:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with archive.open(member) as packed, target.open("wb") as file:
+                        shutil.copyfileobj(packed, file)
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+        raise InputError(f"{source}: expected a zip file, found a broken one ({error}); get it again.") from error
+
+
+def _refuse_hostile(source: Path, members: list[zipfile.ZipInfo]) -> None:
+    if len(members) > _MOST_FILES or sum(member.file_size for member in members) > _MOST_BYTES:
+        raise InputError(f"{source}: expected a bundle, found an archive of implausible size; it was not unpacked.")
+    for member in members:
+        path = PurePosixPath(member.filename)
+        is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
+        if path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in member.filename or is_link:
+            raise InputError(
+                f"{source}: expected plain files inside the archive, found {member.filename!r}; it was not unpacked."
+            )

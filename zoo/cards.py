@@ -1,0 +1,196 @@
+"""The card: what people and programs must know about a model, validated when made and when read."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+
+from keras_unet3d.errors import InputError, did_you_mean
+from keras_unet3d.spec import ModelSpec
+
+SCHEMA = 1
+_NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
+_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+
+
+@dataclass(frozen=True)
+class Licence:
+    """Licences, each on its own: of the weights, of the data they were learnt from, and of the code."""
+
+    weights: str = "not stated"
+    data: str = "not stated"
+    code: str = "MIT"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known about a model.
+
+    Attributes:
+        name: lower case letters, digits and `. _ -`.
+        version: semantic, e.g. "1.0.0".
+        model: architecture, labels, grey-value normalisation, patch and voxel size; None is read off the
+            network when it is exported.
+        description: one sentence.
+        licence: of weights, data and code.
+        training: data, loss, seed, precision and so on.
+        evaluation: figures, and on which data.
+        intended_use, limitations: sentences.
+        tolerance: largest difference of probabilities at which a replayed test counts as equal.
+        software: versions that the model was made with.
+        created: ISO date.
+    """
+
+    name: str
+    version: str = "1.0.0"
+    model: ModelSpec | None = None
+    description: str = ""
+    licence: Licence = Licence()
+    training: dict = field(default_factory=dict)
+    evaluation: dict = field(default_factory=dict)
+    intended_use: str = ""
+    limitations: str = ""
+    tolerance: float = 1e-4
+    software: dict = field(default_factory=dict)
+    created: str = ""
+
+    def __post_init__(self):
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise InputError(
+                f"name: expected lower-case letters, digits and single . _ - between them, found {self.name!r}."
+            )
+        if not isinstance(self.version, str) or not _VERSION.fullmatch(self.version):
+            raise InputError(f"version: expected three numbers like 1.0.0, found {self.version!r}.")
+        if not 0 < self.tolerance < 1:
+            raise InputError(f"tolerance: expected a number between 0 and 1, found {self.tolerance!r}.")
+
+    @property
+    def version_key(self) -> tuple[int, int, int]:
+        """The version in the order of versions."""
+        return tuple(int(part) for part in self.version.split("."))
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping, source: str) -> "Card":
+        """Return the card in `mapping`, whose keys are the attributes above; unknown keys are refused."""
+        known = [each.name for each in fields(cls)]
+        values = dict(mapping)
+        for key in values:
+            if key not in known:
+                raise InputError(
+                    f"{source}: expected entries of a model card, found {key!r}.{did_you_mean(key, known)}"
+                )
+        if "name" not in values:
+            raise InputError(f"{source}: expected a name, found none.")
+        if isinstance(values.get("model"), Mapping):
+            values["model"] = ModelSpec.from_config(values["model"], source)
+        if isinstance(values.get("licence"), Mapping):
+            try:
+                values["licence"] = Licence(**values["licence"])
+            except TypeError as error:
+                raise InputError(f"{source}: expected licences of weights, data and code ({error}).") from error
+        return cls(**values)
+
+
+def to_metadata(card: Card, files: dict[str, dict]) -> dict:
+    """Return the content of `metadata.json`: the card, what follows from it, and the files."""
+    return {
+        "schema": SCHEMA,
+        **{each.name: getattr(card, each.name) for each in fields(card) if each.name not in ("model", "licence")},
+        "licence": asdict(card.licence),
+        "model": card.model.config(),
+        **_derived(card.model),
+        "files": files,
+    }
+
+
+def _derived(spec: ModelSpec) -> dict:
+    """What readers that do not know this package want to know; always made from the specification."""
+    architecture, geometry, labels = spec.architecture, spec.architecture.geometry, spec.labels
+    channels = architecture.input_shape[3]
+    return {
+        "inputs": [
+            {
+                "name": "volume",
+                "axes": "bzyxc",
+                "channels": channels,
+                "dtype": "float32",
+                "value_range": "after preprocessing: mean 0, standard deviation 1 per volume and channel",
+                "voxel_size": spec.spacing,
+                "unit": spec.unit,
+            }
+        ],
+        "outputs": [
+            {
+                "name": "probabilities",
+                "axes": "bzyxc",
+                "channels": architecture.num_classes,
+                "dtype": "float32",
+                "value_range": [0, 1],
+            }
+        ],
+        "geometry": {
+            "padding": architecture.padding,
+            "divisible_by": geometry.divisor,
+            "minimum_shape": [geometry.legal_at_least(1, axis) for axis in range(3)],
+            "offset": [0, 0, 0],
+            "halo": geometry.margin,
+            "tile": spec.patch,
+        },
+        "preprocessing": [{"name": spec.normalization, "over": "volume", "per": "channel"}],
+        "classes": [
+            {"class": number, "value": value, "name": name}
+            for number, (value, name) in enumerate(zip(labels.values, labels.names, strict=True))
+        ],
+        "unlabelled": labels.unlabelled,
+    }
+
+
+def from_metadata(metadata: dict, source: str) -> Card:
+    """Return the card in the content of a `metadata.json`.
+
+    Raises:
+        InputError: another schema, or missing or broken entries.
+    """
+    if metadata.get("schema") != SCHEMA:
+        raise InputError(
+            f"{source}: expected a model card of schema {SCHEMA}, found {metadata.get('schema')!r}; "
+            "a newer keras-unet3d may read it."
+        )
+    known = {each.name for each in fields(Card)}
+    return Card.from_mapping({key: value for key, value in metadata.items() if key in known}, source)
+
+
+def to_readme(card: Card) -> str:
+    """Return the card for people."""
+    spec = card.model
+    rows = "\n".join(
+        f"| {number} | {value} | {name} |"
+        for number, (value, name) in enumerate(zip(spec.labels.values, spec.labels.names, strict=True))
+    )
+    figures = "\n".join(f"- {key}: {value}" for key, value in card.evaluation.items()) or "None recorded."
+    voxel = " x ".join(f"{size:g}" for size in spec.spacing) + f" {spec.unit or ''}" if spec.spacing else "not recorded"
+    return f"""# {card.name} {card.version}
+
+{card.description or "A 3D U-Net trained with keras-unet3d."}
+
+    unet3d-cli predict {card.name} VOLUME --out LABELS
+
+| class | label value | name |
+| --- | --- | --- |
+{rows}
+
+- Input: {spec.architecture.input_shape[3]} channel(s), voxel size (z y x) {voxel}; grey values are normalised per volume.
+- Licences: weights {card.licence.weights}; data {card.licence.data}; code {card.licence.code}.
+- Intended use: {card.intended_use or "not stated."}
+- Limitations: {card.limitations or "not stated."}
+
+## Evaluation
+
+{figures}
+
+## Files
+
+`model.keras` is the plain network, for training further. `{card.name}_saved_model.zip` is a TensorFlow SavedModel
+whose signature `serve` takes normalised float32 `(batch, z, y, x, channels)` and returns a dictionary with
+`probabilities` of the same size; it runs with TensorFlow alone. A SavedModel is a program: load one only from
+people you trust.
+"""

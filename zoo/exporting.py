@@ -1,0 +1,141 @@
+"""Writes bundles: everything a model needs to be found, checked, run and trained further."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_unet3d import runtime
+from keras_unet3d.files import read_json, refuse_existing, whole_folder, write_json
+from keras_unet3d.intensity import measure, normalize
+from keras_unet3d.labels import LabelTable
+from keras_unet3d.model import architecture_of, float32_copy
+from keras_unet3d.prediction import compiled
+from keras_unet3d.spec import ModelSpec
+from keras_unet3d.volumes import from_array
+from keras_unet3d.zoo.archives import sha256, write_sums, zip_folder
+from keras_unet3d.zoo.cards import Card, to_metadata, to_readme
+from keras_unet3d.zoo.loading import NETWORK, RUN, open_model
+from keras_unet3d.zoo.registry import CARD
+
+TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
+_TEST_VOXELS = 64
+
+
+def export_run(run: str | Path, card: Card | Mapping, directory: str | Path, overwrite: bool = False) -> Path:
+    """Write the bundle of a run folder's best network and return its folder.
+
+    The card's model, training, evaluation and software are filled from the run where it leaves them open.
+    """
+    card = _as_card(card)
+    model, spec = open_model(run)
+    config = read_json(Path(run) / RUN, "the configuration of a run")
+    best = {name: value for name, value in config.get("best", {}).items() if name.startswith("val_")}
+    filled = replace(
+        card,
+        model=card.model or spec,
+        training=card.training or {"settings": config["settings"], "data": config["data"]},
+        evaluation=card.evaluation or {"on": "patches of the validation volumes", **best},
+        software=card.software or config["versions"],
+    )
+    return export(model, filled, directory, overwrite)
+
+
+def export(model: keras.Model, card: Card | Mapping, directory: str | Path, overwrite: bool = False) -> Path:
+    """Write the bundle `directory/NAME/VERSION` and return its path.
+
+    Args:
+        model: a network made by `build_model`, output "probabilities".
+        card: a `Card`, or a dictionary of its attributes; at least the name.
+        directory: a folder of the search path, or any other.
+        overwrite: whether this version may be replaced.
+
+    Raises:
+        InputError: a card that is not valid, a network of another kind, or a version that exists already.
+    """
+    card = _completed(_as_card(card), model)
+    model = float32_copy(model)
+    target = Path(directory) / card.name / card.version
+    refuse_existing(target, overwrite, "bundle")
+    with whole_folder(target) as folder:
+        model.save(folder / NETWORK)
+        served = _same_size(model)
+        _write_saved_model(served, folder / f"{card.name}_saved_model.zip")
+        _write_test(served, card.model, folder)
+        (folder / "README.md").write_text(to_readme(card), "utf-8")
+        files = {path.name: {"sha256": sha256(path), "size": path.stat().st_size} for path in sorted(folder.iterdir())}
+        write_json(folder / CARD, to_metadata(card, files))
+        write_sums(folder)
+    return target
+
+
+def _as_card(card: Card | Mapping) -> Card:
+    return card if isinstance(card, Card) else Card.from_mapping(card, "card")
+
+
+def _completed(card: Card, model: keras.Model) -> Card:
+    return replace(
+        card,
+        model=card.model or _spec_of(model),
+        software=card.software or runtime.versions(),
+        created=card.created or datetime.now(UTC).strftime("%Y-%m-%d"),
+    )
+
+
+def _spec_of(model: keras.Model) -> ModelSpec:
+    """What can be said of a network without its training: classes have numbers for names."""
+    architecture = architecture_of(model)
+    classes = range(architecture.num_classes)
+    table = LabelTable(tuple(classes), tuple(map(str, classes)))
+    geometry = architecture.geometry
+    patch = tuple(
+        size or geometry.legal_at_least(2 * geometry.margin[axis] + _TEST_VOXELS, axis)
+        for axis, size in enumerate(architecture.input_shape[:3])
+    )
+    return ModelSpec(architecture, table, "zscore", patch)
+
+
+def _same_size(model: keras.Model) -> keras.Model:
+    """Return the network with an output of its input's size; under "valid" padding the halo is zero."""
+    margin = architecture_of(model).geometry.margin
+    if not any(margin):
+        return model
+    outputs = keras.layers.ZeroPadding3D(margin, name="halo")(model.output)
+    return keras.Model(model.inputs, outputs, name=model.name)
+
+
+def _write_saved_model(model: keras.Model, path: Path) -> None:
+    import tensorflow as tf
+
+    def serve(volume):
+        return {"probabilities": model(volume, training=False)}
+
+    signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32, name="volume")]
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", serve, input_signature=signature)
+    folder = Path(tempfile.mkdtemp())
+    try:
+        archive.write_out(str(folder), verbose=False)
+        zip_folder(folder, path)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _write_test(model: keras.Model, spec: ModelSpec, folder: Path) -> None:
+    """Store a raw input and the network's output for it, which `verify` replays."""
+    shape = (*spec.patch, spec.architecture.input_shape[3])
+    # Grey values like a microscope's: the stored input is raw, and goes through the model's normalisation.
+    raw = np.random.default_rng(0).gamma(4.0, 20.0, shape).astype(np.float32)
+    np.save(folder / TEST_INPUT, raw[None])
+    np.save(folder / TEST_OUTPUT, compiled(model)(prepared(raw, spec)))
+
+
+def prepared(raw: np.ndarray, spec: ModelSpec) -> np.ndarray:
+    """Return a raw volume `(z, y, x, channels)` as the network's input, a batch of one."""
+    return normalize(raw, measure(from_array(raw)), spec.normalization)[None]

@@ -1,0 +1,87 @@
+"""Where models are looked for, and by what name. Nothing here loads TensorFlow's graph of a model."""
+
+import os
+from pathlib import Path
+
+from keras_unet3d.errors import InputError, did_you_mean
+from keras_unet3d.files import read_json
+from keras_unet3d.zoo.cards import Card, from_metadata
+
+ENVIRONMENT = "KERAS_UNET3D_ZOO"
+CARD = "metadata.json"
+EMBEDDED = Path(__file__).resolve().parent / "models"
+
+
+def search_path() -> list[Path]:
+    """Return the folders that names are looked up in: `$KERAS_UNET3D_ZOO`, the user's, the embedded ones."""
+    named = [Path(part) for part in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if part]
+    return [*named, Path.home() / ".keras-unet3d" / "zoo", EMBEDDED]
+
+
+def list_models() -> list[Card]:
+    """Return the cards of all models that can be loaded by name, every version, first by name, newest first."""
+    cards = {(card.name, card.version): card for card, _ in reversed(_all())}
+    return sorted(cards.values(), key=lambda card: (card.name, [-part for part in card.version_key]))
+
+
+def card(reference: str | Path) -> Card:
+    """Return the card of a model, given as `find` takes it."""
+    return read_card(find(reference))
+
+
+def read_card(bundle: Path) -> Card:
+    """Return the card in a bundle's folder; raises `InputError` where it is missing or broken."""
+    path = bundle / CARD
+    return from_metadata(read_json(path, "the card of a model"), str(path))
+
+
+def find(reference: str | Path) -> Path:
+    """Return the bundle's folder of a name, "name@version", or the path of a bundle's folder.
+
+    Raises:
+        InputError: an unknown name; it says which names are close and where was looked.
+    """
+    path = Path(reference)
+    if (path / CARD).is_file():
+        return path
+    versions = _versions(path) if path.is_dir() else []
+    if versions:
+        return _newest(versions)[1]
+    name, _, version = str(reference).partition("@")
+    known = _all()
+    named = [(card, folder) for card, folder in known if card.name == name and version in ("", card.version)]
+    if named:
+        return _newest(named)[1]
+    names = sorted({name for card, _ in known for name in (card.name, f"{card.name}@{card.version}")})
+    raise InputError(
+        f"{reference}: expected a run folder, a bundle or the name of a model, found none of them."
+        f"{did_you_mean(str(reference), names)} Looked in {', '.join(map(str, search_path()))}; "
+        "unet3d-cli zoo list shows all names."
+    )
+
+
+def _all() -> list[tuple[Card, Path]]:
+    """Return every model on the search path that has a readable card; first folder first."""
+    return [
+        found
+        for root in search_path()
+        if root.is_dir()
+        for model in sorted(root.iterdir())
+        for found in _versions(model)
+    ]
+
+
+def _versions(folder: Path) -> list[tuple[Card, Path]]:
+    found = []
+    for path in sorted(folder.glob(f"*/{CARD}")):
+        try:
+            found.append((read_card(path.parent), path.parent))
+        except InputError:
+            # A broken bundle must not hide the others; `zoo verify` on its path says what is wrong.
+            continue
+    return found
+
+
+def _newest(found: list[tuple[Card, Path]]) -> tuple[Card, Path]:
+    # max keeps the first of equals: an earlier folder of the search path wins.
+    return max(found, key=lambda pair: pair[0].version_key)
