@@ -53,7 +53,6 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     runtime.prefer_fast_cpu_kernels()
-    runtime.silence_tensorflow_logs()
     try:
         sys.exit(unet3d_cli.main(arguments, prog_name="unet3d-cli", standalone_mode=False))
     except click.exceptions.Exit as stop:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from keras_unet3d import runtime
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
 
@@ -26,6 +27,7 @@ def command(model, data, images, labels, held_out, json_path, raw_key, label_key
 
     MODEL and DATA are as in predict and fit. Unlabelled voxels count nowhere; the means leave out the background.
     """
+    runtime.load_tensorflow_quietly()
     from keras_unet3d import zoo
     from keras_unet3d.files import refuse_existing, write_json
     from keras_unet3d.workflows.evaluate import evaluate

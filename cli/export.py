@@ -2,6 +2,7 @@
 
 import click
 
+from keras_unet3d import runtime
 from keras_unet3d.cli import options
 
 
@@ -19,6 +20,7 @@ def command(run, name, version, out, description, licence, data_licence, overwri
 
     Add DIR to $KERAS_UNET3D_ZOO and the model is found by NAME.
     """
+    runtime.load_tensorflow_quietly()
     from keras_unet3d import zoo
 
     card = zoo.Card(name, version, description=description, licence=zoo.Licence(weights=licence, data=data_licence))

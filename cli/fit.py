@@ -2,6 +2,7 @@
 
 import click
 
+from keras_unet3d import runtime
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
 
@@ -23,6 +24,7 @@ def command(data, out, val, images, labels, config, overwrite, **given):
     are given with --images and --labels.
     """
     settings = options.settings_from(config, given)
+    runtime.load_tensorflow_quietly()
     from keras_unet3d.workflows.fit import fit
 
     with live("training") as (say, progress):

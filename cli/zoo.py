@@ -4,6 +4,8 @@ import json
 
 import click
 
+from keras_unet3d import runtime
+
 
 @click.group("zoo")
 def command():
@@ -42,6 +44,7 @@ def show(name):
 @click.argument("name")
 def verify(name):
     """Check every checksum of a model and replay its stored test."""
+    runtime.load_tensorflow_quietly()
     from keras_unet3d import zoo
 
     for line in zoo.verify(name):

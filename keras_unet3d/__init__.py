@@ -16,7 +16,7 @@ if (_CHECKOUT / "setup.py").is_file() and (_CHECKOUT / "zoo" / "__init__.py").is
 
 _HOMES = {
     "build_model": "keras_unet3d.model",
-    "Architecture": "keras_unet3d.model",
+    "Architecture": "keras_unet3d.architecture",
     "SampleWeightedSparseCrossentropy": "keras_unet3d.losses",
     "IoU": "keras_unet3d.metrics",
     "Dice": "keras_unet3d.metrics",

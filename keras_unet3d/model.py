@@ -1,18 +1,17 @@
 """The 3D U-Net (Çiçek et al. 2016, section 2) as a functional Keras graph."""
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import gcd
 
 import keras
 
 from keras_unet3d import runtime
-from keras_unet3d.errors import InputError, did_you_mean
-from keras_unet3d.geometry import CONVOLUTIONS, Geometry, Triple
+from keras_unet3d.architecture import Architecture
+from keras_unet3d.errors import InputError
+from keras_unet3d.geometry import CONVOLUTIONS
 
-PADDINGS = ("same", "valid")
-OUTPUTS = ("probabilities", "logits")
 _ANY_GROUPS = 8
 _SQUEEZE = 4
 # Keras' default of 0.99 needs hundreds of steps before the moving statistics are those of the network.
@@ -23,73 +22,13 @@ def _group_normalization(channels: int, name: str):
     return keras.layers.GroupNormalization(groups=gcd(_ANY_GROUPS, channels), name=name)
 
 
-NORMALIZATIONS: dict[str, Callable | None] = {
+_NORMALIZATION_LAYERS: dict[str, Callable | None] = {
     "batch": lambda channels, name: keras.layers.BatchNormalization(momentum=_MOMENTUM, name=name),
     # One group per channel: what batch normalisation with current statistics is for a batch of one.
     "instance": lambda channels, name: keras.layers.GroupNormalization(groups=-1, name=name),
     "group": _group_normalization,
     "none": None,
 }
-BLOCKS = ("plain", "residual", "residual_se")
-UPSAMPLINGS = ("transpose", "interpolate")
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What `build_model` was asked for: validated when made, and enough to build the network again."""
-
-    input_shape: tuple = (None, None, None, 1)
-    num_classes: int = 2
-    base_filters: int = 32
-    depth: int = 4
-    padding: str = "same"
-    normalization: str = "batch"
-    block: str = "plain"
-    kernel_sizes: tuple[Triple, ...] | None = None
-    pool_sizes: tuple[Triple, ...] | None = None
-    upsampling: str = "transpose"
-    dropout: float = 0.0
-    l2: float = 0.0
-    output: str = "probabilities"
-    seed: int | None = None
-    name: str = "unet3d"
-
-    def __post_init__(self):
-        _check_input_shape(self.input_shape)
-        for field, least in (("num_classes", 1), ("base_filters", 1), ("depth", 1)):
-            _check_integer(field, getattr(self, field), least)
-        for field, known in (
-            ("padding", PADDINGS),
-            ("normalization", NORMALIZATIONS),
-            ("block", BLOCKS),
-            ("upsampling", UPSAMPLINGS),
-            ("output", OUTPUTS),
-        ):
-            _check_choice(field, getattr(self, field), known)
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout: expected a share from 0 to below 1, found {self.dropout}.")
-        if self.l2 < 0:
-            raise InputError(f"l2: expected 0 or more, found {self.l2}.")
-        if self.seed is not None:
-            _check_integer("seed", self.seed, 0)
-        kernels = _triples("kernel_sizes", self.kernel_sizes, 3, self.depth)
-        pools = _triples("pool_sizes", self.pool_sizes, 2, self.depth - 1)
-        if any(size % 2 == 0 for kernel in kernels for size in kernel):
-            raise InputError(f"kernel_sizes: expected odd sizes, found {kernels}.")
-        freeze = object.__setattr__
-        freeze(self, "input_shape", tuple(self.input_shape))
-        freeze(self, "kernel_sizes", kernels)
-        freeze(self, "pool_sizes", pools)
-        self.geometry.check(self.input_shape[:3], "input_shape")
-
-    @property
-    def geometry(self) -> Geometry:
-        """What this network does to sizes."""
-        return Geometry(self.kernel_sizes, self.pool_sizes, self.padding)
-
-    def config(self) -> dict:
-        """Return the arguments of `build_model` as JSON-ready values."""
-        return asdict(self)
 
 
 def build_model(
@@ -295,7 +234,7 @@ class _Parts:
         return keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
 
     def normalized(self, x, name):
-        layer = NORMALIZATIONS[self.architecture.normalization]
+        layer = _NORMALIZATION_LAYERS[self.architecture.normalization]
         return layer(x.shape[-1], name)(x) if layer else x
 
     def conv(self, x, filters, kernel, name, activation=None, use_bias=True, dtype=None):
@@ -316,49 +255,3 @@ class _Parts:
 
     def regularizer(self):
         return keras.regularizers.L2(self.architecture.l2) if self.architecture.l2 else None
-
-
-def _check_input_shape(shape) -> None:
-    good = (
-        isinstance(shape, Sequence)
-        and len(shape) == 4
-        and all(size is None or _is_integer(size, 1) for size in shape[:3])
-        and _is_integer(shape[3], 1)
-    )
-    if not good:
-        raise InputError(
-            f"input_shape: expected (z, y, x, channels) of positive integers, the sizes may be None; found {shape!r}."
-        )
-
-
-def _is_integer(value, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _check_integer(field: str, value, least: int) -> None:
-    if not _is_integer(value, least):
-        raise InputError(f"{field}: expected a whole number of at least {least}, found {value!r}.")
-
-
-def _check_choice(field: str, value, known) -> None:
-    if value not in known:
-        raise InputError(
-            f"{field}: expected one of {', '.join(known)}; found {value!r}.{did_you_mean(str(value), known)}"
-        )
-
-
-def _triples(field: str, given, default: int, levels: int) -> tuple[Triple, ...]:
-    """Return one triple per level; a further one, for the bottom level's absent pooling, is dropped."""
-    if given is None:
-        return ((default,) * 3,) * levels
-    triples = tuple(tuple(triple) if isinstance(triple, Sequence) else triple for triple in given)
-    lengths = {levels, levels + 1} if field == "pool_sizes" else {levels}
-    if len(triples) not in lengths or not all(_is_triple(triple) for triple in triples):
-        raise InputError(
-            f"{field}: expected {levels} triples (z, y, x) of positive integers, one per level; found {given!r}."
-        )
-    return triples[:levels]
-
-
-def _is_triple(value) -> bool:
-    return isinstance(value, tuple) and len(value) == 3 and all(_is_integer(size, 1) for size in value)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,9 +18,27 @@ def prefer_fast_cpu_kernels() -> None:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def silence_tensorflow_logs() -> None:
-    """Keep TensorFlow's start-up notes off the terminal; for the command line, before TensorFlow loads."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+def load_tensorflow_quietly() -> None:
+    """Import TensorFlow without its start-up notes; for the command line, whose error is one sentence.
+
+    The notes are written by C++ code straight to file descriptor 2. If the import fails they are shown.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as notes:
+        terminal = os.dup(2)
+        os.dup2(notes.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            notes.seek(0)
+            os.write(terminal, notes.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def has_gpu() -> bool:

@@ -2,11 +2,11 @@
 
 from dataclasses import asdict, dataclass
 
+from keras_unet3d.architecture import Architecture
 from keras_unet3d.datasets import DataKeys
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Triple
 from keras_unet3d.labels import LabelTable
-from keras_unet3d.model import Architecture
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_unet3d import planning, runtime
+from keras_unet3d.architecture import Architecture
 from keras_unet3d.augment.draw import AugmentSettings
 from keras_unet3d.augment.elastic import load_elasticdeform
 from keras_unet3d.datasets import SAMPLE, DataKeys, DataSet, Example, open_data
@@ -16,7 +17,7 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.files import read_json, refuse_existing, write_json
 from keras_unet3d.intensity import measure
 from keras_unet3d.labels import LabelTable, class_volume, count_values, infer_table
-from keras_unet3d.model import Architecture, build, float32_copy
+from keras_unet3d.model import build, float32_copy
 from keras_unet3d.pipeline import (
     PatchSettings,
     training_dataset,
