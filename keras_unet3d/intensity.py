@@ -17,11 +17,11 @@ class Statistics:
     std: np.ndarray
 
 
-def measure(volume: Volume) -> Statistics:
-    """Return the statistics of `volume`, read in blocks.
+def measure(volume: Volume, how: str = "zscore") -> Statistics:
+    """Return the statistics of `volume` that the normalisation `how` needs, read in blocks.
 
     Raises:
-        InputError: NaN or infinite voxels, or a channel that is constant.
+        InputError: NaN or infinite voxels, or, for "zscore", a channel that is constant.
     """
     count, total, squares, broken = 0, 0.0, 0.0, 0
     # Sums are taken of the differences to a first mean: the variance of large values would cancel.
@@ -44,7 +44,7 @@ def measure(volume: Volume) -> Statistics:
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
     constant = std <= 1e-6 * np.maximum(np.abs(mean + pivot), 1e-30)
-    if constant.any():
+    if how == "zscore" and constant.any():
         raise InputError(
             f"{volume.name}: expected an image, found the constant value {float((mean + pivot)[constant][0]):g} in "
             "every voxel of a channel; check the file, or leave it out."
@@ -65,4 +65,6 @@ NORMALIZERS: dict[str, Callable[[np.ndarray, Statistics], np.ndarray]] = {"zscor
 
 def normalize(voxels: np.ndarray, statistics: Statistics, how: str = "zscore") -> np.ndarray:
     """Return float32 voxels `(z, y, x, channels)`: "zscore" (per volume and channel) or "none"."""
+    if how not in NORMALIZERS:
+        raise InputError(f"normalization: expected one of {', '.join(NORMALIZERS)}; found {how!r}.")
     return NORMALIZERS[how](voxels, statistics)

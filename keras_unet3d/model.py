@@ -105,7 +105,7 @@ def build(architecture: Architecture) -> keras.Model:
 
 def logits_model(model: keras.Model) -> keras.Model:
     """Return the model up to its logits; it shares the weights. Losses are most exact from logits."""
-    return keras.Model(model.inputs, model.get_layer("logits").output, name=f"{model.name}_logits")
+    return keras.Model(model.input, model.get_layer("logits").output, name=f"{model.name}_logits")
 
 
 def architecture_of(model: keras.Model) -> Architecture:
@@ -124,7 +124,7 @@ def architecture_of(model: keras.Model) -> Architecture:
             base_filters=first.filters,
             depth=depth,
             padding=first.padding,
-            normalization=_normalization_of(layers.get("analysis_0_norm_0")),
+            normalization=_normalization_of(layers.get(f"analysis_{depth - 1}_norm_1")),
             block="residual_se"
             if "analysis_0_se_scale" in layers
             else "residual"
@@ -150,7 +150,8 @@ def _normalization_of(layer) -> str:
         return "none"
     if isinstance(layer, keras.layers.BatchNormalization):
         return "batch"
-    return "instance" if layer.groups == -1 else "group"
+    # A built layer has replaced -1 by the number of channels; the bottom level has the most of them.
+    return "instance" if layer.groups == layer.gamma.shape[0] else "group"
 
 
 def float32_copy(model: keras.Model) -> keras.Model:

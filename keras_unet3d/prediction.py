@@ -73,7 +73,7 @@ class Predictor:
                 f"{volume.name}: expected {self.channels} channels, as the network was trained with; found "
                 f"{volume.channels}; check the file, and --axes."
             )
-        statistics = measure(volume)
+        statistics = measure(volume, self.normalization)
         tiling = plan(volume.shape, self.geometry, self.tile, overlap)
 
         def read(start, size):

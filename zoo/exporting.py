@@ -106,7 +106,7 @@ def _same_size(model: keras.Model) -> keras.Model:
     if not any(margin):
         return model
     outputs = keras.layers.ZeroPadding3D(margin, name="halo")(model.output)
-    return keras.Model(model.inputs, outputs, name=model.name)
+    return keras.Model(model.input, outputs, name=model.name)
 
 
 def _write_saved_model(model: keras.Model, path: Path) -> None:
@@ -138,4 +138,4 @@ def _write_test(model: keras.Model, spec: ModelSpec, folder: Path) -> None:
 
 def prepared(raw: np.ndarray, spec: ModelSpec) -> np.ndarray:
     """Return a raw volume `(z, y, x, channels)` as the network's input, a batch of one."""
-    return normalize(raw, measure(from_array(raw)), spec.normalization)[None]
+    return normalize(raw, measure(from_array(raw), spec.normalization), spec.normalization)[None]

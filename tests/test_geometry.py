@@ -1,0 +1,82 @@
+"""Sizes: what the integers say is what the network does."""
+
+import numpy as np
+import pytest
+
+from keras_unet3d.architecture import Architecture
+from keras_unet3d.errors import InputError
+from keras_unet3d.model import build, logits_model
+
+
+def test_the_papers_sizes():
+    geometry = Architecture(padding="valid").geometry
+    legal = [n for n in range(1, 150) if geometry.output_size(n, 0)]
+    assert legal == [92, 100, 108, 116, 124, 132, 140, 148]
+    assert [geometry.output_size(n, 0) for n in (132, 116, 92)] == [44, 28, 4]
+    assert geometry.margin == (44, 44, 44)
+    assert geometry.divisor == (8, 8, 8)
+    assert [geometry.crop(level) for level in range(3)] == [(40,) * 3, (16,) * 3, (4,) * 3]
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_legal_sizes_are_those_that_the_network_takes(padding):
+    architecture = Architecture(
+        depth=3,
+        base_filters=1,
+        padding=padding,
+        normalization="none",
+        kernel_sizes=((1, 3, 5), (3, 3, 3), (3, 1, 3)),
+        pool_sizes=((1, 2, 3), (2, 2, 2)),
+    )
+    geometry, model = architecture.geometry, build(architecture)
+    fixed = [geometry.legal_at_least(1, axis) for axis in range(3)]
+    for axis in range(3):
+        for size in range(1, 60):
+            shape = list(fixed)
+            shape[axis] = size
+            expected = geometry.output_size(size, axis)
+            try:
+                # "same" pooling drops what does not fit; the concatenation then finds sizes that differ.
+                found = model.compute_output_shape((1, *shape, 1))[1 + axis]
+                model_says = found if found and found > 0 else None
+            except Exception:
+                model_says = None
+            if expected is not None:
+                assert model_says == expected, (axis, size)
+            elif padding == "same":
+                assert size % geometry.divisor[axis], (axis, size)
+
+
+def test_neighbouring_legal_sizes():
+    geometry = Architecture(padding="valid").geometry
+    assert geometry.legal_at_least(1, 0) == 92
+    assert geometry.legal_at_least(93, 0) == geometry.legal_at_most(107, 0) == 100
+    assert geometry.legal_at_most(91, 0) is None
+
+
+def test_an_illegal_size_is_explained():
+    with pytest.raises(
+        InputError, match="patch: size 33 along x is illegal .* a multiple of 4; nearest legal: 32 or 36"
+    ):
+        Architecture(depth=3).geometry.check((32, 32, 33), "patch")
+
+
+def test_open_sizes_are_legal():
+    Architecture().geometry.check((None, None, None), "input_shape")
+
+
+def test_crop_centres_the_skip_connection():
+    # A valid network whose kernels pass their centre value on gives back the centre of its input.
+    architecture = Architecture(base_filters=1, depth=2, num_classes=2, padding="valid", normalization="none")
+    model = build(architecture)
+    for layer in model.layers:
+        if layer.name.startswith(("analysis", "synthesis", "up", "logits")) and layer.weights:
+            kernel = np.zeros(layer.weights[0].shape, np.float32)
+            centre = tuple(n // 2 for n in kernel.shape[:3])
+            if layer.name != "up_0":
+                kernel[(*centre, 0, 0)] = 1
+            layer.set_weights([kernel, *(np.zeros(w.shape, np.float32) for w in layer.weights[1:])])
+    image = np.random.default_rng(0).uniform(0.1, 1, size=(1, 24, 28, 32, 1)).astype(np.float32)
+    margin = architecture.geometry.margin[0]
+    output = np.asarray(logits_model(model)(image))[..., 0]
+    np.testing.assert_allclose(output, image[:, margin:-margin, margin:-margin, margin:-margin, 0], atol=1e-6)

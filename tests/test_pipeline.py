@@ -1,0 +1,132 @@
+"""Samples: reproducible, with labels, the same eagerly and inside tf.data."""
+
+import numpy as np
+import pytest
+
+from keras_unet3d import pipeline
+from keras_unet3d.augment.draw import AugmentSettings
+from keras_unet3d.intensity import measure
+from keras_unet3d.labels import UNLABELLED
+from keras_unet3d.pipeline import PatchSettings, training_sample
+from keras_unet3d.sampling import Source, index_labels
+from keras_unet3d.volumes import from_array
+
+SHRINKING = AugmentSettings(scaling=(0.6, 0.7), rotation=30)
+
+
+def a_source(shape=(30, 40, 44), weight=None, annotate=lambda classes: None):
+    rng = np.random.default_rng(0)
+    image = from_array(rng.normal(100, 20, size=(*shape, 2)).astype(np.float32), spacing=(2, 1, 1))
+    classes = np.full(shape, UNLABELLED, np.uint8)
+    classes[15] = rng.integers(0, 2, shape[1:])
+    annotate(classes)
+    volume = from_array(classes)
+    weight = from_array(weight) if weight is not None else None
+    return Source("test", image, volume, weight, measure(image), index_labels(volume, 2))
+
+
+def settings(augment=None, patch=(16, 20, 24), output=None):
+    return PatchSettings(patch, output or patch, augment=augment)
+
+
+@pytest.mark.parametrize("augment", [None, AugmentSettings(), SHRINKING])
+def test_every_sample_has_labels(augment):
+    # One annotated slice, one voxel thick: nearest-neighbour resampling may miss it.
+    source = a_source()
+    for index in range(25):
+        x, y, w = training_sample([source], settings(augment), 0, index)
+        assert w.any()
+        assert set(np.unique(w)) <= {0, 1}
+        assert set(np.unique(y)) <= {0, 1}, "no value that is not a class"
+        assert np.isfinite(x).all()
+
+
+def test_a_sample_without_augmentation_is_a_crop():
+    source = a_source()
+    x, y, w = training_sample([source], settings(), 3, 4)
+    image = source.image.array()
+    normalised = (image - image.mean(axis=(0, 1, 2))) / image.std(axis=(0, 1, 2))
+    first = np.argwhere((abs(normalised - x[0, 0, 0]) < 1e-4).all(axis=-1))
+    assert len(first) == 1
+    box = tuple(slice(a, a + n) for a, n in zip(first[0], (16, 20, 24), strict=True))
+    np.testing.assert_allclose(x, normalised[box], atol=1e-4)
+    classes = source.classes.array()[..., 0][box]
+    np.testing.assert_array_equal(w > 0, classes != UNLABELLED)
+    np.testing.assert_array_equal(y[w > 0], classes[w > 0])
+
+
+def test_valid_padding_takes_the_centre_of_the_labels():
+    plain, valid = (
+        training_sample([a_source((60, 60, 60))], settings(patch=p, output=o), 0, 0)
+        for p, o in (((24,) * 3, (24,) * 3), ((32,) * 3, (24,) * 3))
+    )
+    np.testing.assert_array_equal(plain[1], valid[1])
+    np.testing.assert_array_equal(plain[2], valid[2])
+    np.testing.assert_allclose(plain[0], valid[0][4:-4, 4:-4, 4:-4], atol=1e-5)
+
+
+def test_weights_multiply_and_unlabelled_stays_zero():
+    weight = np.random.default_rng(0).uniform(0.5, 2, size=(30, 40, 44)).astype(np.float32)
+    x, y, with_weight = training_sample([a_source(weight=weight)], settings(), 0, 1)
+    _, _, without = training_sample([a_source()], settings(), 0, 1)
+    np.testing.assert_array_equal(with_weight > 0, without > 0)
+    assert set(np.round(np.unique(with_weight[with_weight > 0]), 5)) <= set(np.round(np.unique(weight), 5))
+    assert x.dtype == with_weight.dtype == np.float32 and y.dtype == np.int32
+
+
+def test_a_volume_smaller_than_the_patch_is_mirrored_and_unlabelled_around():
+    classes = np.ones((6, 40, 44), np.uint8)
+    image = from_array(np.random.default_rng(0).normal(size=(6, 40, 44, 1)).astype(np.float32))
+    volume = from_array(classes)
+    small = Source("small", image, volume, None, measure(image), index_labels(volume, 2))
+    x, _, w = training_sample([small], settings(), 0, 0)
+    np.testing.assert_array_equal(w.any(axis=(1, 2)), [False] * 5 + [True] * 6 + [False] * 5)
+    np.testing.assert_array_equal(x[4], x[6])
+
+
+def test_samples_depend_on_seed_and_index_only():
+    source, s = a_source(), settings(AugmentSettings())
+    np.random.seed(0)
+    first = training_sample([source], s, 1, 2)
+    np.random.seed(5)
+    again = training_sample([source], s, 1, 2)
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for seed, index in ((1, 3), (2, 2)):
+        assert not np.array_equal(first[0], training_sample([source], s, seed, index)[0])
+
+
+def test_tf_data_gives_the_same_samples_in_order_for_any_number_of_workers():
+    source, s = a_source(), settings(AugmentSettings())
+    expected = [training_sample([source], s, 0, index) for index in range(6)]
+    for workers in (1, 3):
+        data = pipeline.training_dataset([source], s, 2, 0, workers)
+        assert [tuple(spec.shape) for spec in data.element_spec] == [
+            (None, 16, 20, 24, 2),
+            (None, 16, 20, 24),
+            (None, 16, 20, 24),
+        ]
+        batches = list(data.take(3).as_numpy_iterator())
+        for part in range(3):
+            together = np.concatenate([batch[part] for batch in batches])
+            np.testing.assert_array_equal(together, np.stack([sample[part] for sample in expected]))
+
+
+def test_validation_positions_cover_the_labels_and_only_those():
+    source = a_source(annotate=lambda classes: classes.__setitem__((slice(None), slice(None), 0), 1))
+    s = settings(patch=(16, 20, 24))
+    positions = pipeline.validation_positions([source], s, most=100)
+    seen = sum(pipeline.validation_sample([source], s, position)[2].sum() for position in positions)
+    assert seen >= (source.classes.array() != UNLABELLED).sum()
+    assert all(pipeline.validation_sample([source], s, position)[2].any() for position in positions)
+    assert len(pipeline.validation_positions([source], s, most=3)) == 3
+
+
+def test_validation_dataset_is_finite_and_repeats_itself():
+    source, s = a_source(), settings()
+    positions = pipeline.validation_positions([source], s, most=3)
+    data = pipeline.validation_dataset([source], s, 2, positions, 2)
+    first, second = (list(data.as_numpy_iterator()) for _ in range(2))
+    assert [len(batch[0]) for batch in first] == [2, 1]
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a[0], b[0])
