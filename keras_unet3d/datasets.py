@@ -183,10 +183,12 @@ def _label_names(path: Path, described: dict) -> dict[int, str]:
 
 
 def _open_decathlon(folder: Path, described: dict, keys: DataKeys) -> list[Example]:
-    channels = len(described.get("modality", {"0": ""}))
+    channels = _number_of(folder, described, "modality")
+    if not isinstance(described["training"], list):
+        raise InputError(f"{folder / 'dataset.json'}: expected a list 'training', found {described['training']!r}.")
     examples = []
     for item in described["training"]:
-        if not isinstance(item, dict) or not {"image", "label"} <= set(item):
+        if not isinstance(item, dict) or not all(isinstance(item.get(part), str) for part in ("image", "label")):
             raise InputError(
                 f"{folder / 'dataset.json'}: expected an image and a label per training entry, found {item!r}."
             )
@@ -196,11 +198,11 @@ def _open_decathlon(folder: Path, described: dict, keys: DataKeys) -> list[Examp
 
 def _open_nnunet(folder: Path, described: dict, keys: DataKeys) -> list[Example]:
     ending = described.get("file_ending", ".nii.gz")
-    if ending not in FORMATS:
+    if not isinstance(ending, str) or ending not in FORMATS:
         raise InputError(
             f"{folder / 'dataset.json'}: expected a file_ending of {', '.join(FORMATS)}; found {ending!r}."
         )
-    channels = len(described.get("channel_names", {"0": ""}))
+    channels = _number_of(folder, described, "channel_names")
     examples = []
     for label in sorted((folder / "labelsTr").glob(f"*{ending}")):
         case = stem(label)
@@ -208,3 +210,11 @@ def _open_nnunet(folder: Path, described: dict, keys: DataKeys) -> list[Example]
         image = stacked([open_volume(file, keys.raw, keys.axes) for file in files], files[0].name)
         examples.append(Example(case, image, open_volume(label, keys.label, keys.axes)))
     return examples
+
+
+def _number_of(folder: Path, described: dict, entry: str) -> int:
+    """Return how many channels the description lists under `entry`; one where it does not say."""
+    listed = described.get(entry, {"0": ""})
+    if not isinstance(listed, dict | list) or not listed:
+        raise InputError(f"{folder / 'dataset.json'}: expected the channels by name in {entry!r}, found {listed!r}.")
+    return len(listed)

@@ -42,7 +42,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             old = path.with_name(f".{uuid.uuid4().hex[:8]}.old.{path.name}")
             path.rename(old)
-            partial.rename(path)
+            try:
+                partial.rename(path)
+            except BaseException:
+                old.rename(path)
+                raise
             shutil.rmtree(old)
         else:
             partial.rename(path)

@@ -43,7 +43,7 @@ def measure(volume: Volume, how: str = "zscore") -> Statistics:
         )
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
-    constant = std <= 1e-6 * np.maximum(np.abs(mean + pivot), 1e-30)
+    constant = std <= 1e-12 * np.maximum(np.abs(mean + pivot), 1e-30)
     if how == "zscore" and constant.any():
         raise InputError(
             f"{volume.name}: expected an image, found the constant value {float((mean + pivot)[constant][0]):g} in "

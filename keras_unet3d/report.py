@@ -1,5 +1,6 @@
 """Pictures of a run: arrays in, PNG files out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from keras_unet3d.files import whole_file
 
 _AXES = "zyx"
-# Colour-blind safe (Okabe and Ito), the background's grey first where classes outnumber them it starts again.
+# Colour-blind safe (Okabe and Ito); where classes outnumber them they start again.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#999999")
 
 
@@ -26,7 +27,7 @@ def curves(rows: list[dict], path: Path) -> None:
     _save(figure, path)
 
 
-def patch(image, classes, labelled, predicted, path: Path) -> None:
+def patch(image, classes, labelled, predicted, path: Path, names: Sequence[str] = (), spacing=None) -> None:
     """Draw image, labels and prediction `(z, y, x)` in the plane of each axis that has most labels.
 
     An image larger than its labels (valid padding) is cut to their size.
@@ -34,20 +35,27 @@ def patch(image, classes, labelled, predicted, path: Path) -> None:
     inset = [(i - c) // 2 for i, c in zip(image.shape, classes.shape, strict=True)]
     image = image[tuple(slice(i, i + n) for i, n in zip(inset, classes.shape, strict=True))]
     columns = {"image": image, "labels": np.where(labelled, classes, -1), "prediction": predicted}
-    slices(columns, [_fullest(labelled, axis) for axis in range(3)], path)
+    slices(columns, [_fullest(labelled, axis) for axis in range(3)], path, names, spacing)
 
 
-def slices(columns: dict[str, np.ndarray], planes: list[int], path: Path, spacing=None) -> None:
+def slices(
+    columns: dict[str, np.ndarray], planes: list[int], path: Path, names: Sequence[str] = (), spacing=None
+) -> None:
     """Draw one row per axis (z, y, x) and one column per volume.
 
     Args:
         columns: title -> volume `(z, y, x)`; floats are grey values, integers classes, -1 nothing.
         planes: the plane across each axis.
         path: of the PNG.
+        names: of the classes, for a legend.
         spacing: voxel size (z, y, x), for the right proportions.
     """
     spacing = np.ones(3) if spacing is None else np.asarray(spacing)
-    figure, axes = _figure(3, len(columns), (3.1 * len(columns), 8.4))
+    size = next(iter(columns.values())).shape * spacing
+    heights = [size[1] / size[2], size[0] / size[2], size[0] / size[1]]
+    # Room for the pictures, their titles and the legend, in inches.
+    height = 2.9 * sum(heights) + 3 * 0.35 + (0.4 if names else 0)
+    figure, axes = _figure(3, len(columns), (3.1 * len(columns), height), heights)
     for row, plane in enumerate(planes):
         vertical, horizontal = (axis for axis in range(3) if axis != row)
         for axis, (title, volume) in zip(axes[row], columns.items(), strict=True):
@@ -57,7 +65,16 @@ def slices(columns: dict[str, np.ndarray], planes: list[int], path: Path, spacin
             axis.set_title(f"{title}, {_AXES[row]} = {plane}", fontsize=9)
             axis.set_xticks([])
             axis.set_yticks([])
+    _legend(figure, names)
     _save(figure, path)
+
+
+def _legend(figure, names: Sequence[str]) -> None:
+    from matplotlib.patches import Patch
+
+    if names:
+        patches = [Patch(color=_COLOURS[i % len(_COLOURS)], label=name) for i, name in enumerate(names)]
+        figure.legend(handles=patches, loc="outside lower center", ncols=min(len(names), 8), fontsize=9, frameon=False)
 
 
 def _fullest(labelled, axis: int) -> int:
@@ -78,14 +95,14 @@ def _coloured(classes) -> np.ndarray:
     return np.where(classes[..., None] < 0, 1.0, colours[classes % len(colours)])
 
 
-def _figure(rows: int, columns: int, size):
+def _figure(rows: int, columns: int, size, heights=None):
     # Without pyplot there is no global state and no display is asked for.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return figure, figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
 
 
 def _save(figure, path: Path) -> None:

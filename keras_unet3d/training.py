@@ -37,11 +37,20 @@ class Callbacks:
     progress: Callable[[int, int], None]
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What `slices.png` shows: a validation sample, the names of its classes, and its voxel size (z, y, x)."""
+
+    sample: Sample
+    names: tuple[str, ...]
+    spacing: tuple[float, float, float] | None
+
+
 def train(
     model: keras.Model,
     training,
     validation,
-    shown: Sample,
+    shown: Shown,
     schedule: Schedule,
     run: Path,
     callbacks: Callbacks,
@@ -55,7 +64,7 @@ def train(
         model: made by `build_model`, output "probabilities". It is trained through its logits.
         training: endless data set of `(x, y, w)`.
         validation: finite data set of `(x, y, w)`.
-        shown: the validation sample in `slices.png`.
+        shown: what `slices.png` shows.
         schedule: how long, how fast, which loss.
         run: an existing folder.
         callbacks: what is told meanwhile.
@@ -123,16 +132,18 @@ class _Keep(keras.callbacks.Callback):
 class _Pictures(keras.callbacks.Callback):
     """Draws the curves, and one validation patch as it is segmented now."""
 
-    def __init__(self, network: keras.Model, shown: Sample, run: Path):
+    def __init__(self, network: keras.Model, shown: Shown, run: Path):
         super().__init__()
         self.network, self.shown, self.run, self.rows = network, shown, run, []
 
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append(logs)
         report.curves(self.rows, self.run / "curves.png")
-        x, y, w = self.shown
+        x, y, w = self.shown.sample
         probabilities = keras.ops.convert_to_numpy(self.network(x[None], training=False))
-        report.patch(x[..., 0], y, w > 0, probabilities[0].argmax(-1), self.run / "slices.png")
+        predicted = probabilities[0].argmax(-1)
+        path = self.run / "slices.png"
+        report.patch(x[..., 0], y, w > 0, predicted, path, self.shown.names, self.shown.spacing)
 
 
 class _Progress(keras.callbacks.Callback):

@@ -4,6 +4,7 @@ Whatever the file's order, a volume is `(z, y, x, channels)` here. NIfTI is turn
 orientation, so z, y, x run to superior, anterior and right.
 """
 
+import struct
 import xml.etree.ElementTree as ElementTree
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from keras_unet3d.files import whole_file
 
 Box = tuple[slice, slice, slice]
 _BLOCK = 128
+_MICROMETRES = {"um": 1, "µm": 1, "micron": 1, "mm": 1e3, "nm": 1e-3, "cm": 1e4, "m": 1e6, "meter": 1e6, "inch": 25400}
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def volume_format(path: Path) -> str:
         if path.name.lower().endswith(suffix):
             return suffix
     raise InputError(
-        f"{path}: expected a volume file ending in {', '.join(FORMATS)}; found {path.suffix or 'no suffix'!r}."
+        f"{path}: expected a volume file ending in {', '.join(FORMATS)}; found {path.suffix or 'no suffix'}."
     )
 
 
@@ -165,6 +167,8 @@ def _clean_axes(axes: str | None) -> str | None:
 
 def _order(path: Path, shape: tuple[int, ...], axes: str | None, spatial: str) -> str:
     """Return one letter per axis of the array; `spatial` is the format's order of a plain volume."""
+    if 0 in shape:
+        raise InputError(f"{path}: expected voxels, found an empty array of shape {shape}.")
     if axes is not None:
         # A label volume has no channels: the same --axes serves it without the c.
         order = axes if len(shape) == 4 else axes.replace("c", "")
@@ -235,6 +239,8 @@ def _readable(path: Path) -> Iterator[None]:
         EOFError,
         ValueError,
         zlib.error,
+        struct.error,
+        ElementTree.ParseError,
         KeyError,
         RuntimeError,
         IndexError,
@@ -301,7 +307,7 @@ def _write_hdf5(path: Path, array: np.ndarray, like: Volume, key: str) -> None:
         dataset = file.create_dataset(key, data=data, chunks=True, compression="gzip", compression_opts=4)
         dataset.attrs["axes"] = order
         if like.spacing:
-            dataset.attrs["element_size_um"] = np.multiply(like.spacing, 1000 if like.unit == "mm" else 1)
+            dataset.attrs["element_size_um"] = np.multiply(like.spacing, _MICROMETRES.get(like.unit, 1))
 
 
 # ---- NIfTI ---------------------------------------------------------------------------------------
@@ -315,6 +321,7 @@ def _open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
     orientation = nibabel.io_orientation(image.affine)
     if np.isnan(orientation).any():
         raise InputError(f"{path}: expected an affine that maps three voxel axes, found {image.affine.tolist()}.")
+    _refuse_non_numbers(path, image.get_data_dtype())
     turned = "".join("xyz"[int(axis)] for axis in orientation[:3, 0])
     flipped = "".join(letter for letter, sign in zip(turned, orientation[:3, 1], strict=True) if sign < 0)
     shape = image.shape
@@ -356,7 +363,8 @@ def _write_nifti(path: Path, array: np.ndarray, like: Volume, key: str) -> None:
             # The codes say what space the affine maps to; viewers and tools decide by them.
             image.set_qform(source.get_qform(), int(source.header["qform_code"]))
             image.set_sform(source.get_sform(), int(source.header["sform_code"]))
-    image.header.set_xyzt_units({"um": "micron"}.get(like.unit, like.unit) if like.unit else "mm")
+    unit = {"um": "micron", "micron": "micron", "mm": "mm", "meter": "meter", None: "mm"}.get(like.unit, "unknown")
+    image.header.set_xyzt_units(unit)
     nibabel.save(image, path)
 
 
@@ -387,7 +395,9 @@ def _open_tiff(path: Path, key: str | None, axes: str | None) -> Volume:
         _refuse_truncated_tiff(path, file)
     _refuse_non_numbers(path, dtype)
     if len(shape) == 3 and "c" in declared and axes is None:
-        raise InputError(f"{path}: expected a stack of planes, found one plane with channels (axes {series.axes}).")
+        raise InputError(
+            f"{path}: expected a stack of planes, found one plane with channels (axes {series.axes}); if it is a stack, add --axes zyx."
+        )
     known = set(declared) in (set("zyx"), set("zyxc"))
     order = _order(path, shape, axes or (declared if known else None), "zyx")
     zyx, channels, read_box = _in_order(order, shape, _tiff_reader(path, shape, pages))
@@ -404,6 +414,13 @@ def _refuse_truncated_tiff(path: Path, file) -> None:
                 f"{path}: expected {max(ends)} bytes or more, found {size}: the file is truncated; "
                 "copy it again from its source."
             )
+    # Where a page is missing, the one before still points to it.
+    file.filehandle.seek(file.pages.next_page_offset)
+    if file.filehandle.read(file.tiff.offsetsize) != bytes(file.tiff.offsetsize):
+        raise InputError(
+            f"{path}: expected more than {len(file.pages)} pages, found the file truncated after them; "
+            "copy it again from its source."
+        )
 
 
 def _tiff_reader(path: Path, shape: tuple[int, ...], pages: int) -> Callable:
@@ -434,16 +451,23 @@ def _tiff_spacing(file) -> tuple[tuple[float, float, float] | None, str | None]:
     if file.ome_metadata:
         pixels = ElementTree.fromstring(file.ome_metadata).find(".//{*}Pixels")
         sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "ZYX"] if pixels is not None else [None]
-        if all(sizes):
-            return tuple(float(size) for size in sizes), "um"
-    imagej = file.imagej_metadata or {}
+        factors = (
+            [_MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "ZYX"] if all(sizes) else [None]
+        )
+        if all(sizes) and all(factors):
+            return tuple(float(size) * factor for size, factor in zip(sizes, factors)), "um"
+    imagej = file.imagej_metadata or next(iter(file.shaped_metadata or ()), {})
     tags = file.pages[0].tags
     if "spacing" in imagej and "XResolution" in tags and "YResolution" in tags:
         resolution = [tags[name].value for name in ("YResolution", "XResolution")]
         if all(numerator for numerator, _ in resolution):
             y, x = (denominator / numerator for numerator, denominator in resolution)
-            unit = {"micron": "um", "\\u00B5m": "um", "µm": "um"}.get(imagej.get("unit"), imagej.get("unit"))
-            return (float(imagej["spacing"]), y, x), unit
+            unit = str(imagej.get("unit", "")).replace("\\u00B5", "µ")
+            sizes = (float(imagej["spacing"]), y, x)
+            if unit == "mm":
+                return sizes, unit
+            factor = _MICROMETRES.get(unit)
+            return (tuple(size * factor for size in sizes), "um") if factor else (sizes, None)
     return None, None
 
 

@@ -30,7 +30,7 @@ def segment_sample(predictor: Predictor, out: Path, say: Callable[[str], None]) 
         "segmented": classes.astype(int),
         "truth": phantom.truth.astype(int),
     }
-    report.slices(columns, [14, 43, 52], out / "dense.png", phantom.spacing)
+    report.slices(columns, [14, 43, 52], out / "dense.png", sample.NAMES, phantom.spacing)
     each = ", ".join(f"{name} {figure['iou']:.3f}" for name, figure in by_class.items())
     say(
         f"dense segmentation from {annotated:.0%} annotated voxels: mean IoU against the full truth {mean:.3f} ({each})\n"

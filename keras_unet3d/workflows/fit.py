@@ -29,7 +29,7 @@ from keras_unet3d.prediction import trained_predictor
 from keras_unet3d.sampling import Source, index_labels, split_by_region, split_by_volume
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.spec import ModelSpec
-from keras_unet3d.training import MONITORED, Callbacks, Schedule, train
+from keras_unet3d.training import MONITORED, Callbacks, Schedule, Shown, train
 from keras_unet3d.volumes import in_memory
 from keras_unet3d.workflows import dense
 
@@ -271,7 +271,8 @@ class _Fit:
         training = training_dataset(sources, patches, settings.batch_size, settings.seed, workers)
         validation = validation_dataset(held_out, self._patches(False), settings.batch_size, positions, workers)
         schedule = Schedule(settings.epochs, settings.steps_per_epoch, settings.learning_rate, settings.loss)
-        shown = validation_sample(held_out, self._patches(False), positions[0])
+        sample = validation_sample(held_out, self._patches(False), positions[0])
+        shown = Shown(sample, self.spec.labels.names, self.spec.spacing)
         return train(model, training, validation, shown, schedule, out, callbacks)
 
     def _patches(self, augment: bool) -> PatchSettings:

@@ -1,0 +1,204 @@
+"""files: output is there whole or not at all, and nothing is lost."""
+
+import json
+import os
+import re
+
+import pytest
+
+from keras_unet3d.errors import InputError, did_you_mean
+from keras_unet3d.files import read_json, refuse_existing, whole_file, whole_folder, write_json
+
+
+def says(*words):
+    """Return a pattern that a sentence matches if every one of `words` is in it."""
+    return "(?s)^" + "".join(f"(?=.*{re.escape(str(word))})" for word in words)
+
+
+class Interrupted(BaseException):
+    """Stands for Ctrl-C: no `Exception`."""
+
+
+# ---- whole_file ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("old", [None, "old"])
+def test_a_file_appears_when_it_is_whole(tmp_path, old):
+    path = tmp_path / "new" / "a.nii.gz"
+    if old:
+        path.parent.mkdir()
+        path.write_text(old)
+    with whole_file(path) as partial:
+        partial.write_text("half")
+        assert (path.read_text() if path.exists() else None) == old
+        assert partial.parent == path.parent
+        assert partial.name.endswith("a.nii.gz")
+        partial.write_text("whole")
+    assert path.read_text() == "whole"
+    assert os.listdir(path.parent) == ["a.nii.gz"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, Interrupted])
+@pytest.mark.parametrize("old", [None, "old"])
+def test_a_broken_off_file_leaves_the_old_one_and_nothing_else(tmp_path, old, error):
+    path = tmp_path / "a.txt"
+    if old:
+        path.write_text(old)
+    with pytest.raises(error), whole_file(path) as partial:
+        partial.write_text("half")
+        raise error
+    assert os.listdir(tmp_path) == (["a.txt"] if old else [])
+    assert not old or path.read_text() == old
+
+
+def test_a_file_that_was_never_written_is_an_error_and_leaves_the_old_one(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "a.txt"):
+        pass
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    with whole_file(tmp_path / "a") as first, whole_file(tmp_path / "a") as second:
+        assert first != second
+        first.write_text("1")
+        second.write_text("2")
+    assert os.listdir(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_text() == "1"
+
+
+# ---- whole_folder --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_folder_appears_when_it_is_whole(tmp_path, old):
+    path = tmp_path / "new" / "run"
+    if old:
+        path.mkdir(parents=True)
+        (path / "old.txt").write_text("old")
+    with whole_folder(path) as partial:
+        assert list(partial.iterdir()) == []
+        (partial / "sub").mkdir()
+        (partial / "sub" / "a.txt").write_text("new")
+        assert (os.listdir(path) if path.exists() else None) == (["old.txt"] if old else None)
+    assert os.listdir(path.parent) == ["run"]
+    assert os.listdir(path) == ["sub"]
+    assert (path / "sub" / "a.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, Interrupted])
+@pytest.mark.parametrize("old", [False, True])
+def test_a_broken_off_folder_leaves_the_old_one_and_nothing_else(tmp_path, old, error):
+    path = tmp_path / "run"
+    if old:
+        path.mkdir()
+        (path / "old.txt").write_text("old")
+    with pytest.raises(error), whole_folder(path) as partial:
+        (partial / "a.txt").write_text("half")
+        raise error
+    assert os.listdir(tmp_path) == (["run"] if old else [])
+    assert not old or (os.listdir(path), (path / "old.txt").read_text()) == (["old.txt"], "old")
+
+
+def test_the_old_folder_stays_when_the_new_one_cannot_take_its_place(tmp_path):
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / "old.txt").write_text("old")
+    with pytest.raises(OSError), whole_folder(path) as partial:
+        partial.rename(tmp_path / "gone")
+    assert sorted(os.listdir(tmp_path)) == ["gone", "run"]
+    assert (path / "old.txt").read_text() == "old"
+
+
+# ---- refuse_existing -----------------------------------------------------------------------------
+
+
+def make_file(path):
+    path.write_text("old")
+
+
+def make_folder(path):
+    path.mkdir()
+    (path / "a").write_text("old")
+
+
+@pytest.mark.parametrize("make", [make_file, make_folder])
+def test_existing_output_is_refused(tmp_path, make):
+    make(tmp_path / "out")
+    with pytest.raises(InputError, match=says(tmp_path / "out", "the run exists already", "--overwrite")):
+        refuse_existing(tmp_path / "out", overwrite=False, what="run")
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
+def test_output_that_is_missing_or_an_empty_folder_is_free(tmp_path, make):
+    make(tmp_path / "out")
+    assert refuse_existing(tmp_path / "out", overwrite=False) is None
+
+
+@pytest.mark.parametrize("make", [make_file, make_folder])
+def test_overwrite_frees_existing_output(tmp_path, make):
+    make(tmp_path / "out")
+    assert refuse_existing(tmp_path / "out", overwrite=True) is None
+    assert (tmp_path / "out").exists()
+
+
+# ---- JSON ----------------------------------------------------------------------------------------
+
+
+def test_json_comes_back(tmp_path):
+    value = {"a": [1, 2.5, None], "b": {"µ": True}}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json", "a thing") == value
+    assert (tmp_path / "a.json").read_text("utf-8").endswith("}\n")
+
+
+@pytest.mark.parametrize("value, error", [({"a": float("nan")}, ValueError), ({"a": object()}, TypeError)])
+def test_what_json_cannot_hold_leaves_the_old_file(tmp_path, value, error):
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(error):
+        write_json(tmp_path / "a.json", value)
+    assert (tmp_path / "a.json").read_text() == "{}"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    "content, found",
+    [
+        (b"", "found something unreadable"),
+        (b'{"a": ', "found something unreadable"),
+        (b'{"a": "\xff"}', "found something unreadable"),
+        (json.dumps([1]).encode(), "found a list"),
+        (b"3", "found a int"),
+    ],
+)
+def test_json_that_is_none_is_refused(tmp_path, content, found):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match=says("a.json: expected a thing", found)):
+        read_json(tmp_path / "a.json", "a thing")
+
+
+def test_missing_json_is_refused(tmp_path):
+    with pytest.raises(InputError, match=says("a.json: expected a thing, found no such file")):
+        read_json(tmp_path / "a.json", "a thing")
+
+
+def test_a_folder_is_no_json(tmp_path):
+    with pytest.raises(InputError, match=says("expected a thing in JSON", "found something unreadable")):
+        read_json(tmp_path, "a thing")
+
+
+# ---- did_you_mean --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "word, known, expected",
+    [
+        ("labels", ["label", "raw"], " Did you mean 'label'?"),
+        ("zzz", ["label", "raw"], ""),
+        ("raw", [], ""),
+        ("raw1", ["raw2", "raw3"], " Did you mean 'raw3' or 'raw2'?"),
+    ],
+)
+def test_did_you_mean(word, known, expected):
+    assert did_you_mean(word, known) == expected

@@ -1,0 +1,408 @@
+"""fit, predict and evaluate as a user means them: files in, files out."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import h5py
+import keras
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from conftest import UNLABELLED, VALUES, tiny_settings, tiny_volume, write_pair
+
+import keras_unet3d
+from keras_unet3d import FitSettings, InputError, evaluate, fit, predict, zoo
+
+# A turned, mirrored and shifted geometry: a writer that drops any of it is found out.
+AFFINE = np.array([[0, -1.5, 0, 12.0], [1.0, 0, 0, -7.0], [0, 0, 2.5, 3.0], [0, 0, 0, 1.0]])
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""
+
+
+def _quick(data, out, **more):
+    return fit(data, out, settings=more.pop("settings", tiny_settings()), say=_silent, **more)
+
+
+def _config(run: Path) -> dict:
+    return json.loads((run / "config.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_run):
+    return zoo.predictor(tiny_run)
+
+
+# ---- the run folder --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.keras", "history.csv", "curves.png", "slices.png", "logs", "backup"]
+)
+def test_the_run_folder_holds_what_the_contract_says(tiny_run, name):
+    assert (tiny_run / name).exists()
+
+
+def test_nothing_half_written_is_left(tiny_run):
+    assert not [path for path in tiny_run.rglob("*") if "partial" in path.name]
+
+
+def test_the_settings_in_the_config_are_settings_again(tiny_run):
+    written = _config(tiny_run)["settings"]
+    settings = FitSettings.from_config(written, "config.json")
+    assert json.loads(json.dumps(asdict(settings))) == written
+    # What was asked for is kept, what was open is decided.
+    assert (settings.patch, settings.epochs, settings.base_filters) == ((8, 8, 8), 1, 2)
+    assert settings.unlabelled == (UNLABELLED,)
+    assert settings.precision == "float32"
+
+
+def test_the_config_tells_the_data_the_split_and_the_versions(tiny_run, tiny_data):
+    config = _config(tiny_run)
+    assert config["data"]["arguments"] == [str(tiny_data)]
+    assert sorted(config["data"]["training"] + config["data"]["validation"]) == ["a.h5", "b.h5"]
+    assert config["versions"]["keras"] == keras.__version__
+    assert config["versions"]["keras-unet3d"] == keras_unet3d.__version__
+    assert config["model"]["labels"]["values"] == list(VALUES)
+    assert config["model"]["spacing"] == [2.0, 1.0, 1.0]
+
+
+def test_the_history_has_a_row_per_epoch_and_the_best_is_in_it(tiny_fit):
+    rows = (tiny_fit.path / "history.csv").read_text().splitlines()
+    assert len(rows) == 2
+    assert {"epoch", "loss", "iou", "dice", "val_loss", "val_iou", "val_dice"} <= set(rows[0].split(","))
+    assert tiny_fit.best["epoch"] == 1
+    assert tiny_fit.best["val_iou"] == tiny_fit.history["val_iou"][0]
+    assert _config(tiny_fit.path)["best"] == tiny_fit.best
+
+
+def test_the_network_in_the_run_is_the_one_that_was_asked_for(tiny_run):
+    model = keras.models.load_model(tiny_run / "model.keras", compile=False)
+    assert model.input_shape == (None, None, None, None, 1)
+    assert model.output_shape[-1] == 2
+    assert not model.compiled
+
+
+def test_the_same_seed_gives_the_same_network(tiny_fit, tiny_data, tmp_path):
+    again = _quick([tiny_data], tmp_path / "again")
+    first, second = (zoo.load(run.path) for run in (tiny_fit, again))
+    for one, other in zip(first.weights, second.weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert again.history["val_loss"] == pytest.approx(tiny_fit.history["val_loss"], rel=1e-3)
+
+
+def test_overwrite_replaces_a_run(tiny_run, tiny_data, tmp_path):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    (run / "old.txt").write_text("of the first run")
+    with pytest.raises(InputError, match="the run folder exists already"):
+        _quick([tiny_data], run)
+    assert (run / "old.txt").exists()
+    _quick([tiny_data], run, overwrite=True)
+    assert not (run / "old.txt").exists()
+    assert (run / "model.keras").exists()
+
+
+def test_fit_leaves_the_global_precision_as_it_was(tiny_data, tmp_path):
+    _quick([tiny_data], tmp_path / "run", settings=tiny_settings(precision="mixed_bfloat16"))
+    assert keras.config.dtype_policy().name == "float32"
+    assert {str(variable.dtype) for variable in zoo.load(tmp_path / "run").weights} == {"float32"}
+
+
+# ---- kinds of data ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def decathlon(tmp_path) -> Path:
+    """A data set in the layout of the Medical Segmentation Decathlon; labels 0 and 5 have names."""
+    folder = tmp_path / "Task99"
+    training = []
+    for kind in ("imagesTr", "labelsTr"):
+        (folder / kind).mkdir(parents=True)
+    for seed, name in enumerate(("one", "two")):
+        image, label = tiny_volume(seed)
+        label[label == UNLABELLED] = 0
+        entry = {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"}
+        nibabel.save(nibabel.Nifti1Image(image.T, AFFINE), folder / entry["image"])
+        nibabel.save(nibabel.Nifti1Image(label.T, AFFINE), folder / entry["label"])
+        training.append(entry)
+    described = {"modality": {"0": "MRI"}, "labels": {"0": "background", "5": "organ"}, "training": training}
+    (folder / "dataset.json").write_text(json.dumps(described))
+    return folder
+
+
+def test_fit_and_predict_on_the_decathlon_layout(decathlon, tmp_path):
+    run = _quick([decathlon], tmp_path / "run").path
+    config = _config(run)
+    assert config["model"]["labels"]["names"] == ["background", "organ"]
+    assert config["model"]["labels"]["values"] == [0, 5]
+    assert sorted(config["data"]["training"] + config["data"]["validation"]) == ["one.nii.gz", "two.nii.gz"]
+    result = evaluate(zoo.predictor(run), [decathlon], say=_silent)
+    assert set(result["classes"]) == {"background", "organ"}
+    # The mean leaves out the background.
+    assert result["mean_dice"] == pytest.approx(result["classes"]["organ"]["dice"])
+
+
+def test_fit_on_globs_of_tiff_files(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for seed, name in enumerate(("a", "b")):
+        image, label = tiny_volume(seed)
+        tifffile.imwrite(tmp_path / "images" / f"{name}.tif", image)
+        tifffile.imwrite(tmp_path / "labels" / f"{name}.tif", label)
+    globs = {"images": str(tmp_path / "images" / "*.tif"), "labels": str(tmp_path / "labels" / "*.tif")}
+    run = _quick([], tmp_path / "run", **globs)
+    assert _config(run.path)["model"]["labels"]["values"] == list(VALUES)
+    assert np.isfinite(run.history["val_loss"]).all()
+    result = evaluate(zoo.predictor(run.path), [], **globs, say=_silent)
+    assert [volume["file"] for volume in result["volumes"]] == ["a.tif", "b.tif"]
+
+
+def test_fit_on_one_volume_splits_it_by_region(tmp_path):
+    run = _quick(write_pair(tmp_path / "a.h5"), tmp_path / "run")
+    data = _config(run.path)["data"]
+    assert data["training"] == data["validation"] == ["a.h5"]
+    assert "for validation" in data["split"]
+
+
+def test_fit_with_weights_channels_valid_padding_and_augmentation(tmp_path):
+    image, label = tiny_volume(shape=(24, 32, 32))
+    pair = {"raw": np.stack([image, -image]), "label": label, "weight": np.full(label.shape, 0.5, np.float32)}
+    write_pair(tmp_path / "a.h5", **pair)
+    settings = tiny_settings(patch=(18, 18, 18), padding="valid", axes="czyx", augment=True)
+    run = _quick([tmp_path / "a.h5"], tmp_path / "run", settings=settings)
+    assert np.isfinite(run.history["val_loss"]).all()
+    predictor = zoo.predictor(run.path)
+    assert predictor(np.moveaxis(pair["raw"], 0, -1)).shape == label.shape
+
+
+# ---- what fit refuses ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "more", "said"),
+    [
+        ([], {}, "DATA: expected HDF5 files, a folder, --images and --labels, or the word sample; found none"),
+        (["none.h5"], {}, "none.h5: expected data, found no such file or folder; check the path"),
+        (["notes.txt"], {}, "notes.txt: expected an HDF5 file that holds image and labels, found .txt"),
+        (["empty"], {}, "empty: expected HDF5 files or a dataset.json, found neither"),
+        ([], {"images": "*.tif"}, "--images and --labels: expected both, found one"),
+        ([], {"images": "*.tif", "labels": "*.h5"}, "--images *.tif: expected files, found none"),
+        ([], {"images": "?.h5", "labels": "a.h5"}, "expected as many labels as images, found 2 images and 1 labels"),
+        (["a.h5"], {"val": ["none.h5"]}, "none.h5: expected data, found no such file or folder"),
+        (["a.h5"], {"out": "a.h5", "overwrite": True}, "a.h5: expected a folder to write the run to, found a file"),
+        (["a.h5"], {"settings": {"patch": (8, 8, 7)}}, "patch: size 7 along x is illegal for this network"),
+        (["a.h5"], {"settings": {"num_classes": 3}}, "expected labels from 0 to 2 (--num-classes 3), found 5 in"),
+        (["a.h5"], {"settings": {"unlabelled": (0, 5, 9)}}, "found nothing labelled"),
+        (["a.h5"], {"settings": {"raw_key": "image"}}, "a.h5: expected a data set 'image', found label, raw"),
+        (["a.h5"], {"settings": {"weight_key": "w"}}, "a.h5: expected a data set 'w', found label, raw"),
+        (["a.h5"], {"settings": {"axes": "xy"}}, "--axes: expected z, y, x and perhaps c, each once"),
+    ],
+)
+def test_fit_refuses(tmp_path, monkeypatch, data, more, said):
+    monkeypatch.chdir(tmp_path)
+    write_pair(Path("a.h5"))
+    write_pair(Path("b.h5"), 1)
+    Path("notes.txt").write_text("")
+    Path("empty").mkdir()
+    before = {path: path.stat().st_size for path in tmp_path.rglob("*")}
+    more = dict(more)
+    settings = tiny_settings(**more.pop("settings", {}))
+    with pytest.raises(InputError) as caught:
+        _quick(data, more.pop("out", "run"), settings=settings, **more)
+    assert said in str(caught.value)
+    assert {path: path.stat().st_size for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"training": 5}',
+        '{"training": [5]}',
+        '{"training": [{"image": 1, "label": 2}]}',
+        '{"training": [], "modality": 5}',
+        '{"training": [{"image": "none.nii", "label": "none.nii"}]}',
+        '{"channel_names": {}, "file_ending": ".nii.gz"}',
+        '{"channel_names": 1, "file_ending": ".nii.gz"}',
+        '{"file_ending": [".nii.gz"]}',
+        '{"file_ending": ".png"}',
+        '{"labels": {"organ": [1, 2]}}',
+    ],
+)
+def test_fit_refuses_a_broken_dataset_json_by_name(decathlon, tmp_path, described):
+    (decathlon / "dataset.json").write_text(described)
+    with pytest.raises(InputError, match=r"dataset\.json|none\.nii"):
+        _quick([decathlon], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_fit_refuses_volumes_of_different_channels(tmp_path):
+    write_pair(tmp_path / "a.h5")
+    write_pair(tmp_path / "b.h5", raw=np.zeros((16, 16, 16, 2)))
+    with pytest.raises(InputError, match=r"b\.h5:raw: expected 1 channels like .*a\.h5:raw, found 2"):
+        _quick([tmp_path], tmp_path / "run", settings=tiny_settings(axes="zyxc"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epochs": 0}, "epochs: expected a number of at least 1, found 0"),
+        ({"epochs": True}, "epochs: expected a number of at least 1, found True"),
+        ({"epochs": 1.5}, "epochs: expected"),
+        ({"patch": (8, 8)}, "patch: expected three sizes (z, y, x), found (8, 8)"),
+        ({"padding": "reflect"}, "padding: expected one of same, valid; found 'reflect'"),
+        ({"loss": "crossentropy+dise"}, "Did you mean 'crossentropy+dice'"),
+        ({"validation_share": 1.0}, "validation_share: expected a share between 0 and 1"),
+        ({"learning_rate": float("nan")}, "learning_rate: expected a number of at least 0, found nan"),
+        ({"augment": "no"}, "augment: expected"),
+        ({"unlabelled": 3}, "unlabelled: expected"),
+    ],
+)
+def test_settings_refuse(changes, said):
+    with pytest.raises(InputError) as caught:
+        FitSettings(**changes)
+    assert said in str(caught.value)
+
+
+# ---- predict ---------------------------------------------------------------------------------------
+
+
+def test_predict_keeps_the_geometry_of_nifti(predictor, tmp_path):
+    image = nibabel.Nifti1Image(tiny_volume(2, (9, 10, 11))[0].T, AFFINE)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, tmp_path / "v.nii.gz")
+    written = predict(predictor, [tmp_path / "v.nii.gz"], tmp_path / "out", say=_silent)
+    assert written == [tmp_path / "out" / "v.nii.gz"]
+    result = nibabel.load(written[0])
+    np.testing.assert_allclose(result.affine, AFFINE, atol=1e-6)
+    assert result.shape == (11, 10, 9)
+    assert result.header.get_zooms() == pytest.approx((1.0, 1.5, 2.5))
+    assert result.header.get_xyzt_units()[0] == "mm"
+    assert result.get_data_dtype() == np.uint8
+    assert set(np.unique(result.dataobj)) <= set(VALUES)
+
+
+def test_predict_on_nifti_is_predict_on_its_array(predictor, tmp_path):
+    # Turned to z, y, x of closest RAS+ by nibabel itself.
+    image = nibabel.Nifti1Image(tiny_volume(2, (9, 10, 11))[0].T, AFFINE)
+    nibabel.save(image, tmp_path / "v.nii")
+    predict(predictor, [tmp_path / "v.nii"], tmp_path / "o.nii", say=_silent)
+    array = np.asarray(nibabel.as_closest_canonical(image).dataobj).T
+    result = np.asarray(nibabel.as_closest_canonical(nibabel.load(tmp_path / "o.nii")).dataobj).T
+    np.testing.assert_array_equal(result, predictor(array))
+
+
+def test_predict_keeps_format_shape_and_voxel_size_of_hdf5(predictor, tmp_path):
+    write_pair(tmp_path / "v.h5", spacing=(3.0, 1.0, 0.5), label=None)
+    predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", say=_silent)
+    with h5py.File(tmp_path / "o.h5", "r") as file:
+        assert file["label"].shape == (16, 16, 16)
+        np.testing.assert_allclose(file["label"].attrs["element_size_um"], (3.0, 1.0, 0.5))
+
+
+def test_predict_keeps_the_voxel_size_of_tiff(predictor, tmp_path):
+    metadata = {"axes": "ZYX", "spacing": 2.0, "unit": "um"}
+    tifffile.imwrite(tmp_path / "v.tif", tiny_volume()[0], imagej=True, resolution=(2, 4), metadata=metadata)
+    predict(predictor, [tmp_path / "v.tif"], tmp_path / "o.tif", say=_silent)
+    assert keras_unet3d.open_volume(tmp_path / "o.tif").spacing == pytest.approx((2.0, 0.25, 0.5))
+
+
+def test_predict_of_probabilities(predictor, tmp_path):
+    write_pair(tmp_path / "v.h5")
+    predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", output="probabilities", say=_silent)
+    with h5py.File(tmp_path / "o.h5", "r") as file:
+        probabilities = file["probabilities"][:]
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
+    np.testing.assert_array_equal(np.asarray(VALUES)[probabilities.argmax(-1)], predictor(tiny_volume()[0]))
+
+
+def test_predict_of_many_files_tells_the_tiles(predictor, tmp_path):
+    files = [write_pair(tmp_path / name) for name in ("a.h5", "b.h5")]
+    steps = []
+    written = predict(predictor, files, tmp_path / "o", say=_silent, progress=lambda *step: steps.append(step))
+    assert [path.name for path in written] == ["a.h5", "b.h5"]
+    assert steps == [(1, 1), (1, 1)]
+
+
+def test_predict_says_when_the_voxels_are_of_another_size(predictor, tmp_path):
+    said = []
+    write_pair(tmp_path / "v.h5", spacing=(2.0, 1.0, 4.0))
+    predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", say=said.append)
+    assert "voxel size 2 x 1 x 4 differs from the training's 2 x 1 x 1" in said[0]
+
+
+def test_predict_writes_nothing_if_any_input_is_bad(predictor, tmp_path):
+    good = write_pair(tmp_path / "a.h5")
+    bad = write_pair(tmp_path / "b.h5", raw=np.ones((8, 8, 8)), label=None)
+    with pytest.raises(InputError, match=r"b\.h5:raw: expected an image, found the constant value 1"):
+        predict(predictor, [good, bad], tmp_path / "o", say=_silent)
+    assert not (tmp_path / "o").exists()
+
+
+# ---- evaluate --------------------------------------------------------------------------------------
+
+
+def test_evaluate_has_the_form_of_the_contract(predictor, tiny_data):
+    result = evaluate(predictor, [tiny_data], say=_silent)
+    assert set(result) == {"classes", "mean_iou", "mean_dice", "volumes"}
+    assert set(result["classes"]) == {"0", "5"}
+    for figure in result["classes"].values():
+        assert set(figure) == {"iou", "dice"}
+    assert [volume["file"] for volume in result["volumes"]] == ["a.h5", "b.h5"]
+    assert all(set(volume["classes"]) == {"0", "5"} for volume in result["volumes"])
+    json.dumps(result, allow_nan=False)
+
+
+def test_evaluate_is_counted_over_the_labelled_voxels(predictor, tmp_path):
+    image, label = tiny_volume(4)
+    result = evaluate(predictor, [write_pair(tmp_path / "a.h5", raw=image, label=label)], say=_silent)
+    labelled, predicted = label != UNLABELLED, predictor(image)
+    for value in VALUES:
+        truth, found = (label == value)[labelled], (predicted == value)[labelled]
+        figure = result["classes"][str(value)]
+        assert figure["iou"] == pytest.approx((truth & found).sum() / (truth | found).sum())
+        assert figure["dice"] == pytest.approx(2 * (truth & found).sum() / (truth.sum() + found.sum()))
+    # Without a class called background, class 0 is it: the mean is that of the other class.
+    assert result["mean_iou"] == pytest.approx(result["classes"]["5"]["iou"])
+
+
+def test_a_class_in_neither_truth_nor_prediction_is_null(predictor, tmp_path):
+    # The first half is what the network itself sees there, so that only one class occurs in both.
+    image = tiny_volume(4)[0]
+    predicted = predictor(image)
+    common = VALUES[int((predicted == VALUES[1]).mean() > 0.5)]
+    other = VALUES[1 - VALUES.index(common)]
+    label = np.where(predicted == common, common, UNLABELLED)
+    result = evaluate(predictor, [write_pair(tmp_path / "a.h5", raw=image, label=label)], say=_silent)
+    assert result["classes"][str(common)] == {"iou": 1.0, "dice": 1.0}
+    assert result["classes"][str(other)] is None
+    assert result["volumes"][0]["classes"][str(other)] is None
+    assert result["mean_iou"] == (1.0 if common == VALUES[1] else None)
+
+
+def test_evaluate_refuses_a_volume_without_labels(predictor, tmp_path):
+    write_pair(tmp_path / "a.h5", label=np.full((16, 16, 16), UNLABELLED))
+    with pytest.raises(InputError, match=r"a\.h5:label: expected some labelled voxels"):
+        evaluate(predictor, [tmp_path / "a.h5"], say=_silent)
+
+
+def test_evaluate_takes_only_the_volumes_named(predictor, tiny_data):
+    result = evaluate(predictor, [tiny_data], only=["b.h5"], say=_silent)
+    assert [volume["file"] for volume in result["volumes"]] == ["b.h5"]
+    with pytest.raises(InputError, match="expected volumes that were held out by the fit"):
+        evaluate(predictor, [tiny_data], only=["c.h5"], say=_silent)
+
+
+def test_evaluate_prints_a_table(predictor, tiny_data):
+    said = []
+    evaluate(predictor, [tiny_data], say=said.append)
+    assert said[0].startswith("class")
+    assert "all voxels of 2 volumes" in said[0]
+    assert any(line.startswith("mean ") and "without 0" in line for line in said)
