@@ -29,6 +29,7 @@ setup(
     packages=[
         "keras_unet3d",
         "keras_unet3d.augment",
+        "keras_unet3d.volumes",
         "keras_unet3d.workflows",
         "keras_unet3d.cli",
         "keras_unet3d.zoo",

@@ -1,0 +1,71 @@
+"""The order of a file's axes, to and from `(z, y, x, channels)`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.volumes.volume import Box, Volume
+
+
+def clean_axes(axes: str | None) -> str | None:
+    if axes is None:
+        return None
+    cleaned = axes.lower()
+    if len(set(cleaned)) != len(cleaned) or set(cleaned) not in (set("zyx"), set("zyxc")):
+        raise InputError(f"--axes: expected z, y, x and perhaps c, each once, e.g. czyx; found {axes!r}.")
+    return cleaned
+
+
+def order_of(path: Path, shape: tuple[int, ...], axes: str | None, spatial: str) -> str:
+    """Return one letter per axis of the array; `spatial` is the format's order of a plain volume."""
+    if 0 in shape:
+        raise InputError(f"{path}: expected voxels, found an empty array of shape {shape}.")
+    if axes is not None:
+        # A label volume has no channels: the same --axes serves it without the c.
+        order = axes if len(shape) == 4 else axes.replace("c", "")
+        if len(order) == len(shape):
+            return order
+        raise InputError(
+            f"{path}: expected {len(axes)} axes ({axes}), found an array of shape {shape}; correct --axes."
+        )
+    if len(shape) == 3:
+        return spatial
+    if len(shape) == 4:
+        raise InputError(
+            f"{path}: expected to be told the order of four axes, found an array of shape {shape}; "
+            "add --axes, e.g. --axes czyx (channels first) or --axes zyxc (channels last)."
+        )
+    raise InputError(f"{path}: expected a volume of three axes, or four with channels; found shape {shape}.")
+
+
+def in_order(order: str, shape: tuple[int, ...], read: Callable, flipped: str = ""):
+    """Return shape, channels and reader `(z, y, x, c)` for an array whose axes are `order`.
+
+    Axes in `flipped` run backwards in the file.
+    """
+    sizes = dict(zip(order, shape, strict=True))
+    zyx = tuple(sizes[axis] for axis in "zyx")
+    transposed = [order.index(axis) for axis in ("zyxc" if "c" in order else "zyx")]
+    reverse = tuple(slice(None, None, -1 if axis in flipped else 1) for axis in "zyx")
+
+    def read_box(box: Box) -> np.ndarray:
+        wanted = dict(zip("zyx", box, strict=True))
+        for axis in flipped:
+            wanted[axis] = slice(sizes[axis] - wanted[axis].stop, sizes[axis] - wanted[axis].start)
+        array = read(tuple(wanted.get(axis, slice(None)) for axis in order)).transpose(transposed)[reverse]
+        return array if "c" in order else array[..., None]
+
+    return zyx, sizes.get("c", 1), read_box
+
+
+def from_order(array: np.ndarray, order: str, flipped: str = "") -> np.ndarray:
+    """Return `(z, y, x[, c])` in the file's order: the inverse of `in_order`."""
+    array = array[tuple(slice(None, None, -1 if axis in flipped else 1) for axis in "zyx")]
+    return array.transpose(["zyxc".index(axis) for axis in order])
+
+
+def plain_order(array: np.ndarray, like: Volume) -> str:
+    """Return the order of axes of the file that `like` came from; channels go last."""
+    return like.layout.get("order", "zyx").replace("c", "") + "c" * (array.ndim - 3)

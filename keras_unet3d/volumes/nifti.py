@@ -1,0 +1,78 @@
+"""NIfTI: turned to the closest RAS+ orientation when read, and back when written."""
+
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.volumes.axes import from_order, in_order, order_of
+from keras_unet3d.volumes.reading import readable, refuse_non_numbers
+from keras_unet3d.volumes.volume import Volume, checked_spacing
+
+
+def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
+    import nibabel
+
+    image = nibabel.load(path)
+    # The file's axes as they are turned to closest RAS+: which of x, y, z each is, and which run backwards.
+    orientation = nibabel.io_orientation(image.affine)
+    if np.isnan(orientation).any():
+        raise InputError(f"{path}: expected an affine that maps three voxel axes, found {image.affine.tolist()}.")
+    refuse_non_numbers(path, image.get_data_dtype())
+    turned = "".join("xyz"[int(axis)] for axis in orientation[:3, 0])
+    flipped = "".join(letter for letter, sign in zip(turned, orientation[:3, 1], strict=True) if sign < 0)
+    shape = image.shape
+    while len(shape) > 4 and shape[-1] == 1:
+        shape = shape[:-1]
+    if axes is not None:
+        axes = turned + "c" if "c" in axes and len(shape) == 4 else turned
+    if len(shape) == 4 and shape[3] == 1:
+        axes = turned + "c"
+    order = order_of(path, shape, axes, turned)
+    extra = (0,) * (len(image.shape) - len(shape))
+
+    def read(index):
+        with readable(path):
+            return np.asarray(image.dataobj[index + extra])
+
+    zyx, channels, read_box = in_order(order, shape, read, flipped)
+    zooms = dict(zip(turned, image.header.get_zooms()[:3], strict=True))
+    spacing = checked_spacing(path, [zooms[axis] for axis in "zyx"])
+    unit = image.header.get_xyzt_units()[0]
+    dtype = np.dtype(np.float64) if image.dataobj.slope != 1 or image.dataobj.inter else image.get_data_dtype()
+    layout = {"nifti": image, "turned": turned, "flipped": flipped}
+    return Volume(str(path), zyx, channels, dtype, read_box, spacing, "mm" if unit == "unknown" else unit, path, layout)
+
+
+def write_nifti(path: Path, array: np.ndarray, like: Volume, key: str) -> None:
+    import nibabel
+
+    array = array.astype(_nifti_dtype(array.dtype), copy=False)
+    source = like.layout.get("nifti")
+    if source is None:
+        spacing = like.spacing or (1.0, 1.0, 1.0)
+        image = nibabel.Nifti1Image(from_order(array, "xyzc"[: array.ndim]), np.diag([*spacing[::-1], 1.0]))
+    else:
+        order = like.layout["turned"] + "c" * (array.ndim - 3)
+        data = from_order(array, order, like.layout["flipped"])
+        image = type(source)(data, source.affine) if _is_nifti(source) else nibabel.Nifti1Image(data, source.affine)
+        if _is_nifti(source):
+            # The codes say what space the affine maps to; viewers and tools decide by them.
+            image.set_qform(source.get_qform(), int(source.header["qform_code"]))
+            image.set_sform(source.get_sform(), int(source.header["sform_code"]))
+    unit = {"um": "micron", "micron": "micron", "mm": "mm", "meter": "meter", None: "mm"}.get(like.unit, "unknown")
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, path)
+
+
+def _is_nifti(image) -> bool:
+    import nibabel
+
+    return isinstance(image, nibabel.Nifti1Image)
+
+
+def _nifti_dtype(dtype: np.dtype) -> np.dtype:
+    # NIfTI readers seldom know 64-bit integers and half floats.
+    return {"int64": np.dtype("int32"), "uint64": np.dtype("uint32"), "float16": np.dtype("float32")}.get(
+        dtype.name, dtype
+    )

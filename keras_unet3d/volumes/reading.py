@@ -1,0 +1,49 @@
+"""What all readers share: broken files and voxels that are no numbers, each refused in one sentence."""
+
+import struct
+import xml.etree.ElementTree as ElementTree
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what the format libraries raise on a broken file into one sentence."""
+    kind = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+    try:
+        yield
+    except InputError:
+        raise
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        zlib.error,
+        struct.error,
+        ElementTree.ParseError,
+        KeyError,
+        RuntimeError,
+        IndexError,
+        TypeError,
+    ) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path}: expected a readable {kind} volume, found a broken or truncated file "
+            f"({reason}); copy it again from its source."
+        ) from error
+    except Exception as error:
+        # nibabel and tifffile raise classes of their own, which derive from Exception alone.
+        if type(error).__module__.split(".")[0] not in ("nibabel", "tifffile", "imagecodecs"):
+            raise
+        raise InputError(f"{path}: expected a readable {kind} volume, found a broken file ({error}).") from error
+
+
+def refuse_non_numbers(path: Path, dtype: np.dtype) -> None:
+    if dtype.kind not in "uifb":
+        raise InputError(f"{path}: expected numbers, found voxels of type {dtype}.")

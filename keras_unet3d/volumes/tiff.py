@@ -1,0 +1,118 @@
+"""TIFF stacks: plain, ImageJ and OME; memory-mapped or by page where that is possible."""
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.volumes.axes import from_order, in_order, order_of, plain_order
+from keras_unet3d.volumes.reading import readable, refuse_non_numbers
+from keras_unet3d.volumes.volume import MICROMETRES, Volume
+
+
+def open_tiff(path: Path, key: str | None, axes: str | None) -> Volume:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        shape, dtype, declared = series.shape, series.dtype, series.axes.lower().replace("s", "c")
+        spacing, unit = _tiff_spacing(file)
+        pages = len(file.pages)
+        _refuse_truncated_tiff(path, file)
+    refuse_non_numbers(path, dtype)
+    if len(shape) == 3 and "c" in declared and axes is None:
+        raise InputError(
+            f"{path}: expected a stack of planes, found one plane with channels (axes {series.axes}); if it is a stack, add --axes zyx."
+        )
+    known = set(declared) in (set("zyx"), set("zyxc"))
+    order = order_of(path, shape, axes or (declared if known else None), "zyx")
+    zyx, channels, read_box = in_order(order, shape, _tiff_reader(path, shape, pages))
+    return Volume(str(path), zyx, channels, dtype, read_box, spacing, unit, path, {"order": order})
+
+
+def _refuse_truncated_tiff(path: Path, file) -> None:
+    # tifffile fills what is missing with zeros, which would train and predict without a word.
+    size = path.stat().st_size
+    for page in file.pages:
+        ends = [a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+        if ends and max(ends) > size:
+            raise InputError(
+                f"{path}: expected {max(ends)} bytes or more, found {size}: the file is truncated; "
+                "copy it again from its source."
+            )
+    # Where a page is missing, the one before still points to it.
+    file.filehandle.seek(file.pages.next_page_offset)
+    if file.filehandle.read(file.tiff.offsetsize) != bytes(file.tiff.offsetsize):
+        raise InputError(
+            f"{path}: expected more than {len(file.pages)} pages, found the file truncated after them; "
+            "copy it again from its source."
+        )
+
+
+def _tiff_reader(path: Path, shape: tuple[int, ...], pages: int) -> Callable:
+    """Return the cheapest way to read a crop: memory map, the pages it touches, or the whole."""
+    import tifffile
+
+    try:
+        mapped = tifffile.memmap(path, mode="r")
+        if mapped.shape == shape:
+            return lambda index: np.array(mapped[index])
+    except (ValueError, OSError):
+        pass  # compressed or scattered: read by page
+
+    def read_pages(index):
+        with readable(path), tifffile.TiffFile(path) as file:
+            planes = range(*index[0].indices(shape[0]))
+            return np.stack([file.pages[plane].asarray() for plane in planes])[(slice(None), *index[1:])]
+
+    def read_whole(index):
+        with readable(path):
+            return tifffile.imread(path)[index]
+
+    return read_pages if len(shape) == 3 and pages == shape[0] else read_whole
+
+
+def _tiff_spacing(file) -> tuple[tuple[float, float, float] | None, str | None]:
+    """Return the voxel size from OME or ImageJ metadata, None where it is not complete."""
+    if file.ome_metadata:
+        pixels = ElementTree.fromstring(file.ome_metadata).find(".//{*}Pixels")
+        sizes = [_ome_micrometres(pixels, axis) for axis in "ZYX"] if pixels is not None else [None]
+        if all(sizes):
+            return tuple(sizes), "um"
+    imagej = file.imagej_metadata or next(iter(file.shaped_metadata or ()), {})
+    tags = file.pages[0].tags
+    if "spacing" in imagej and "XResolution" in tags and "YResolution" in tags:
+        resolution = [tags[name].value for name in ("YResolution", "XResolution")]
+        if all(numerator for numerator, _ in resolution):
+            y, x = (denominator / numerator for numerator, denominator in resolution)
+            unit = str(imagej.get("unit", "")).replace("\\u00B5", "µ")
+            sizes = (float(imagej["spacing"]), y, x)
+            if unit == "mm":
+                return sizes, unit
+            factor = MICROMETRES.get(unit)
+            return (tuple(size * factor for size in sizes), "um") if factor else (sizes, None)
+    return None, None
+
+
+def _ome_micrometres(pixels, axis: str) -> float | None:
+    size, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
+    return float(size) * MICROMETRES[unit] if size and unit in MICROMETRES else None
+
+
+def write_tiff(path: Path, array: np.ndarray, like: Volume, key: str) -> None:
+    import tifffile
+
+    z, y, x = like.spacing or (1.0, 1.0, 1.0)
+    order = plain_order(array, like)
+    if array.ndim == 4:
+        # ImageJ orders hyperstacks z, c, y, x.
+        order = order[0] + "c" + order[1:3]
+    array = from_order(array, order)
+    metadata = {"axes": order.upper()}
+    if like.spacing:
+        metadata |= {"spacing": z, "unit": like.unit or "pixel"}
+    imagej = order in ("zyx", "zcyx") and array.dtype.name in ("uint8", "uint16", "float32")
+    resolution = (1 / x, 1 / y) if like.spacing else None
+    tifffile.imwrite(path, array, imagej=imagej, metadata=metadata, resolution=resolution, compression="zlib")

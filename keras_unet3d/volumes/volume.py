@@ -1,0 +1,104 @@
+"""A volume that is read by crops, whatever it is stored in."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+
+Box = tuple[slice, slice, slice]
+_BLOCK = 128
+# Units that files name, in micrometres.
+MICROMETRES = {"um": 1, "µm": 1, "micron": 1, "mm": 1e3, "nm": 1e-3, "cm": 1e4, "m": 1e6, "meter": 1e6, "inch": 25400}
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume that is read by crops.
+
+    Attributes:
+        name: what messages call it.
+        shape: voxels (z, y, x).
+        channels: number of channels.
+        dtype: of the stored voxels.
+        read: a box of three slices -> array `(z, y, x, channels)`.
+        spacing: voxel size (z, y, x) in `unit`, None where the file does not say.
+        unit: "mm", "um", ... or None.
+        path: the file.
+        layout: what a writer needs to give an output the same geometry.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    channels: int
+    dtype: np.dtype
+    read: Callable[[Box], np.ndarray] = field(repr=False)
+    spacing: tuple[float, float, float] | None = None
+    unit: str | None = None
+    path: Path | None = None
+    layout: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the whole volume takes in memory."""
+        return int(np.prod(self.shape)) * self.channels * self.dtype.itemsize
+
+    def array(self) -> np.ndarray:
+        """Return the whole volume, `(z, y, x, channels)`."""
+        return self.read(tuple(slice(0, size) for size in self.shape))
+
+    def blocks(self) -> Iterator[tuple[Box, np.ndarray]]:
+        """Yield boxes that cover the volume once, with their voxels; memory does not grow with the volume."""
+        for start in product(*(range(0, size, _BLOCK) for size in self.shape)):
+            box = tuple(slice(a, min(a + _BLOCK, n)) for a, n in zip(start, self.shape, strict=True))
+            yield box, self.read(box)
+
+
+def from_array(array: np.ndarray, name: str = "array", spacing=None, unit: str | None = None) -> Volume:
+    """Return a volume over an array `(z, y, x)` or `(z, y, x, channels)`."""
+    if array.ndim not in (3, 4):
+        raise InputError(f"{name}: expected an array (z, y, x) or (z, y, x, channels), found shape {array.shape}.")
+    if array.ndim == 3:
+        array = array[..., None]
+    return Volume(
+        name,
+        array.shape[:3],
+        array.shape[3],
+        array.dtype,
+        lambda box: array[box],
+        checked_spacing(name, spacing),
+        unit,
+    )
+
+
+def in_memory(volume: Volume) -> Volume:
+    """Return the same volume with its voxels loaded."""
+    array = volume.array()
+    return replace(volume, read=lambda box: array[box])
+
+
+def stacked(volumes: list[Volume], name: str) -> Volume:
+    """Return one volume whose channels are those of `volumes`, one after the other."""
+    first = volumes[0]
+    for other in volumes[1:]:
+        if other.shape != first.shape:
+            raise InputError(f"{other.name}: expected the shape of {first.name}, {first.shape}; found {other.shape}.")
+    return replace(
+        first,
+        name=name,
+        channels=sum(volume.channels for volume in volumes),
+        dtype=np.result_type(*(volume.dtype for volume in volumes)),
+        read=lambda box: np.concatenate([volume.read(box) for volume in volumes], axis=-1),
+    )
+
+
+def checked_spacing(name, spacing) -> tuple[float, float, float] | None:
+    if spacing is None:
+        return None
+    values = tuple(float(value) for value in np.ravel(spacing))
+    if len(values) != 3 or not all(np.isfinite(value) and value > 0 for value in values):
+        raise InputError(f"{name}: expected a voxel size of three positive numbers (z, y, x), found {spacing}.")
+    return values
