@@ -81,7 +81,7 @@ def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-ROOMS = [path for path in _sources(CORE) if path.name != "__init__.py"]
+ROOMS = [path for path in _sources(CORE) if path != CORE / "__init__.py"]
 
 
 def test_every_room_is_in_the_table_and_every_entry_is_a_room():
