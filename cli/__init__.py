@@ -1,6 +1,7 @@
 """The command line `unet3d-cli`: one file per command; it parses, calls a workflow and prints."""
 
 import importlib
+import logging
 import sys
 import traceback
 
@@ -53,17 +54,21 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     runtime.prefer_fast_cpu_kernels()
+    # tifffile logs what it finds broken; the sentence that follows says it better.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
     try:
         sys.exit(unet3d_cli.main(arguments, prog_name="unet3d-cli", standalone_mode=False))
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "unet3d-cli"
+        _fail(f"{error.format_message()} See {command} --help.", error.exit_code, debug)
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped.", 1, debug=False)
     except InputError as error:
         _fail(str(error), 2, debug)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        _fail(f"{error.filename}: expected a path that can be read or written, found: {error.strerror}.", 2, debug)
     except Exception as error:
         _fail(f"{type(error).__name__}: {error} (add --debug for the traceback)", 1, debug)
 

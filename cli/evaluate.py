@@ -8,6 +8,7 @@ import click
 from keras_unet3d import runtime
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
+from keras_unet3d.errors import InputError
 
 
 @click.command("evaluate")
@@ -33,6 +34,8 @@ def command(model, data, images, labels, held_out, json_path, raw_key, label_key
     from keras_unet3d.workflows.evaluate import evaluate
 
     if json_path:
+        if not json_path.endswith(".json"):
+            raise InputError(f"--json {json_path}: expected a name ending in .json, so that no data is written over.")
         refuse_existing(Path(json_path), overwrite)
     predictor = zoo.predictor(model)
     given = {name: value for name, value in {"raw": raw_key, "label": label_key, "axes": axes}.items() if value}
@@ -43,7 +46,7 @@ def command(model, data, images, labels, held_out, json_path, raw_key, label_key
             images=images,
             labels=labels,
             keys=replace(predictor.keys, **given),
-            only=zoo.held_out_names(model) if held_out else None,
+            only=zoo.held_out_files(model) if held_out else None,
             overlap=overlap,
             say=say,
             progress=progress,

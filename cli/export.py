@@ -1,5 +1,7 @@
 """`unet3d-cli export`."""
 
+import shlex
+
 import click
 
 from keras_unet3d import runtime
@@ -26,4 +28,4 @@ def command(run, name, version, out, description, licence, data_licence, overwri
     card = zoo.Card(name, version, description=description, licence=zoo.Licence(weights=licence, data=data_licence))
     bundle = zoo.export_run(run, card, out, overwrite)
     click.echo(f"bundle: {bundle}")
-    click.echo(f"next: export KERAS_UNET3D_ZOO={out}; unet3d-cli zoo verify {name}")
+    click.echo(f"next: export KERAS_UNET3D_ZOO={shlex.quote(out)}; unet3d-cli zoo verify {name}")

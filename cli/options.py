@@ -1,7 +1,6 @@
 """Options that several commands share, and those of `fit`, which are the fields of its settings."""
 
 import json
-import types
 import typing
 from collections.abc import Callable
 from dataclasses import Field, fields
@@ -11,7 +10,7 @@ import click
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Triple
-from keras_unet3d.settings import FitSettings
+from keras_unet3d.settings import FitSettings, plain_type
 
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 overlap = click.option(
@@ -36,7 +35,7 @@ class Greedy(click.Command):
 
 def _spread(arguments: list[str], greedy: tuple[str, ...]):
     current = fresh = None
-    for argument in arguments:
+    for argument in [part for given in arguments for part in _separated(given, greedy)]:
         if argument.startswith("-"):
             current = fresh = argument if argument in greedy else None
         elif current and not fresh:
@@ -44,6 +43,11 @@ def _spread(arguments: list[str], greedy: tuple[str, ...]):
         else:
             fresh = None
         yield argument
+
+
+def _separated(argument: str, greedy: tuple[str, ...]) -> list[str]:
+    name, equals, value = argument.partition("=")
+    return [name, value] if equals and name in greedy else [argument]
 
 
 def fit_settings(command: Callable) -> Callable:
@@ -58,7 +62,7 @@ def _option(each: Field) -> Callable:
     text = each.metadata["help"]
     if each.default not in (None, ()):
         text = f"{text.rstrip('.')} [default: {_shown(each.default)}]."
-    kind = _plain_type(typing.get_type_hints(FitSettings)[each.name])
+    kind = plain_type(typing.get_type_hints(FitSettings)[each.name])
     if kind is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", default=None, help=text)
     if kind == Triple:
@@ -71,13 +75,6 @@ def _option(each: Field) -> Callable:
 
 def _shown(default) -> str:
     return {True: "on", False: "off"}.get(default, str(default)) if isinstance(default, bool) else str(default)
-
-
-def _plain_type(hint):
-    """Return the type without "or None"."""
-    if isinstance(hint, types.UnionType):
-        return next(part for part in typing.get_args(hint) if part is not type(None))
-    return hint
 
 
 def settings_from(config: str | None, given: dict) -> FitSettings:
@@ -95,4 +92,8 @@ def _read_config(path: Path) -> dict:
         raise InputError(f"{path}: expected options of fit in JSON, found something unreadable ({error}).") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected options of fit, a JSON object; found a {type(values).__name__}.")
-    return dict(values.get("settings", values))
+    # A run's config.json keeps the options of its fit under "settings".
+    settings = values.get("settings", values)
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: expected options of fit under 'settings', found {settings!r}.")
+    return dict(settings)

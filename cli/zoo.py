@@ -23,6 +23,8 @@ def list_models():
     cards = zoo.list_models()
     if not cards:
         click.echo(f"no models in {', '.join(map(str, zoo.search_path()))}")
+    for sentence in zoo.broken_models():
+        click.echo(f"skipped: {sentence}", err=True)
     for card in cards:
         classes = ", ".join(card.model.labels.names)
         click.echo(f"{card.name}@{card.version}  [{classes}]  {card.description}".rstrip())

@@ -23,6 +23,11 @@ class Example:
     label: Volume
     weight: Volume | None = None
 
+    @property
+    def file(self) -> str:
+        """What tells this example from any other: the path of its image."""
+        return str(self.image.path.resolve()) if self.image.path else self.name
+
     def __post_init__(self):
         for volume in (self.label, self.weight):
             if volume is not None and volume.shape != self.image.shape:
@@ -72,7 +77,10 @@ def open_data(
     if images or labels:
         sets.append(_open_globs(images, labels, keys))
     if not sets:
-        raise InputError("DATA: expected HDF5 files, a folder, --images and --labels, or the word sample; found none.")
+        raise InputError(
+            "DATA: expected HDF5 files, a folder, --images and --labels, or the word sample; found none "
+            "(--val takes every word up to the next option, so DATA goes before it)."
+        )
     return DataSet(
         tuple(example for one in sets for example in one.examples),
         {value: name for one in sets for value, name in one.label_names.items()},
@@ -174,7 +182,9 @@ def _label_names(path: Path, described: dict) -> dict[int, str]:
     """Return the name of every value: Decathlon maps value to name, nnU-Net name to value."""
     names = {}
     labels = described.get("labels", {})
-    for key, value in labels.items() if isinstance(labels, dict) else ():
+    if not isinstance(labels, dict):
+        raise InputError(f"{path}: expected the names of the labels in 'labels', found {labels!r}.")
+    for key, value in labels.items():
         number, name = (key, value) if str(key).lstrip("-").isdigit() else (value, key)
         if not str(number).lstrip("-").isdigit():
             raise InputError(f"{path}: expected labels that are whole numbers with names, found {key!r}: {value!r}.")
@@ -192,7 +202,13 @@ def _open_decathlon(folder: Path, described: dict, keys: DataKeys) -> list[Examp
             raise InputError(
                 f"{folder / 'dataset.json'}: expected an image and a label per training entry, found {item!r}."
             )
-        examples.append(_pair(folder / item["image"], folder / item["label"], keys, channels))
+        example = _pair(folder / item["image"], folder / item["label"], keys, channels)
+        if example.image.channels != channels:
+            raise InputError(
+                f"{example.image.name}: expected {channels} channels, as 'modality' in {folder / 'dataset.json'} lists; "
+                f"found {example.image.channels}."
+            )
+        examples.append(example)
     return examples
 
 

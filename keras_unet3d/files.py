@@ -12,10 +12,37 @@ from keras_unet3d.errors import InputError
 
 
 def refuse_existing(path: Path, overwrite: bool, what: str = "output") -> None:
-    """Raise `InputError` if `path` is there and may not be written over; an empty folder may."""
-    if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    """Raise `InputError` if the file `path` is there and may not be written over, or cannot be made."""
+    if path.is_dir():
+        raise InputError(f"{path}: expected a file to write the {what} to, found a folder; choose another path.")
+    _refuse_file_above(path)
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: the {what} exists already; choose another path or add --overwrite.")
+
+
+def refuse_existing_folder(path: Path, overwrite: bool, what: str, marks: tuple[str, ...]) -> None:
+    """Raise `InputError` if the folder `path` holds anything and may not be replaced, or cannot be made.
+
+    Only a folder that holds the files `marks` may be replaced: the path may be mistyped.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: expected a folder to write the {what} to, found a file; choose another path.")
+    _refuse_file_above(path)
+    if not path.is_dir() or not any(path.iterdir()):
         return
-    raise InputError(f"{path}: the {what} exists already; choose another path or add --overwrite.")
+    if not overwrite:
+        raise InputError(f"{path}: the {what} exists already; choose another path or add --overwrite.")
+    missing = [name for name in marks if not (path / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{path}: expected an earlier {what} to overwrite, found a folder without {missing[0]}; choose another path."
+        )
+
+
+def _refuse_file_above(path: Path) -> None:
+    for parent in path.parents:
+        if parent.is_file():
+            raise InputError(f"{path}: expected a path inside folders, found the file {parent}; choose another path.")
 
 
 @contextmanager

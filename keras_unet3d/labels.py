@@ -36,8 +36,15 @@ class LabelTable:
     def __post_init__(self):
         for field in ("values", "names", "unlabelled"):
             object.__setattr__(self, field, tuple(getattr(self, field)))
-        if len(self.names) != len(self.values):
+        if len(self.names) != len(self.values) or not all(isinstance(name, str) for name in self.names):
             raise InputError(f"label table: expected a name per value, found {self.names} for {self.values}.")
+        for value in (*self.values, *self.unlabelled):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise InputError(f"label table: expected whole numbers as label values, found {value!r}.")
+        if len(set(self.values)) != len(self.values) or set(self.values) & set(self.unlabelled):
+            raise InputError(
+                f"label table: expected every label value once, found {self.values} and {self.unlabelled}."
+            )
         if self.target not in TARGETS:
             raise InputError(f"label table: expected a target of {', '.join(TARGETS)}; found {self.target!r}.")
 
@@ -91,11 +98,7 @@ def count_values(volume: Volume) -> dict[int, int]:
     Raises:
         InputError: labels with channels, NaN, or values that are not whole numbers.
     """
-    if volume.channels != 1:
-        raise InputError(
-            f"{volume.name}: expected one label per voxel, found {volume.channels} channels; "
-            "store integer labels, one class index per voxel."
-        )
+    _refuse_channels(volume)
     total: dict[int, int] = {}
     for _, block in volume.blocks():
         values, counts = np.unique(block, return_counts=True)
@@ -104,6 +107,14 @@ def count_values(volume: Volume) -> dict[int, int]:
         for value, count in zip(values, counts, strict=True):
             total[int(value)] = total.get(int(value), 0) + int(count)
     return dict(sorted(total.items()))
+
+
+def _refuse_channels(volume: Volume) -> None:
+    if volume.channels != 1:
+        raise InputError(
+            f"{volume.name}: expected one label per voxel, found {volume.channels} channels; "
+            "store integer labels, one class index per voxel."
+        )
 
 
 def _refuse_fractions(name: str, values: np.ndarray, counts: np.ndarray) -> None:
@@ -135,6 +146,8 @@ def infer_table(
         InputError: negative values, values beyond `num_classes`, fewer than two classes, nothing labelled.
     """
     unlabelled, names = tuple(unlabelled), names or {}
+    if num_classes is not None and num_classes > MOST_CLASSES:
+        raise InputError(f"num_classes: expected at most {MOST_CLASSES}, found {num_classes}.")
     for volume, found in counts.items():
         _check_values(volume, found, num_classes, unlabelled, target)
     labelled = sorted({value for found in counts.values() for value in found} - set(unlabelled))
@@ -183,6 +196,7 @@ def _check_values(volume: str, found: dict[int, int], num_classes, unlabelled, t
 
 def class_volume(volume: Volume, table: LabelTable) -> Volume:
     """Return the volume of classes (uint8, `UNLABELLED` where nobody said) of a raw label volume."""
+    _refuse_channels(volume)
     readers = {"semantic": _read_semantic, "boundaries": _read_boundaries}
     read = readers[table.target]
     return replace(volume, dtype=np.dtype(np.uint8), read=lambda box: read(volume, table, box))

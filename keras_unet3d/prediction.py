@@ -9,7 +9,7 @@ import numpy as np
 from keras_unet3d.datasets import DataKeys
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Geometry, Triple
-from keras_unet3d.intensity import measure, normalize
+from keras_unet3d.intensity import Statistics, measure, normalize
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.sampling import read_mirrored
 from keras_unet3d.spec import ModelSpec
@@ -55,15 +55,8 @@ class Predictor:
         classes = probabilities.argmax(axis=-1)
         return classes.astype(np.uint8) if self.table is None else self.table.to_values(classes)
 
-    def probabilities(
-        self, volume: Volume, overlap: float = 0.25, progress: Callable[[int, int], None] | None = None
-    ) -> np.ndarray:
-        """Return the class probabilities `(z, y, x, classes)`, float32, of a raw volume.
-
-        Args:
-            volume: any size.
-            overlap: see `tiling.plan`.
-            progress: called with tiles done and tiles in all.
+    def examine(self, volume: Volume) -> Statistics:
+        """Return the statistics that `probabilities` needs, or raise `InputError` where it could not go on.
 
         Raises:
             InputError: a wrong number of channels, NaN or constant grey values.
@@ -73,7 +66,27 @@ class Predictor:
                 f"{volume.name}: expected {self.channels} channels, as the network was trained with; found "
                 f"{volume.channels}; check the file, and --axes."
             )
-        statistics = measure(volume, self.normalization)
+        return measure(volume, self.normalization)
+
+    def probabilities(
+        self,
+        volume: Volume,
+        overlap: float = 0.25,
+        progress: Callable[[int, int], None] | None = None,
+        statistics: Statistics | None = None,
+    ) -> np.ndarray:
+        """Return the class probabilities `(z, y, x, classes)`, float32, of a raw volume.
+
+        Args:
+            volume: any size.
+            overlap: see `tiling.plan`.
+            progress: called with tiles done and tiles in all.
+            statistics: what `examine` returned for the volume, where it has been called.
+
+        Raises:
+            InputError: as `examine`; an illegal tile or overlap.
+        """
+        statistics = statistics or self.examine(volume)
         tiling = plan(volume.shape, self.geometry, self.tile, overlap)
 
         def read(start, size):

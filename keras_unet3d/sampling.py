@@ -45,6 +45,11 @@ class Source:
     statistics: Statistics
     index: LabelIndex
 
+    @property
+    def file(self) -> str:
+        """What tells this source from any other: the path of its image."""
+        return str(self.image.path.resolve()) if self.image.path else self.name
+
 
 def index_labels(classes: Volume, num_classes: int) -> LabelIndex:
     """Return the index of a class volume, read once in blocks."""

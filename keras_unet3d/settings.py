@@ -1,7 +1,10 @@
 """What a fit can be told: one field per option, for Python, the command line and `--config` alike."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import Field, dataclass, field, fields
 
 from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.geometry import Triple
@@ -57,27 +60,15 @@ class FitSettings:
     seed: int = _option(0, "Of initial weights, split and samples.", least=0)
 
     def __post_init__(self):
+        hints = typing.get_type_hints(FitSettings)
         for each in fields(self):
-            value, least, choices = getattr(self, each.name), each.metadata["least"], each.metadata["choices"]
+            value = getattr(self, each.name)
             if isinstance(value, list):
                 value = tuple(value)
                 object.__setattr__(self, each.name, value)
-            if choices and value not in choices:
-                raise InputError(
-                    f"{each.name}: expected one of {', '.join(choices)}; found {value!r}.{did_you_mean(str(value), choices)}"
-                )
-            if least is not None and value is not None:
-                self._check_least(each.name, value, least)
-        if self.patch is not None and len(self.patch) != 3:
-            raise InputError(f"patch: expected three sizes (z, y, x), found {self.patch}.")
+            _check(each, hints[each.name], value)
         if not 0 < self.validation_share < 1:
             raise InputError(f"validation_share: expected a share between 0 and 1, found {self.validation_share}.")
-
-    @staticmethod
-    def _check_least(name: str, value, least: float) -> None:
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, bool) or not isinstance(number, int | float) or not number >= least:
-                raise InputError(f"{name}: expected a number of at least {least}, found {value!r}.")
 
     @classmethod
     def from_config(cls, config: dict, source: str) -> "FitSettings":
@@ -89,3 +80,43 @@ class FitSettings:
                     f"{source}: expected names of options of fit, found {key!r}.{did_you_mean(key, known)}"
                 )
         return cls(**config)
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# What a value of each type of field looks like, and what it is called.
+_KINDS: dict[object, tuple[Callable[[object], bool], str]] = {
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    int: (_is_whole, "a whole number"),
+    float: (lambda value: (_is_whole(value) or isinstance(value, float)) and math.isfinite(value), "a finite number"),
+    str: (lambda value: isinstance(value, str), "a text"),
+    Triple: (
+        lambda value: isinstance(value, tuple) and len(value) == 3 and all(map(_is_whole, value)),
+        "three whole numbers (z, y, x)",
+    ),
+    tuple[int, ...]: (lambda value: isinstance(value, tuple) and all(map(_is_whole, value)), "a list of whole numbers"),
+}
+
+
+def plain_type(hint):
+    """Return a field's type without "or None"."""
+    if isinstance(hint, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not type(None))
+    return hint
+
+
+def _check(each: Field, hint, value) -> None:
+    """Raise `InputError` where `value` is not what the field is for."""
+    if value is None and isinstance(hint, types.UnionType):
+        return
+    is_kind, kind = _KINDS[plain_type(hint)]
+    choices, least = each.metadata["choices"], each.metadata["least"]
+    if not is_kind(value):
+        raise InputError(f"{each.name}: expected {kind}, found {value!r}.")
+    if choices and value not in choices:
+        close = did_you_mean(value, choices)
+        raise InputError(f"{each.name}: expected one of {', '.join(choices)}; found {value!r}.{close}")
+    if least is not None and min(value if isinstance(value, tuple) else (value,)) < least:
+        raise InputError(f"{each.name}: expected a number of at least {least}, found {value!r}.")

@@ -6,6 +6,7 @@ from keras_unet3d.architecture import Architecture
 from keras_unet3d.datasets import DataKeys
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Triple
+from keras_unet3d.intensity import NORMALIZERS
 from keras_unet3d.labels import LabelTable
 
 
@@ -31,6 +32,17 @@ class ModelSpec:
     unit: str | None = None
     keys: DataKeys = DataKeys()
 
+    def __post_init__(self):
+        if not _are_positive(self.patch, int):
+            raise InputError(f"patch: expected three whole numbers above 0 (z, y, x), found {self.patch!r}.")
+        if self.spacing is not None and not _are_positive(self.spacing, int | float):
+            raise InputError(f"spacing: expected three numbers above 0 (z, y, x), found {self.spacing!r}.")
+        classes = self.architecture.num_classes
+        if self.labels.num_classes != classes:
+            raise InputError(f"labels: expected {classes} classes like the network's, found {self.labels.num_classes}.")
+        if self.normalization not in NORMALIZERS:
+            raise InputError(f"normalization: expected one of {', '.join(NORMALIZERS)}; found {self.normalization!r}.")
+
     def config(self) -> dict:
         """Return the specification as JSON-ready values."""
         return asdict(self) | {"architecture": self.architecture.config(), "labels": self.labels.config()}
@@ -53,7 +65,15 @@ class ModelSpec:
                     "keys": DataKeys(**config["keys"]),
                 }
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{source}: expected the description of a trained network, found a broken one ({error})."
             ) from error
+
+
+def _are_positive(values, kind) -> bool:
+    return (
+        isinstance(values, tuple)
+        and len(values) == 3
+        and all(isinstance(value, kind) and not isinstance(value, bool) and value > 0 for value in values)
+    )

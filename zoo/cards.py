@@ -21,6 +21,20 @@ class Licence:
     code: str = "MIT"
 
 
+# Attributes of a card, what they must be, and what that is called.
+_KINDS = (
+    ("model", ModelSpec | None, "the specification of a network"),
+    ("licence", Licence, "the licences of weights, data and code"),
+    ("training", dict, "an object"),
+    ("evaluation", dict, "an object"),
+    ("software", dict, "an object"),
+    ("description", str, "a text"),
+    ("intended_use", str, "a text"),
+    ("limitations", str, "a text"),
+    ("created", str, "a text"),
+)
+
+
 @dataclass(frozen=True)
 class Card:
     """What is known about a model.
@@ -60,8 +74,13 @@ class Card:
             )
         if not isinstance(self.version, str) or not _VERSION.fullmatch(self.version):
             raise InputError(f"version: expected three numbers like 1.0.0, found {self.version!r}.")
-        if not 0 < self.tolerance < 1:
+        if not isinstance(self.tolerance, float) or not 0 < self.tolerance < 1:
             raise InputError(f"tolerance: expected a number between 0 and 1, found {self.tolerance!r}.")
+        for field_name, kind, called in _KINDS:
+            if not isinstance(getattr(self, field_name), kind):
+                raise InputError(f"{field_name}: expected {called}, found {getattr(self, field_name)!r}.")
+        if not all(isinstance(text, str) for text in asdict(self.licence).values()):
+            raise InputError(f"licence: expected texts, found {self.licence}.")
 
     @property
     def version_key(self) -> tuple[int, int, int]:
@@ -87,7 +106,10 @@ class Card:
                 values["licence"] = Licence(**values["licence"])
             except TypeError as error:
                 raise InputError(f"{source}: expected licences of weights, data and code ({error}).") from error
-        return cls(**values)
+        try:
+            return cls(**values)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from error
 
 
 def to_metadata(card: Card, files: dict[str, dict]) -> dict:
@@ -154,6 +176,10 @@ def from_metadata(metadata: dict, source: str) -> Card:
         raise InputError(
             f"{source}: expected a model card of schema {SCHEMA}, found {metadata.get('schema')!r}; "
             "a newer keras-unet3d may read it."
+        )
+    if not isinstance(metadata.get("model"), dict):
+        raise InputError(
+            f"{source}: expected the specification of the network in 'model', found {metadata.get('model')!r}."
         )
     known = {each.name for each in fields(Card)}
     return Card.from_mapping({key: value for key, value in metadata.items() if key in known}, source)

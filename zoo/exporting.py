@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from keras_unet3d import runtime
-from keras_unet3d.files import read_json, refuse_existing, whole_folder, write_json
+from keras_unet3d.errors import InputError
+from keras_unet3d.files import refuse_existing_folder, whole_folder, write_json
 from keras_unet3d.intensity import measure, normalize
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.model import architecture_of, float32_copy
@@ -20,7 +21,7 @@ from keras_unet3d.spec import ModelSpec
 from keras_unet3d.volumes import from_array
 from keras_unet3d.zoo.archives import sha256, write_sums, zip_folder
 from keras_unet3d.zoo.cards import Card, to_metadata, to_readme
-from keras_unet3d.zoo.loading import NETWORK, RUN, open_model
+from keras_unet3d.zoo.loading import NETWORK, open_model, read_run
 from keras_unet3d.zoo.registry import CARD
 
 TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
@@ -33,13 +34,16 @@ def export_run(run: str | Path, card: Card | Mapping, directory: str | Path, ove
     The card's model, training, evaluation and software are filled from the run where it leaves them open.
     """
     card = _as_card(card)
+    config, _ = read_run(run)
     model, spec = open_model(run)
-    config = read_json(Path(run) / RUN, "the configuration of a run")
-    best = {name: value for name, value in config.get("best", {}).items() if name.startswith("val_")}
+    best = config.get("best")
+    best = {name: value for name, value in best.items() if name.startswith("val_")} if isinstance(best, dict) else {}
+    # Names of files, not their paths: those are nobody else's business.
+    data = {key: config["data"].get(key) for key in ("training", "validation", "split")}
     filled = replace(
         card,
         model=card.model or spec,
-        training=card.training or {"settings": config["settings"], "data": config["data"]},
+        training=card.training or {"settings": config["settings"], "data": data},
         evaluation=card.evaluation or {"on": "patches of the validation volumes", **best},
         software=card.software or config["versions"],
     )
@@ -58,10 +62,14 @@ def export(model: keras.Model, card: Card | Mapping, directory: str | Path, over
     Raises:
         InputError: a card that is not valid, a network of another kind, or a version that exists already.
     """
+    if architecture_of(model).output != "probabilities":
+        raise InputError(
+            f"model {model.name!r}: expected output='probabilities', found 'logits'; build it with the former."
+        )
     card = _completed(_as_card(card), model)
     model = float32_copy(model)
     target = Path(directory) / card.name / card.version
-    refuse_existing(target, overwrite, "bundle")
+    refuse_existing_folder(target, overwrite, "bundle", (CARD,))
     with whole_folder(target) as folder:
         model.save(folder / NETWORK)
         served = _same_size(model)

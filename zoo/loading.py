@@ -1,13 +1,15 @@
 """From a run folder, a bundle or a name to a network that is ready to predict."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import read_json
-from keras_unet3d.model import float32_copy
+from keras_unet3d.model import architecture_of, float32_copy
 from keras_unet3d.prediction import Predictor, trained_predictor
 from keras_unet3d.spec import ModelSpec
 from keras_unet3d.zoo.archives import check_sums, unzip
@@ -40,40 +42,76 @@ def predictor(reference: str | Path) -> Predictor:
 def open_model(reference: str | Path) -> tuple[keras.Model, ModelSpec]:
     """Return network and specification of a model; `reference` is as in `load`."""
     path = Path(reference)
-    if path.is_file() and path.suffix == ".zip":
-        with tempfile.TemporaryDirectory() as folder:
-            unzip(path, Path(folder))
-            return _open_bundle(_bundle_in(Path(folder), path))
     if (path / RUN).is_file():
-        return _open_run(path)
-    return _open_bundle(find(reference))
+        network, spec, source = path / NETWORK, read_run(path)[1], path / RUN
+        model = read_network(network)
+    else:
+        with bundle_folder(reference) as bundle:
+            for name in (CARD, NETWORK):
+                check_sums(bundle, only=name)
+            model, spec, source = read_network(bundle / NETWORK), read_card(bundle).model, bundle / CARD
+    _check_agreement(model, spec, source)
+    return model, spec
 
 
-def held_out_names(run: str | Path) -> list[str]:
-    """Return the names of the volumes that a run held out for validation."""
-    config = read_json(Path(run) / RUN, "the configuration of a run")
-    return config["data"]["validation"]
+@contextmanager
+def bundle_folder(reference: str | Path) -> Iterator[Path]:
+    """Yield the folder of a bundle, given by name, folder or zip; a zip is unpacked for as long as this lasts."""
+    path = Path(reference)
+    if not (path.is_file() and path.suffix == ".zip"):
+        yield find(reference)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        unzip(path, Path(folder))
+        cards = sorted(Path(folder).rglob(CARD))
+        if len(cards) != 1:
+            raise InputError(f"{path}: expected a zip of one bundle, found {len(cards)} files {CARD} in it.")
+        yield cards[0].parent
 
 
-def _open_run(path: Path) -> tuple[keras.Model, ModelSpec]:
-    config = read_json(path / RUN, "the configuration of a run")
-    if "model" not in config:
-        raise InputError(f"{path / RUN}: expected the entry 'model', found none; is this a run folder?")
-    return read_network(path / NETWORK), ModelSpec.from_config(config["model"], str(path / RUN))
+def read_run(path: str | Path) -> tuple[dict, ModelSpec]:
+    """Return the configuration of a run folder and the specification of its network.
+
+    Raises:
+        InputError: no run folder, or a broken configuration.
+    """
+    source = Path(path) / RUN
+    config = read_json(source, "the configuration of a run")
+    for entry in ("settings", "model", "data", "versions"):
+        if not isinstance(config.get(entry), dict):
+            raise InputError(f"{source}: expected the entry {entry!r} of a run, found {config.get(entry)!r}.")
+    return config, ModelSpec.from_config(config["model"], str(source))
 
 
-def _open_bundle(path: Path) -> tuple[keras.Model, ModelSpec]:
-    for name in (CARD, NETWORK):
-        check_sums(path, only=name)
-    return read_network(path / NETWORK), read_card(path).model
+def held_out_files(run: str | Path) -> list[str]:
+    """Return the paths of the images that a run held out for validation.
+
+    Raises:
+        InputError: no run folder, or a run that held out a part of a volume only.
+    """
+    config, _ = read_run(run)
+    files = config["data"].get("held_out_files")
+    if not isinstance(files, list) or not files:
+        raise InputError(
+            f"{run}: expected a run that held out whole volumes, found {config['data'].get('split')!r}; "
+            "evaluate on other labelled volumes."
+        )
+    return files
 
 
-def _bundle_in(folder: Path, source: Path) -> Path:
-    """Return the bundle that a zip unpacked to: at its root or some folders down."""
-    cards = sorted(folder.rglob(CARD))
-    if not cards:
-        raise InputError(f"{source}: expected a bundle with a {CARD}, found none in the archive.")
-    return cards[0].parent
+def _check_agreement(model: keras.Model, spec: ModelSpec, source: Path) -> None:
+    found, said = architecture_of(model), spec.architecture
+    for what in ("num_classes", "geometry", "output"):
+        if getattr(found, what) != getattr(said, what):
+            raise InputError(
+                f"{source}: expected the description of the network beside it, whose {what} is {getattr(found, what)}; "
+                f"found {getattr(said, what)}."
+            )
+    if found.input_shape[3] != said.input_shape[3]:
+        raise InputError(
+            f"{source}: expected the description of a network of {found.input_shape[3]} channels, found "
+            f"{said.input_shape[3]}."
+        )
 
 
 def read_network(path: Path) -> keras.Model:

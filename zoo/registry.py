@@ -20,8 +20,13 @@ def search_path() -> list[Path]:
 
 def list_models() -> list[Card]:
     """Return the cards of all models that can be loaded by name, every version, first by name, newest first."""
-    cards = {(card.name, card.version): card for card, _ in reversed(_all())}
+    cards = {(card.name, card.version): card for card, _ in reversed(_scan()[0])}
     return sorted(cards.values(), key=lambda card: (card.name, [-part for part in card.version_key]))
+
+
+def broken_models() -> list[str]:
+    """Return a sentence for every bundle on the search path whose card cannot be read."""
+    return [str(error) for _, error in _scan()[1]]
 
 
 def card(reference: str | Path) -> Card:
@@ -44,14 +49,17 @@ def find(reference: str | Path) -> Path:
     path = Path(reference)
     if (path / CARD).is_file():
         return path
-    versions = _versions(path) if path.is_dir() else []
+    versions, broken = _versions(path) if path.is_dir() else ([], [])
     if versions:
         return _newest(versions)[1]
     name, _, version = str(reference).partition("@")
-    known = _all()
+    known, all_broken = _scan()
     named = [(card, folder) for card, folder in known if card.name == name and version in ("", card.version)]
     if named:
         return _newest(named)[1]
+    for folder, error in (*broken, *all_broken):
+        if folder.parent.name in (name, path.name):
+            raise error
     names = sorted({name for card, _ in known for name in (card.name, f"{card.name}@{card.version}")})
     raise InputError(
         f"{reference}: expected a run folder, a bundle or the name of a model, found none of them."
@@ -60,26 +68,30 @@ def find(reference: str | Path) -> Path:
     )
 
 
-def _all() -> list[tuple[Card, Path]]:
-    """Return every model on the search path that has a readable card; first folder first."""
-    return [
-        found
-        for root in search_path()
-        if root.is_dir()
-        for model in sorted(root.iterdir())
-        for found in _versions(model)
-    ]
+Found = list[tuple[Card, Path]]
+Broken = list[tuple[Path, InputError]]
 
 
-def _versions(folder: Path) -> list[tuple[Card, Path]]:
-    found = []
+def _scan() -> tuple[Found, Broken]:
+    """Return every model on the search path, first folder first, and apart those without a readable card."""
+    found, broken = [], []
+    for root in search_path():
+        for model in sorted(root.iterdir()) if root.is_dir() else ():
+            good, bad = _versions(model)
+            found += good
+            broken += bad
+    return found, broken
+
+
+def _versions(folder: Path) -> tuple[Found, Broken]:
+    found, broken = [], []
     for path in sorted(folder.glob(f"*/{CARD}")):
         try:
             found.append((read_card(path.parent), path.parent))
-        except InputError:
-            # A broken bundle must not hide the others; `zoo verify` on its path says what is wrong.
-            continue
-    return found
+        except InputError as error:
+            # A broken bundle must not hide the others.
+            broken.append((path.parent, error))
+    return found, broken
 
 
 def _newest(found: list[tuple[Card, Path]]) -> tuple[Card, Path]:

@@ -10,26 +10,34 @@ from keras_unet3d.files import read_json
 from keras_unet3d.prediction import compiled
 from keras_unet3d.zoo.archives import check_sums, unzip
 from keras_unet3d.zoo.exporting import TEST_INPUT, TEST_OUTPUT, prepared
-from keras_unet3d.zoo.loading import NETWORK, read_network
-from keras_unet3d.zoo.registry import CARD, find, read_card
+from keras_unet3d.zoo.loading import NETWORK, bundle_folder, read_network
+from keras_unet3d.zoo.registry import CARD, read_card
 
 
 def verify(reference: str | Path) -> list[str]:
     """Check every checksum, replay the stored test input, and return what was found equal, a line each.
 
     Args:
-        reference: a name, "name@version", or the path of a bundle's folder.
+        reference: a name, "name@version", or the folder or zip of a bundle.
 
     Raises:
         InputError: a file that is missing or changed, or an output that differs by more than the card allows.
     """
-    bundle = find(reference)
+    with bundle_folder(reference) as bundle:
+        return _verify(bundle)
+
+
+def _verify(bundle: Path) -> list[str]:
     count = check_sums(bundle)
     card = read_card(bundle)
     _check_files(bundle, card.name)
-    test_input = np.load(bundle / TEST_INPUT, allow_pickle=False)
-    expected = np.load(bundle / TEST_OUTPUT, allow_pickle=False)
-    batch = prepared(test_input[0], card.model)
+    channels = card.model.architecture.input_shape[3]
+    test_input = _read_test(bundle / TEST_INPUT, channels)
+    expected = _read_test(bundle / TEST_OUTPUT, card.model.labels.num_classes)
+    try:
+        batch = prepared(test_input[0], card.model)
+    except InputError as error:
+        raise InputError(f"{bundle / TEST_INPUT}: {error}") from error
     margin = card.model.architecture.geometry.margin
     inner = (slice(None), *(slice(m, n - m) for m, n in zip(margin, expected.shape[1:4], strict=True)))
     lines = [f"{bundle}: {count} files have their checksums"]
@@ -50,7 +58,9 @@ def verify(reference: str | Path) -> list[str]:
 
 
 def _check_files(bundle: Path, name: str) -> None:
-    listed = read_json(bundle / CARD, "the card of a model").get("files", {})
+    listed = read_json(bundle / CARD, "the card of a model").get("files")
+    if not isinstance(listed, dict):
+        raise InputError(f"{bundle / CARD}: expected the list of files in 'files', found {listed!r}.")
     for needed in (NETWORK, f"{name}_saved_model.zip", TEST_INPUT, TEST_OUTPUT):
         if needed not in listed or not (bundle / needed).is_file():
             raise InputError(f"{bundle}: expected the file {needed}, found none; get the bundle again.")
@@ -61,6 +71,24 @@ def _serve(archive: Path, batch: np.ndarray) -> np.ndarray:
 
     with tempfile.TemporaryDirectory() as folder:
         unzip(archive, Path(folder))
-        # The loaded object must outlive the call: its variables go with it.
-        loaded = tf.saved_model.load(folder)
-        return loaded.signatures["serve"](volume=tf.constant(batch))["probabilities"].numpy()
+        try:
+            # The loaded object must outlive the call: its variables go with it.
+            loaded = tf.saved_model.load(folder)
+            return loaded.signatures["serve"](volume=tf.constant(batch))["probabilities"].numpy()
+        except (OSError, KeyError, TypeError, ValueError, tf.errors.OpError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"{archive}: expected a SavedModel with a signature 'serve', found a broken one ({reason[:200]})."
+            ) from error
+
+
+def _read_test(path: Path, channels: int) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: expected a stored test array, found a broken one ({error}).") from error
+    if not isinstance(array, np.ndarray) or array.ndim != 5 or len(array) != 1 or array.shape[4] != channels:
+        raise InputError(
+            f"{path}: expected shape (1, z, y, x, {channels}), found {getattr(array, 'shape', 'an archive')}."
+        )
+    return array

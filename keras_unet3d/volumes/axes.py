@@ -1,7 +1,6 @@
 """The order of a file's axes, to and from `(z, y, x, channels)`."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
@@ -18,26 +17,26 @@ def clean_axes(axes: str | None) -> str | None:
     return cleaned
 
 
-def order_of(path: Path, shape: tuple[int, ...], axes: str | None, spatial: str) -> str:
+def order_of(name: object, shape: tuple[int, ...], axes: str | None, spatial: str) -> str:
     """Return one letter per axis of the array; `spatial` is the format's order of a plain volume."""
     if 0 in shape:
-        raise InputError(f"{path}: expected voxels, found an empty array of shape {shape}.")
+        raise InputError(f"{name}: expected voxels, found an empty array of shape {shape}.")
     if axes is not None:
         # A label volume has no channels: the same --axes serves it without the c.
         order = axes if len(shape) == 4 else axes.replace("c", "")
         if len(order) == len(shape):
             return order
         raise InputError(
-            f"{path}: expected {len(axes)} axes ({axes}), found an array of shape {shape}; correct --axes."
+            f"{name}: expected {len(axes)} axes ({axes}), found an array of shape {shape}; correct --axes."
         )
     if len(shape) == 3:
         return spatial
     if len(shape) == 4:
         raise InputError(
-            f"{path}: expected to be told the order of four axes, found an array of shape {shape}; "
+            f"{name}: expected to be told the order of four axes, found an array of shape {shape}; "
             "add --axes, e.g. --axes czyx (channels first) or --axes zyxc (channels last)."
         )
-    raise InputError(f"{path}: expected a volume of three axes, or four with channels; found shape {shape}.")
+    raise InputError(f"{name}: expected a volume of three axes, or four with channels; found shape {shape}.")
 
 
 def in_order(order: str, shape: tuple[int, ...], read: Callable, flipped: str = ""):

@@ -27,7 +27,7 @@ def open_hdf5(path: Path, key: str | None, axes: str | None) -> Volume:
         spacing = dataset.attrs.get("element_size_um")
         axes = axes or _axes_attribute(dataset)
     refuse_non_numbers(path, dtype)
-    order = order_of(path, shape, axes, "zyx")
+    order = order_of(f"{path}:{key}", shape, axes, "zyx")
 
     def read(index):
         with readable(path), h5py.File(path, "r") as file:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from keras_unet3d.datasets import DataKeys, open_data
+from keras_unet3d.datasets import DataKeys, Example, open_data
 from keras_unet3d.errors import InputError
 from keras_unet3d.evaluation import count, figures, means
-from keras_unet3d.labels import class_volume
+from keras_unet3d.labels import LabelTable, class_volume, count_values
 from keras_unet3d.prediction import Predictor
 
 
@@ -29,7 +29,7 @@ def evaluate(
         predictor: a trained network, as `zoo.predictor` returns it.
         data, images, labels: as in `fit`.
         keys: names and axes in the files; `None` takes those that the network was trained with.
-        only: names of the volumes to take; `None` takes all.
+        only: paths of the images to take; `None` takes all.
         overlap: share of a tile that it has in common with its neighbour.
         say, progress: are given lines, and volumes done and volumes in all.
 
@@ -47,9 +47,10 @@ def evaluate(
     opened = open_data([data] if isinstance(data, str | Path) else list(data), keys or predictor.keys, images, labels)
     # A data set may declare unlabelled values that the training data did not have.
     table = replace(table, unlabelled=tuple(dict.fromkeys((*table.unlabelled, *opened.unlabelled))))
-    examples = [example for example in opened.examples if only is None or example.name in only]
+    examples = [example for example in opened.examples if only is None or example.file in only]
     if not examples:
-        raise InputError("DATA: expected volumes that were held out by the fit, found none of their names.")
+        raise InputError("DATA: expected volumes that the fit held out, found none of them; give the fit's own DATA.")
+    _refuse_unlabelled(examples, table)
     background = table.names[0] if table.target == "boundaries" or "background" not in table.names else "background"
     total, volumes = None, []
     for done, example in enumerate(examples, 1):
@@ -65,6 +66,14 @@ def evaluate(
     for line in _lines(result, background):
         say(line)
     return result
+
+
+def _refuse_unlabelled(examples: Sequence[Example], table: LabelTable) -> None:
+    for example in examples:
+        if set(count_values(example.label)) <= set(table.unlabelled):
+            raise InputError(
+                f"{example.label.name}: expected some labelled voxels, found nothing labelled; leave the file out."
+            )
 
 
 def _lines(result: dict, background: str):

@@ -46,9 +46,11 @@ def predict(
         raise InputError(f"output: expected one of {', '.join(OUTPUTS)}; found {output!r}.")
     volumes = [open_volume(path, raw_key or predictor.keys.raw, axes or predictor.keys.axes) for path in inputs]
     targets = _targets([Path(path) for path in inputs], Path(out), overwrite)
-    for volume, target in zip(volumes, targets, strict=True):
+    # Every input is examined before the first output is written.
+    examined = [predictor.examine(volume) for volume in volumes]
+    for volume, target, statistics in zip(volumes, targets, examined, strict=True):
         _warn_about_spacing(volume, predictor, say)
-        result = predictor.probabilities(volume, overlap, progress)
+        result = predictor.probabilities(volume, overlap, progress, statistics)
         if output == "labels":
             result = predictor.labels(result)
         write_volume(target, result, volume, "label" if output == "labels" else "probabilities")
@@ -60,8 +62,9 @@ def _targets(inputs: list[Path], out: Path, overwrite: bool) -> list[Path]:
     is_file = any(out.name.lower().endswith(suffix) for suffix in FORMATS)
     if is_file and len(inputs) > 1:
         raise InputError(f"{out}: expected a folder for {len(inputs)} inputs, found the name of one file.")
-    if not is_file and out.is_file():
-        raise InputError(f"{out}: expected a folder or a file ending in {', '.join(FORMATS)}; found another file.")
+    # "result.png" is meant as a file, "run.v2" may be a folder.
+    if not is_file and (out.is_file() or (out.suffix[1:].isalpha() and not out.is_dir())):
+        raise InputError(f"{out}: expected a folder, or a file ending in {', '.join(FORMATS)}; found {out.name!r}.")
     targets = [out] if is_file else [out / (stem(path) + volume_format(path)) for path in inputs]
     for position, (path, target) in enumerate(zip(inputs, targets, strict=True)):
         if target in targets[:position]:
