@@ -175,7 +175,7 @@ def test_fit_makes_a_run_and_will_not_write_over_it(call, refused):
     assert (code, error) == (0, "")
     assert Path("r/model.keras").is_file()
     assert "unet3d-cli predict r VOLUME" in out
-    assert "r: the run folder exists already" in refused(*arguments)
+    assert "r: the run exists already" in refused(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_fit_refuses_a_broken_file(refused, content):
         ('{"raw_key": 5}', "raw_key: expected"),
         ('{"unlabelled": 3}', "unlabelled: expected"),
         ('{"unlabelled": ["a"]}', "unlabelled: expected"),
-        ('{"patch": [8, 8]}', "patch: expected three sizes"),
+        ('{"patch": [8, 8]}', "patch: expected three whole numbers"),
         ('{"patch": [8.0, 8, 8]}', "patch: expected"),
         ('{"rotation": null}', "rotation: expected"),
         ('{"validation_share": "a"}', "validation_share: expected"),
@@ -504,10 +504,11 @@ def test_evaluate_held_out_takes_the_validation_volumes(call, tiny_run, tiny_dat
 
 def test_evaluate_held_out_of_a_volume_that_was_trained_on_in_part_is_refused(refused, tiny_run, tiny_data):
     def trained_on_a_part(config):
-        config["data"] |= {"training": ["a.h5"], "validation": ["a.h5"], "split": "x >= 12 of 16 for validation"}
+        config["data"] |= {"held_out_files": [], "split": "x >= 12 of 16 for validation"}
 
     run = _broken(tiny_run, trained_on_a_part)
-    assert "a.h5" in refused("evaluate", run, tiny_data, "--held-out")
+    error = refused("evaluate", run, tiny_data, "--held-out")
+    assert "expected a run that held out whole volumes, found 'x >= 12 of 16 for validation'" in error
 
 
 def test_evaluate_refuses_labels_that_the_network_does_not_know(refused, tiny_run):

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from keras_unet3d.errors import InputError, did_you_mean
-from keras_unet3d.files import read_json, refuse_existing, whole_file, whole_folder, write_json
+from keras_unet3d.files import read_json, refuse_existing, refuse_existing_folder, whole_file, whole_folder, write_json
 
 
 def says(*words):
@@ -114,33 +114,50 @@ def test_the_old_folder_stays_when_the_new_one_cannot_take_its_place(tmp_path):
 # ---- refuse_existing -----------------------------------------------------------------------------
 
 
-def make_file(path):
+def test_an_existing_file_is_refused_unless_it_may_be_replaced(tmp_path):
+    path = tmp_path / "out"
+    assert refuse_existing(path, overwrite=False) is None
     path.write_text("old")
+    with pytest.raises(InputError, match=says(path, "the labels exists already", "--overwrite")):
+        refuse_existing(path, overwrite=False, what="labels")
+    assert refuse_existing(path, overwrite=True) is None
+    assert path.read_text() == "old"
 
 
-def make_folder(path):
-    path.mkdir()
-    (path / "a").write_text("old")
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_is_no_place_for_a_file(tmp_path, overwrite):
+    with pytest.raises(InputError, match=says(tmp_path, "expected a file to write the output to, found a folder")):
+        refuse_existing(tmp_path, overwrite)
 
 
-@pytest.mark.parametrize("make", [make_file, make_folder])
-def test_existing_output_is_refused(tmp_path, make):
-    make(tmp_path / "out")
-    with pytest.raises(InputError, match=says(tmp_path / "out", "the run exists already", "--overwrite")):
-        refuse_existing(tmp_path / "out", overwrite=False, what="run")
+def test_an_existing_folder_is_refused_unless_it_is_one_to_replace(tmp_path):
+    path = tmp_path / "out"
+    for prepare in (lambda: None, path.mkdir):
+        prepare()
+        assert refuse_existing_folder(path, False, "run", ("config.json",)) is None
+    (path / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match=says(path, "the run exists already", "--overwrite")):
+        refuse_existing_folder(path, False, "run", ("config.json",))
+    with pytest.raises(InputError, match=says(path, "expected an earlier run", "found a folder without config.json")):
+        refuse_existing_folder(path, True, "run", ("config.json",))
+    (path / "config.json").write_text("{}")
+    assert refuse_existing_folder(path, True, "run", ("config.json",)) is None
+    assert (path / "thesis.txt").read_text() == "precious"
 
 
-@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
-def test_output_that_is_missing_or_an_empty_folder_is_free(tmp_path, make):
-    make(tmp_path / "out")
-    assert refuse_existing(tmp_path / "out", overwrite=False) is None
-
-
-@pytest.mark.parametrize("make", [make_file, make_folder])
-def test_overwrite_frees_existing_output(tmp_path, make):
-    make(tmp_path / "out")
-    assert refuse_existing(tmp_path / "out", overwrite=True) is None
-    assert (tmp_path / "out").exists()
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_is_no_place_for_a_folder(tmp_path, overwrite):
+    (tmp_path / "out").write_text("old")
+    with pytest.raises(InputError, match=says(tmp_path / "out", "expected a folder", "found a file")):
+        refuse_existing_folder(tmp_path / "out", overwrite, "run", ())
+    for refuse in (
+        lambda path: refuse_existing(path, overwrite),
+        lambda path: refuse_existing_folder(path, overwrite, "run", ()),
+    ):
+        with pytest.raises(
+            InputError, match=says("expected a path inside folders", f"found the file {tmp_path / 'out'}")
+        ):
+            refuse(tmp_path / "out" / "deeper")
 
 
 # ---- JSON ----------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ ALLOWED = {
     "pipeline": {"volumes", "labels", "intensity", "sampling", "augment"},
     # what describes a fit and a network
     "settings": {"labels"},
-    "spec": {"datasets", "labels"},
+    "spec": {"datasets", "intensity", "labels"},
     # from the batches to a network, and from a network to a label volume
     "training": {"losses", "metrics", "model", "pipeline", "report"},
     "prediction": {"datasets", "intensity", "labels", "model", "sampling", "spec", "tiling", "volumes"},

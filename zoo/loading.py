@@ -76,6 +76,8 @@ def read_run(path: str | Path) -> tuple[dict, ModelSpec]:
         InputError: no run folder, or a broken configuration.
     """
     source = Path(path) / RUN
+    if not source.is_file():
+        raise InputError(f"{path}: expected a run folder, found no {RUN} there; check the path.")
     config = read_json(source, "the configuration of a run")
     for entry in ("settings", "model", "data", "versions"):
         if not isinstance(config.get(entry), dict):

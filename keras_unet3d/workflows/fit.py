@@ -105,7 +105,7 @@ def fit(
 
 
 def _check_out(out: Path, overwrite: bool, inputs: Sequence) -> None:
-    refuse_existing_folder(out, overwrite, "run folder", (CONFIG,))
+    refuse_existing_folder(out, overwrite, "run", (CONFIG,))
     if out.is_dir() and any(out.iterdir()):
         found = read_json(out / CONFIG, "the configuration of a run")
         if not set(CONFIG_ENTRIES) <= set(found):
