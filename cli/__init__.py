@@ -60,6 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(unet3d_cli.main(arguments, prog_name="unet3d-cli", standalone_mode=False))
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(error.exit_code)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "unet3d-cli"
         _fail(f"{error.format_message()} See {command} --help.", error.exit_code, debug)

@@ -1,0 +1,59 @@
+"""The core on every Keras backend that is installed (pip install jax): the same network, loss and metrics."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+# Run in a process of its own: Keras decides its backend when it is imported.
+PROGRAM = """
+import json, sys
+import numpy as np
+import keras
+import keras_unet3d
+from keras_unet3d.model import logits_model
+
+rng = np.random.default_rng(0)
+x = rng.normal(size=(2, 8, 8, 8, 1)).astype("float32")
+y = rng.integers(0, 3, (2, 8, 8, 8))
+w = (rng.random(y.shape) < 0.3).astype("float32")
+y[w == 0] = 255
+model = keras_unet3d.build_model(num_classes=3, base_filters=2, depth=2, block="residual_se", normalization="instance")
+weights = [np.random.default_rng(i).normal(size=v.shape, scale=0.2) for i, v in enumerate(model.get_weights())]
+model.set_weights(weights)
+loss = keras_unet3d.SampleWeightedSparseCrossentropy(from_logits=True, dice_weight=1.0, class_weights=[1, 2, 3])
+trained = logits_model(model)
+values = {"loss": float(loss(y, trained(x), w))}
+for metric in (keras_unet3d.IoU(3), keras_unet3d.Dice(3)):
+    metric.update_state(y, model(x), w)
+    values[metric.name] = float(metric.result())
+values["empty"] = float(loss(y, trained(x), 0 * w))
+trained.compile(keras.optimizers.SGD(0.1), loss, weighted_metrics=[keras_unet3d.IoU(3)])
+trained.fit(x, y, sample_weight=w, batch_size=2, epochs=2, verbose=0, shuffle=False)
+values["after"] = float(loss(y, trained(x), w))
+values["tiled"] = float(keras_unet3d.predict_volume(model, x[0], output="probabilities", tile=(4, 8, 8)).std())
+assert ("tensorflow" in sys.modules) == (keras.backend.backend() == "tensorflow")
+print(json.dumps(values))
+"""
+
+
+def values_on(backend):
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+BACKENDS = [name for name in ("jax", "torch", "tensorflow") if importlib.util.find_spec(name)]
+
+
+def test_every_installed_backend_gives_the_same():
+    found = {backend: values_on(backend) for backend in BACKENDS}
+    first = found[BACKENDS[0]]
+    assert first["empty"] == 0
+    assert first["after"] < first["loss"]
+    for values in found.values():
+        np.testing.assert_allclose(list(values.values()), list(first.values()), rtol=1e-4)
