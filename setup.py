@@ -46,7 +46,7 @@ setup(
         "tifffile>=2025.1.10",
         "imagecodecs>=2025.3.30",
         "matplotlib>=3.10",
-        "rich>=13.9",
+        "rich>=13.9.1",
         "click>=8.1.8",
         "tensorboard>=2.20",
     ],

@@ -16,7 +16,7 @@ overwrite = click.option("--overwrite", is_flag=True, help="Replace what is ther
 overlap = click.option(
     "--overlap",
     type=click.FloatRange(0, 1, max_open=True),
-    default=0.25,
+    default=0.5,
     show_default=True,
     help="Share of a tile in common with its neighbour.",
 )

@@ -71,7 +71,7 @@ class Predictor:
     def probabilities(
         self,
         volume: Volume,
-        overlap: float = 0.25,
+        overlap: float = 0.5,
         progress: Callable[[int, int], None] | None = None,
         statistics: Statistics | None = None,
     ) -> np.ndarray:
@@ -167,7 +167,7 @@ def predict_volume(
     *,
     output: str = "labels",
     tile: Triple | None = None,
-    overlap: float = 0.25,
+    overlap: float = 0.5,
     normalization: str = "zscore",
     geometry: Geometry | None = None,
     key: str | None = None,

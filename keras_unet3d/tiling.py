@@ -52,7 +52,7 @@ class Tiling:
         return [range(0, max(n - o, 0) + s, s) for n, o, s in zip(self.shape, self.output, self.stride, strict=True)]
 
 
-def plan(shape: Triple, geometry: Geometry, tile: Triple | None = None, overlap: float = 0.25) -> Tiling:
+def plan(shape: Triple, geometry: Geometry, tile: Triple | None = None, overlap: float = 0.5) -> Tiling:
     """Return the tiling of a volume of any `shape`, also one smaller than a tile.
 
     Args:
@@ -60,8 +60,9 @@ def plan(shape: Triple, geometry: Geometry, tile: Triple | None = None, overlap:
         geometry: of the network.
         tile: size of the network's input; `None` chooses the whole volume where it is small enough, and
             otherwise the largest that is.
-        overlap: least share of a tile's output that it has in common with its neighbour, 0 to below 1; not
-            used under "valid" padding, where outputs are exact to their edge.
+        overlap: least share of a tile's output that it has in common with its neighbour, 0 to below 1; half
+            hides the seams (`benchmarks/seams.py`), less is faster. Not used under "valid" padding, where
+            outputs are exact to their edge.
 
     Raises:
         InputError: an illegal tile or overlap.

@@ -21,7 +21,7 @@ from keras_unet3d.spec import ModelSpec
 from keras_unet3d.volumes import from_array
 from keras_unet3d.zoo.archives import sha256, write_sums, zip_folder
 from keras_unet3d.zoo.cards import Card, to_metadata, to_readme
-from keras_unet3d.zoo.loading import NETWORK, open_model, read_run
+from keras_unet3d.zoo.loading import NETWORK, check_agreement, open_model, read_run
 from keras_unet3d.zoo.registry import CARD
 
 TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
@@ -67,6 +67,7 @@ def export(model: keras.Model, card: Card | Mapping, directory: str | Path, over
             f"model {model.name!r}: expected output='probabilities', found 'logits'; build it with the former."
         )
     card = _completed(_as_card(card), model)
+    check_agreement(model, card.model, f"card of {card.name}")
     model = float32_copy(model)
     target = Path(directory) / card.name / card.version
     refuse_existing_folder(target, overwrite, "bundle", (CARD,))

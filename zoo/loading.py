@@ -50,7 +50,7 @@ def open_model(reference: str | Path) -> tuple[keras.Model, ModelSpec]:
             for name in (CARD, NETWORK):
                 check_sums(bundle, only=name)
             model, spec, source = read_network(bundle / NETWORK), read_card(bundle).model, bundle / CARD
-    _check_agreement(model, spec, source)
+    check_agreement(model, spec, source)
     return model, spec
 
 
@@ -101,7 +101,8 @@ def held_out_files(run: str | Path) -> list[str]:
     return files
 
 
-def _check_agreement(model: keras.Model, spec: ModelSpec, source: Path) -> None:
+def check_agreement(model: keras.Model, spec: ModelSpec, source: object) -> None:
+    """Raise `InputError` where `spec`, which `source` holds, describes another network than `model`."""
     found, said = architecture_of(model), spec.architecture
     for what in ("num_classes", "geometry", "output"):
         if getattr(found, what) != getattr(said, what):

@@ -86,6 +86,8 @@ def _scan() -> tuple[Found, Broken]:
 def _versions(folder: Path) -> tuple[Found, Broken]:
     found, broken = [], []
     for path in sorted(folder.glob(f"*/{CARD}")):
+        if path.parent.name.startswith("."):
+            continue  # half-written, by a process that was killed
         try:
             found.append((read_card(path.parent), path.parent))
         except InputError as error:

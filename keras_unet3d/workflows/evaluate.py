@@ -19,7 +19,7 @@ def evaluate(
     labels: str | None = None,
     keys: DataKeys | None = None,
     only: Sequence[str] | None = None,
-    overlap: float = 0.25,
+    overlap: float = 0.5,
     say: Callable[[str], None] = print,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict:

@@ -20,7 +20,7 @@ def predict(
     out: str | Path,
     *,
     output: str = "labels",
-    overlap: float = 0.25,
+    overlap: float = 0.5,
     raw_key: str | None = None,
     axes: str | None = None,
     overwrite: bool = False,
