@@ -27,10 +27,12 @@ def plan_levels(shape: Triple, spacing: Triple | None, depth: int) -> tuple[list
     size, voxel = np.array(shape, float), np.ones(3) if spacing is None else np.array(spacing, float)
     kernels, pools = [], []
     for _ in range(depth):
-        fine = voxel < 2 * voxel.min()
+        large = size >= 2 * _LEAST_AT_BOTTOM
+        # A thin axis keeps its voxels: it must not hold the others back.
+        fine = voxel < 2 * (voxel[large].min() if large.any() else voxel.min())
         # An axis of a single plane has no neighbours to convolve with.
         kernels.append(tuple(3 if fine[axis] and size[axis] > 1 else 1 for axis in range(3)))
-        pooled = np.where(fine & (size >= 2 * _LEAST_AT_BOTTOM), 2, 1)
+        pooled = np.where(fine & large, 2, 1)
         pools.append(tuple(int(factor) for factor in pooled))
         size, voxel = size / pooled, voxel * pooled
     return kernels, pools[:-1]

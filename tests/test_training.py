@@ -1,0 +1,56 @@
+"""What is kept of a training: the best and the last network, and nothing once the loss has left the numbers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_unet3d
+from keras_unet3d.training import Callbacks, Schedule, Shown, train
+
+X = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
+Y = (X[..., 0] > 0).astype(np.int32)
+W = np.ones(Y.shape, np.float32)
+SILENT = Callbacks(lambda line: None, lambda done, of: None)
+
+
+def trained(tmp_path, epochs=3, weights=W, rate=1e-2, callbacks=SILENT):
+    model = keras_unet3d.build_model(base_filters=2, depth=2, seed=0)
+    data = tf.data.Dataset.from_tensors((X, Y, weights))
+    schedule = Schedule(epochs, 4, rate, "crossentropy+dice")
+    shown = Shown((X[0], Y[0], W[0]), ("below", "above"), None)
+    return model, train(model, data.repeat(), data, shown, schedule, tmp_path, callbacks)
+
+
+def test_learns_and_keeps_the_best_and_the_last(tmp_path):
+    model, history = trained(tmp_path, epochs=5)
+    assert history["loss"][-1] < history["loss"][0]
+    assert history["val_iou"][-1] > 0.5
+    last, best = (keras.models.load_model(tmp_path / name) for name in ("last.keras", "model.keras"))
+    np.testing.assert_array_equal(last(X), model(X))
+    iou = keras_unet3d.IoU(2)
+    iou.update_state(Y, best(X, training=False), W)
+    assert float(iou.result()) == pytest.approx(max(history["val_iou"]), abs=1e-6)
+
+
+def test_files_and_lines(tmp_path):
+    said, steps = [], []
+    _, history = trained(tmp_path, callbacks=Callbacks(said.append, lambda done, of: steps.append((done, of))))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "model.keras",
+        "last.keras",
+        "history.csv",
+        "curves.png",
+        "slices.png",
+        "logs",
+    }
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + 3
+    assert [line.split()[1] for line in said] == ["1/3", "2/3", "3/3"]
+    assert f"loss {history['loss'][0]:.3f}" in said[0]
+    assert steps == [(step, 12) for step in range(1, 13)]
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_what_was_good(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"epoch 1: the loss is (nan|inf); .* Lower --learning-rate"):
+        trained(tmp_path, weights=np.full(W.shape, np.inf, np.float32))
+    assert not (tmp_path / "model.keras").exists()
