@@ -11,8 +11,10 @@ import keras
 import numpy as np
 
 from keras_unet3d import runtime
+from keras_unet3d.architecture import Architecture
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing_folder, whole_folder, write_json
+from keras_unet3d.geometry import Triple
 from keras_unet3d.intensity import measure, normalize
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.model import architecture_of, float32_copy
@@ -25,7 +27,8 @@ from keras_unet3d.zoo.loading import NETWORK, check_agreement, open_model, read_
 from keras_unet3d.zoo.registry import CARD
 
 TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
-_TEST_VOXELS = 64
+# Voxels per axis of the stored test's output, and of the patch that is assumed where nobody trained.
+_TEST_SIZE, _PATCH_SIZE = 16, 64
 
 
 def export_run(run: str | Path, card: Card | Mapping, directory: str | Path, overwrite: bool = False) -> Path:
@@ -101,12 +104,16 @@ def _spec_of(model: keras.Model) -> ModelSpec:
     architecture = architecture_of(model)
     classes = range(architecture.num_classes)
     table = LabelTable(tuple(classes), tuple(map(str, classes)))
+    return ModelSpec(architecture, table, "zscore", _legal_size(architecture, _PATCH_SIZE))
+
+
+def _legal_size(architecture: Architecture, output: int) -> Triple:
+    """Return the network's fixed input sizes, or where they are open the smallest for `output` voxels."""
     geometry = architecture.geometry
-    patch = tuple(
-        size or geometry.legal_at_least(2 * geometry.margin[axis] + _TEST_VOXELS, axis)
+    return tuple(
+        size or geometry.legal_at_least(2 * geometry.margin[axis] + output, axis)
         for axis, size in enumerate(architecture.input_shape[:3])
     )
-    return ModelSpec(architecture, table, "zscore", patch)
 
 
 def _same_size(model: keras.Model) -> keras.Model:
@@ -138,7 +145,7 @@ def _write_saved_model(model: keras.Model, path: Path) -> None:
 
 def _write_test(model: keras.Model, spec: ModelSpec, folder: Path) -> None:
     """Store a raw input and the network's output for it, which `verify` replays."""
-    shape = (*spec.patch, spec.architecture.input_shape[3])
+    shape = (*_legal_size(spec.architecture, _TEST_SIZE), spec.architecture.input_shape[3])
     # Grey values like a microscope's: the stored input is raw, and goes through the model's normalisation.
     raw = np.random.default_rng(0).gamma(4.0, 20.0, shape).astype(np.float32)
     np.save(folder / TEST_INPUT, raw[None])
