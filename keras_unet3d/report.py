@@ -28,14 +28,14 @@ def curves(rows: list[dict], path: Path) -> None:
 
 
 def patch(image, classes, labelled, predicted, path: Path, names: Sequence[str] = (), spacing=None) -> None:
-    """Draw image, labels and prediction `(z, y, x)` in the plane of each axis that has most labels.
+    """Draw image, labels and prediction `(z, y, x)` in the plane of each axis that has most to show.
 
     An image larger than its labels (valid padding) is cut to their size.
     """
     inset = [(i - c) // 2 for i, c in zip(image.shape, classes.shape, strict=True)]
     image = image[tuple(slice(i, i + n) for i, n in zip(inset, classes.shape, strict=True))]
     columns = {"image": image, "labels": np.where(labelled, classes, -1), "prediction": predicted}
-    slices(columns, [_fullest(labelled, axis) for axis in range(3)], path, names, spacing)
+    slices(columns, [_fullest(minority(classes, labelled), axis) for axis in range(3)], path, names, spacing)
 
 
 def slices(
@@ -77,9 +77,16 @@ def _legend(figure, names: Sequence[str]) -> None:
         figure.legend(handles=patches, loc="outside lower center", ncols=min(len(names), 8), fontsize=9, frameon=False)
 
 
-def _fullest(labelled, axis: int) -> int:
+def minority(classes, labelled) -> np.ndarray:
+    """Return which labelled voxels are not of the commonest class: where there is something to see."""
+    if not labelled.any():
+        return labelled
+    return labelled & (classes != np.bincount(classes[labelled]).argmax())
+
+
+def _fullest(shown, axis: int) -> int:
     others = tuple(other for other in range(3) if other != axis)
-    return int(np.argmax(labelled.sum(axis=others)))
+    return int(np.argmax(shown.sum(axis=others)))
 
 
 def _grey(values) -> np.ndarray:

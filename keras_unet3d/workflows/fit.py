@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_unet3d import runtime
+from keras_unet3d import report, runtime
 from keras_unet3d.augment.elastic import load_elasticdeform
 from keras_unet3d.datasets import SAMPLE, DataKeys, open_data
 from keras_unet3d.errors import InputError
@@ -26,6 +26,8 @@ CONFIG, NETWORK = "config.json", "model.keras"
 # What a run's config.json always has.
 CONFIG_ENTRIES = ("settings", "model", "data", "versions")
 _VALIDATION_PATCHES = 32
+# Validation patches among which the one with most to see is drawn after every epoch.
+_LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,9 @@ def _train(split: prepare.Split, spec: ModelSpec, settings: FitSettings, out: Pa
     batch, workers = settings.batch_size, settings.workers
     training = training_dataset(split.training, changed, batch, settings.seed, workers)
     validation = validation_dataset(split.validation, plain, batch, positions, workers)
-    shown = Shown(validation_sample(split.validation, plain, positions[0]), spec.labels.names, spec.spacing)
+    samples = (validation_sample(split.validation, plain, position) for position in positions[:_LOOKED_AT])
+    most = max(samples, key=lambda sample: report.minority(sample[1], sample[2] > 0).sum())
+    shown = Shown(most, spec.labels.names, spec.spacing)
     schedule = Schedule(settings.epochs, settings.steps_per_epoch, settings.learning_rate, settings.loss)
     return train(model, training, validation, shown, schedule, out, callbacks)
 
