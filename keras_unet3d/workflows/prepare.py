@@ -23,7 +23,7 @@ from keras_unet3d.volumes import Volume, in_memory
 _MOST_IN_MEMORY = 2 * 2**30
 _EPOCHS, _STEPS = 20, 100
 # The embedded sample is small: it is learnt in less.
-_SAMPLE_EPOCHS, _SAMPLE_STEPS = 8, 30
+_SAMPLE_EPOCHS, _SAMPLE_STEPS = 7, 25
 
 
 @dataclass(frozen=True)
