@@ -47,7 +47,7 @@ setup(
         "imagecodecs>=2025.3.30",
         "matplotlib>=3.10",
         "rich>=13.9.1",
-        "click>=8.1.8",
+        "click>=8.2",
         "tensorboard>=2.20",
     ],
     extras_require={"test": TEST, "gpu": ["tensorflow[and-cuda]>=2.20"]},
