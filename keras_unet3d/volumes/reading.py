@@ -41,7 +41,9 @@ def readable(path: Path) -> Iterator[None]:
         # nibabel and tifffile raise classes of their own, which derive from Exception alone.
         if type(error).__module__.split(".")[0] not in ("nibabel", "tifffile", "imagecodecs"):
             raise
-        raise InputError(f"{path}: expected a readable {kind} volume, found a broken file ({error}).") from error
+        raise InputError(
+            f"{path}: expected a readable {kind} volume, found a broken file ({error}); copy it again from its source."
+        ) from error
 
 
 def refuse_non_numbers(path: Path, dtype: np.dtype) -> None:
