@@ -1,5 +1,8 @@
 """The reference engine: elasticdeform applies a draw to image, labels and weights in one call."""
 
+import contextlib
+import io
+
 import numpy as np
 
 from keras_unet3d.augment.draw import Draw
@@ -12,7 +15,9 @@ IMAGE_ORDER = 3  # cubic B-spline, as in the paper
 def load_elasticdeform():
     """Return elasticdeform's `deform_grid`; raises `InputError` that says how to mend a broken installation."""
     try:
-        from elasticdeform import deform_grid
+        # NumPy prints a page about modules built for another version of it; our sentence says what to do.
+        with contextlib.redirect_stderr(io.StringIO()):
+            from elasticdeform import deform_grid
     except ImportError as error:
         raise InputError(
             f"elasticdeform: expected a working installation, found one that fails to import "
