@@ -34,9 +34,11 @@ def command(model, data, images, labels, held_out, json_path, raw_key, label_key
     from keras_unet3d.workflows.evaluate import evaluate
 
     if json_path:
-        if not json_path.endswith(".json"):
-            raise InputError(f"--json {json_path}: expected a name ending in .json, so that no data is written over.")
         refuse_existing(Path(json_path), overwrite)
+        if Path(json_path).exists() and not json_path.endswith(".json"):
+            raise InputError(
+                f"--json {json_path}: expected to write over a .json file, found another kind of file there."
+            )
     predictor = zoo.predictor(model)
     given = {name: value for name, value in {"raw": raw_key, "label": label_key, "axes": axes}.items() if value}
     with live("volumes") as (say, progress):
