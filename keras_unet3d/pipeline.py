@@ -21,12 +21,13 @@ Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class PatchSettings:
-    """Sizes (z, y, x) of the network's input and output, normalisation, and augmentation (None: none)."""
+    """Sizes (z, y, x) of the network's input and output, normalisation, augmentation (None: none), centres."""
 
     patch: Triple
     output: Triple
     normalization: str = "zscore"
     augment: AugmentSettings | None = None
+    sampling: str = "classes"
 
 
 def training_sample(sources: list[Source], settings: PatchSettings, seed: int, index: int) -> Sample:
@@ -41,7 +42,7 @@ def training_sample(sources: list[Source], settings: PatchSettings, seed: int, i
     source = sources[rng.integers(len(sources))]
     for attempt in range(_ATTEMPTS):
         rng = generator(seed, index, attempt)
-        voxel = draw_voxel(rng, source)
+        voxel = draw_voxel(rng, source, settings.sampling)
         start = draw_patch_start(rng, voxel, settings.patch, settings.output, source.image.shape)
         sample = _augmented(source, settings, start, rng) if settings.augment else _plain(source, settings, start)
         if sample[2].any():

@@ -1,19 +1,21 @@
-"""Where patches are taken, and why there: around labelled voxels, every class as often as any other."""
+"""Where patches are taken, and why there: around labelled voxels, every class as often as any other by default."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
-from keras_unet3d.errors import InputError
 from keras_unet3d.intensity import Statistics
-from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.volumes import Box, Volume
 
 _BLOCK = 32
-# Voxels that a validation region keeps away from the training region.
-_GUARD = 2
+
+# How patch centres are drawn -> the shares of the classes among them, by their numbers of labelled voxels.
+SAMPLINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "classes": lambda per_class: per_class > 0,
+    "voxels": lambda per_class: per_class,
+}
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,11 @@ def _index_blocks(classes: Volume) -> Iterator[tuple[tuple[int, int, int], np.nd
             yield corner, voxels[tuple(slice(a, a + _BLOCK) for a in start)]
 
 
-def draw_voxel(rng: np.random.Generator, source: Source) -> np.ndarray:
-    """Return a labelled voxel (z, y, x): first a class that occurs, then a voxel of it, each uniformly."""
+def draw_voxel(rng: np.random.Generator, source: Source, how: str = "classes") -> np.ndarray:
+    """Return a labelled voxel (z, y, x): first a class, all alike or by their sizes, then one of its voxels."""
     per_class = source.index.per_class
-    chosen = rng.choice(np.flatnonzero(per_class))
+    shares = SAMPLINGS[how](per_class).astype(float)
+    chosen = rng.choice(len(shares), p=shares / shares.sum())
     nth = int(rng.integers(per_class[chosen]))
     ends = np.cumsum(source.index.counts[:, chosen])
     block = int(np.searchsorted(ends, nth, side="right"))
@@ -129,63 +132,3 @@ def read_filled(volume: Volume, start, size, fill) -> np.ndarray:
         into = tuple(slice(s.start - a, s.stop - a) for s, a in zip(inside, start, strict=True))
         result[into] = volume.read(tuple(slice(int(s.start), int(s.stop)) for s in inside))
     return result
-
-
-# ---- validation ----------------------------------------------------------------------------------
-
-
-def split_by_volume(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Return the positions of training and validation volumes: `share` of them, at least one of each."""
-    held_out = min(max(1, round(count * share)), count - 1)
-    order = np.random.default_rng(seed).permutation(count)
-    return sorted(order[held_out:].tolist()), sorted(order[:held_out].tolist())
-
-
-def split_by_region(classes: Volume, share: float, num_classes: int) -> tuple[Volume, Volume, str]:
-    """Return the class volume twice, with labels in the first and in the last part of its longest axis only.
-
-    The cut lies where about `share` of the labelled voxels are behind it; a few voxels at the cut are in
-    neither part. The third value says where the cut is.
-
-    Raises:
-        InputError: no cut leaves labels of two classes on both sides.
-    """
-    for axis in np.argsort(classes.shape)[::-1]:
-        planes = _classes_per_plane(classes, int(axis), num_classes)
-        labelled = planes.sum(axis=1)
-        if not labelled.sum():
-            break
-        cut = int(np.searchsorted(np.cumsum(labelled), (1 - share) * labelled.sum()))
-        before, after = planes[: max(cut - _GUARD, 0)].sum(axis=0), planes[cut:].sum(axis=0)
-        if min((before > 0).sum(), (after > 0).sum()) >= 2:
-            name = "zyx"[axis]
-            said = f"{name} >= {cut} of {classes.shape[axis]} for validation, {name} < {cut - _GUARD} for training"
-            return _restricted(classes, axis, 0, cut - _GUARD), _restricted(classes, axis, cut, None), said
-    raise InputError(
-        f"{classes.name}: expected annotations that can be split into training and validation, found too few; "
-        "annotate more slices, or give another volume with --val."
-    )
-
-
-def _classes_per_plane(classes: Volume, axis: int, num_classes: int) -> np.ndarray:
-    """Return labelled voxels per plane across `axis` and class, `(planes, classes)`."""
-    counts = np.zeros((classes.shape[axis], num_classes), int)
-    for box, voxels in classes.blocks():
-        for plane in range(box[axis].start, box[axis].stop):
-            values = voxels.take(plane - box[axis].start, axis=axis)
-            counts[plane] += np.bincount(values.ravel(), minlength=256)[:num_classes]
-    return counts
-
-
-def _restricted(classes: Volume, axis: int, first: int, last: int | None) -> Volume:
-    """Return the class volume with everything outside planes `first` to `last` across `axis` unlabelled."""
-    last = classes.shape[axis] if last is None else last
-
-    def read(box):
-        voxels = classes.read(box).copy()
-        planes = np.arange(box[axis].start, box[axis].stop)
-        outside = (slice(None),) * axis + ((planes < first) | (planes >= last),)
-        voxels[outside] = UNLABELLED
-        return voxels
-
-    return replace(classes, read=read)

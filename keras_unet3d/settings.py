@@ -8,8 +8,9 @@ from dataclasses import Field, dataclass, field, fields
 
 from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.geometry import Triple
-from keras_unet3d.labels import TARGETS
+from keras_unet3d.labels import TARGETS, check_class_weights, parse_classes
 from keras_unet3d.runtime import PRECISIONS
+from keras_unet3d.sampling import SAMPLINGS
 
 LOSSES = ("crossentropy", "crossentropy+dice")
 ENGINES = ("elasticdeform",)
@@ -31,7 +32,10 @@ class FitSettings:
     epochs: int | None = _option(None, "Epochs [default: 20].", least=1)
     steps_per_epoch: int | None = _option(None, "Steps per epoch [default: 100].", least=1)
     num_classes: int | None = _option(None, "Labels are 0 to N-1 [default: the values found].", least=2)
-    unlabelled: tuple[int, ...] = _option((), "Raw label value that means unlabelled; may be repeated.")
+    classes: str | None = _option(None, "Label values and names, like 0=background,7=cell [default: the values found].")
+    unlabelled: tuple[int, ...] = _option(
+        (), "Raw label value that means unlabelled; may be repeated [default: what is obvious, and said]."
+    )
     target: str = _option("semantic", "Classes, or the boundaries between instance labels.", TARGETS)
     raw_key: str = _option("raw", "HDF5 data set of the image.")
     label_key: str = _option("label", "HDF5 data set of the labels.")
@@ -46,7 +50,11 @@ class FitSettings:
     block: str = _option("plain", "Kind of convolution block.", ("plain", "residual", "residual_se"))
     dropout: float = _option(0.0, "Share of activations dropped after each block.", least=0)
     loss: str = _option("crossentropy+dice", "What is minimised, over labelled voxels.", LOSSES)
+    class_weights: str | None = _option(
+        None, "Per class, like background=0.5,cell=3; or balanced: every class has the same influence, as in the paper."
+    )
     learning_rate: float = _option(2e-3, "Of AdamW, at the start; it decays to 0.", least=0)
+    sampling: str = _option("classes", "Patch centres: every class alike often, or every labelled voxel.", SAMPLINGS)
     augment: bool = _option(True, "Rotate, scale, deform and change grey values of every patch.")
     engine: str = _option("elasticdeform", "What deforms the patches.", ENGINES)
     rotation: float = _option(15.0, "Largest rotation about each axis, degrees.", least=0)
@@ -55,7 +63,9 @@ class FitSettings:
     )
     deformation: float = _option(4.0, "Standard deviation of their displacements, voxels of the finest axis.", least=0)
     precision: str = _option("auto", "Number format; auto is mixed_float16 on a GPU, else float32.", PRECISIONS)
-    validation_share: float = _option(0.2, "Share of the data held out for validation where no --val is given.")
+    validation_share: float = _option(
+        0.2, "Share of volumes, or of a volume's annotated slices, held out where no --val is given; 0 for none."
+    )
     workers: int | None = _option(None, "Threads that make samples [default: one per core].", least=1)
     seed: int = _option(0, "Of initial weights, split and samples.", least=0)
 
@@ -67,8 +77,17 @@ class FitSettings:
                 value = tuple(value)
                 object.__setattr__(self, each.name, value)
             _check(each, hints[each.name], value)
-        if not 0 < self.validation_share < 1:
-            raise InputError(f"validation_share: expected a share between 0 and 1, found {self.validation_share}.")
+        if not 0 <= self.validation_share < 1:
+            raise InputError(
+                f"validation_share: expected a share of at least 0 and below 1, found {self.validation_share}."
+            )
+        if self.classes is not None:
+            parse_classes(self.classes)
+            if self.num_classes is not None or self.target == "boundaries":
+                other = "num_classes" if self.num_classes is not None else "target=boundaries"
+                raise InputError(f"classes: expected to be given alone, found {other} too; leave one of them out.")
+        if self.class_weights is not None:
+            check_class_weights(self.class_weights)
 
     @classmethod
     def from_config(cls, config: dict, source: str) -> "FitSettings":

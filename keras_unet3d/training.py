@@ -21,12 +21,13 @@ _DICE_WEIGHTS = {"crossentropy": 0.0, "crossentropy+dice": 1.0}
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: epochs, steps per epoch, learning rate at the start, loss."""
+    """How long and how fast: epochs, steps per epoch, learning rate at the start; the loss and its class weights."""
 
     epochs: int
     steps_per_epoch: int
     learning_rate: float
     loss: str
+    class_weights: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ def train(
     rate = keras.optimizers.schedules.PolynomialDecay(schedule.learning_rate, steps, end_learning_rate=0.0, power=0.9)
     trained.compile(
         optimizer=keras.optimizers.AdamW(rate, weight_decay=_WEIGHT_DECAY),
-        loss=SampleWeightedSparseCrossentropy(from_logits=True, dice_weight=_DICE_WEIGHTS[schedule.loss]),
+        loss=SampleWeightedSparseCrossentropy(
+            from_logits=True, class_weights=schedule.class_weights, dice_weight=_DICE_WEIGHTS[schedule.loss]
+        ),
         weighted_metrics=[IoU(classes), Dice(classes)],
     )
     history = trained.fit(

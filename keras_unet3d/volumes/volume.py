@@ -50,10 +50,14 @@ class Volume:
         """Return the whole volume, `(z, y, x, channels)`."""
         return self.read(tuple(slice(0, size) for size in self.shape))
 
-    def blocks(self) -> Iterator[tuple[Box, np.ndarray]]:
-        """Yield boxes that cover the volume once, with their voxels; memory does not grow with the volume."""
+    def boxes(self) -> Iterator[Box]:
+        """Yield boxes that cover the volume once."""
         for start in product(*(range(0, size, _BLOCK) for size in self.shape)):
-            box = tuple(slice(a, min(a + _BLOCK, n)) for a, n in zip(start, self.shape, strict=True))
+            yield tuple(slice(a, min(a + _BLOCK, n)) for a, n in zip(start, self.shape, strict=True))
+
+    def blocks(self) -> Iterator[tuple[Box, np.ndarray]]:
+        """Yield the boxes with their voxels; memory does not grow with the volume."""
+        for box in self.boxes():
             yield box, self.read(box)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from keras_unet3d.datasets import DataKeys, Example, open_data
 from keras_unet3d.errors import InputError
 from keras_unet3d.evaluation import count, figures, means
-from keras_unet3d.labels import LabelTable, class_volume, count_values
+from keras_unet3d.labels import LabelTable, class_volume, survey
 from keras_unet3d.prediction import Predictor
 
 
@@ -70,7 +70,7 @@ def evaluate(
 
 def _refuse_unlabelled(examples: Sequence[Example], table: LabelTable) -> None:
     for example in examples:
-        if set(count_values(example.label)) <= set(table.unlabelled):
+        if set(survey(example.label).counts) <= set(table.unlabelled):
             raise InputError(
                 f"{example.label.name}: expected some labelled voxels, found nothing labelled; leave the file out."
             )

@@ -85,18 +85,19 @@ def fit(
     validation = open_data(val, keys) if val else None
     examples = training.examples + (validation.examples if validation else ())
     prepare.refuse_twice(examples)
-    table = prepare.label_table(training, validation, settings)
+    table = prepare.label_table(training, validation, settings, say)
     say(prepare.describe(training, table))
     spec, settings = prepare.plan(examples, table, keys, settings)
     split = prepare.split(training, validation, spec, settings, say)
     say(f"validation: {split.said}")
+    weights = prepare.weigh_classes(split, table, settings, say)
     # Only now that everything is known to be good does an earlier run go.
     if out.is_dir():
         shutil.rmtree(out)
     out.mkdir(parents=True)
-    config = _config(data, split, spec, settings)
+    config = _config(data, split, spec, settings, weights)
     write_json(out / CONFIG, config)
-    history = _train(split, spec, settings, out, Callbacks(say, progress))
+    history = _train(split, spec, settings, weights, out, Callbacks(say, progress))
     best = _best(history)
     write_json(out / CONFIG, config | {"best": best})
     say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
@@ -120,7 +121,7 @@ def _check_out(out: Path, overwrite: bool, inputs: Sequence) -> None:
             )
 
 
-def _config(data: Sequence, split: prepare.Split, spec: ModelSpec, settings: FitSettings) -> dict:
+def _config(data: Sequence, split: prepare.Split, spec: ModelSpec, settings: FitSettings, weights) -> dict:
     return {
         "settings": asdict(settings),
         "model": spec.config(),
@@ -129,6 +130,7 @@ def _config(data: Sequence, split: prepare.Split, spec: ModelSpec, settings: Fit
             "training": [source.name for source in split.training],
             "validation": [source.name for source in split.validation],
             "split": split.said,
+            "class_weights": weights,
             # What `evaluate --held-out` takes; nothing where a part of a volume was held out.
             "held_out_files": [source.file for source in split.validation] if split.whole_volumes else [],
         },
@@ -136,7 +138,9 @@ def _config(data: Sequence, split: prepare.Split, spec: ModelSpec, settings: Fit
     }
 
 
-def _train(split: prepare.Split, spec: ModelSpec, settings: FitSettings, out: Path, callbacks: Callbacks) -> dict:
+def _train(
+    split: prepare.Split, spec: ModelSpec, settings: FitSettings, weights, out: Path, callbacks: Callbacks
+) -> dict:
     with runtime.dtype_policy(settings.precision):
         model = build(spec.architecture)
     callbacks.say(
@@ -153,7 +157,7 @@ def _train(split: prepare.Split, spec: ModelSpec, settings: FitSettings, out: Pa
     samples = (validation_sample(split.validation, plain, position) for position in positions[:_LOOKED_AT])
     most = max(samples, key=lambda sample: report.minority(sample[1], sample[2] > 0).sum())
     shown = Shown(most, spec.labels.names, spec.spacing)
-    schedule = Schedule(settings.epochs, settings.steps_per_epoch, settings.learning_rate, settings.loss)
+    schedule = Schedule(settings.epochs, settings.steps_per_epoch, settings.learning_rate, settings.loss, weights)
     return train(model, training, validation, shown, schedule, out, callbacks)
 
 

@@ -12,11 +12,24 @@ from keras_unet3d.augment.draw import AugmentSettings
 from keras_unet3d.datasets import SAMPLE, DataKeys, DataSet, Example
 from keras_unet3d.errors import InputError
 from keras_unet3d.intensity import measure
-from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume, count_values, infer_table
+from keras_unet3d.labels import (
+    UNLABELLED,
+    LabelTable,
+    annotated_slices,
+    class_volume,
+    class_weights,
+    doubtful_value,
+    infer_table,
+    infer_unlabelled,
+    parse_classes,
+    survey,
+    value_faults,
+)
 from keras_unet3d.pipeline import PatchSettings
-from keras_unet3d.sampling import Source, index_labels, split_by_region, split_by_volume
+from keras_unet3d.sampling import Source, index_labels
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.spec import ModelSpec
+from keras_unet3d.splitting import split_by_volume, split_one
 from keras_unet3d.volumes import Volume, in_memory
 
 # Volumes that together take less are held in memory; larger ones are read crop by crop.
@@ -47,22 +60,30 @@ def refuse_twice(examples: Sequence[Example]) -> None:
         seen.add((example.file, example.image.name))
 
 
-def label_table(training: DataSet, validation: DataSet | None, settings: FitSettings) -> LabelTable:
-    """Return the label table of the training volumes; what validation holds must be in it."""
+def label_table(
+    training: DataSet, validation: DataSet | None, settings: FitSettings, say: Callable[[str], None]
+) -> LabelTable:
+    """Return the label table of the training volumes; what validation holds must be in it.
+
+    What the user declares wins over what the data set declares, which wins over what is found.
+    """
+    surveys = [survey(example.label) for example in training.examples]
     unlabelled = tuple(dict.fromkeys((*settings.unlabelled, *training.unlabelled)))
-    counts = _counts(training)
-    table = infer_table(counts, settings.num_classes, unlabelled, settings.target, training.label_names)
-    if validation:
-        held_out = _counts(validation)
-        infer_table(held_out, settings.num_classes, unlabelled, settings.target, training.label_names)
-        for name, found in held_out.items():
-            if table.target == "semantic":
-                table.to_classes(np.array(list(found)), name)
+    declared = parse_classes(settings.classes) if settings.classes else training.label_names
+    if not (declared or unlabelled or settings.num_classes or settings.target == "boundaries"):
+        unlabelled, why = infer_unlabelled(surveys)
+        if unlabelled:
+            say(f"unlabelled: {unlabelled[0]}, {why} (declare --classes or --unlabelled if that is wrong)")
+    counts = {each.name: each.counts for each in surveys}
+    table = infer_table(counts, settings.num_classes, unlabelled, settings.target, declared)
+    for each in surveys:
+        doubt = doubtful_value(each, table)
+        if doubt:
+            say(doubt)
+    for example in validation.examples if validation else ():
+        for fault in value_faults(example.label.name, survey(example.label).counts, table):
+            raise InputError(fault)
     return table
-
-
-def _counts(data: DataSet) -> dict[str, dict[int, int]]:
-    return {example.label.name: count_values(example.label) for example in data.examples}
 
 
 def describe(data: DataSet, table: LabelTable) -> str:
@@ -77,10 +98,8 @@ def describe(data: DataSet, table: LabelTable) -> str:
     if first.label.path != image.path:
         shown = ", ".join(f"{each.image.path.name} + {each.label.path.name}" for each in data.examples[:3])
         lines.append(f"pairs: {shown}{', ...' if count > 3 else ''}")
-    pairs = zip(table.values, table.names, strict=True)
-    classes = ", ".join(f"{value} {name}" if str(value) != name else name for value, name in pairs)
     unlabelled = f"; unlabelled: {', '.join(map(str, table.unlabelled))}" if table.unlabelled else ""
-    return "\n".join([*lines, f"classes: {classes}{unlabelled}"])
+    return "\n".join([*lines, f"classes: {table.shown()}{unlabelled}"])
 
 
 def _plural(count: int, noun: str) -> str:
@@ -146,7 +165,7 @@ def patch_settings(spec: ModelSpec, settings: FitSettings, augment: bool) -> Pat
     changes = AugmentSettings(
         rotation=settings.rotation, grid_spacing=settings.grid_spacing, deformation=settings.deformation
     )
-    return PatchSettings(settings.patch, output, spec.normalization, changes if augment else None)
+    return PatchSettings(settings.patch, output, spec.normalization, changes if augment else None, settings.sampling)
 
 
 # ---- sources -------------------------------------------------------------------------------------
@@ -160,16 +179,31 @@ def split(
     keep = in_memory if _fits_in_memory(examples, say) else _as_it_is
     sources = [_source(example, spec.labels, keep) for example in examples]
     _say_padding(examples, settings.patch, say)
-    count, classes = len(training.examples), spec.labels.num_classes
+    count, share, classes = len(training.examples), settings.validation_share, spec.labels.num_classes
     if validation:
         return Split(sources[:count], sources[count:], f"{_plural(len(sources) - count, 'given volume')}", True)
+    if not share:
+        return Split(sources, sources, "nothing held out: its figures are of the training labels", False)
     if count > 1:
-        kept, held = split_by_volume(count, settings.validation_share, settings.seed)
+        kept, held = split_by_volume(count, share, settings.seed)
         said = f"{len(held)} of {count} volumes"
         return Split([sources[i] for i in kept], [sources[i] for i in held], said, True)
-    first, last, said = split_by_region(sources[0].classes, settings.validation_share, classes)
-    parts = [replace(sources[0], classes=part, index=index_labels(part, classes)) for part in (first, last)]
-    return Split([parts[0]], [parts[1]], said, False)
+    parts = split_one(sources[0].classes, annotated_slices(sources[0].classes), share, classes, settings.seed)
+    first, last = (
+        replace(sources[0], classes=part, index=index_labels(part, classes))
+        for part in (parts.training, parts.validation)
+    )
+    return Split([first], [last], parts.said, False)
+
+
+def weigh_classes(split: Split, table: LabelTable, settings: FitSettings, say: Callable[[str], None]):
+    """Return the weight of every class, by the training's labelled voxels; None for 1 everywhere."""
+    counts = sum(source.index.per_class for source in split.training)
+    weights = class_weights(settings.class_weights, table, counts)
+    if weights:
+        each = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(table.names, weights, strict=True))
+        say(f"class weights: {each}")
+    return weights
 
 
 def _as_it_is(volume: Volume) -> Volume:
@@ -191,12 +225,14 @@ def _source(example: Example, table: LabelTable, keep: Callable[[Volume], Volume
     classes = keep(class_volume(example.label, table))
     weight = keep(example.weight) if example.weight else None
     if weight:
-        _check_weight(weight, classes)
+        check_weight(weight, classes)
+        classes = _where_weighted(classes, weight)
     index = index_labels(classes, table.num_classes)
     return Source(example.name, image, classes, weight, measure(image), index)
 
 
-def _check_weight(weight: Volume, classes: Volume) -> None:
+def check_weight(weight: Volume, classes: Volume) -> None:
+    """Raise `InputError` for NaN or negative weights, or where no labelled voxel has any."""
     counting = 0
     for box, voxels in weight.blocks():
         if not (np.isfinite(voxels) & (voxels >= 0)).all():
@@ -204,6 +240,15 @@ def _check_weight(weight: Volume, classes: Volume) -> None:
         counting += int(((voxels > 0) & (classes.read(box) != UNLABELLED)).sum())
     if not counting:
         raise InputError(f"{weight.name}: expected weights above 0 at labelled voxels, found 0 at all of them.")
+
+
+def _where_weighted(classes: Volume, weight: Volume) -> Volume:
+    """Return the class volume with voxels of weight 0 unlabelled, so that no patch is drawn around one."""
+
+    def read(box):
+        return np.where(weight.read(box) > 0, classes.read(box), np.uint8(UNLABELLED))
+
+    return replace(classes, read=read)
 
 
 def _say_padding(examples: Sequence[Example], patch, say: Callable[[str], None]) -> None:

@@ -1,0 +1,31 @@
+"""What label values mean: raw values to classes and back, what a label volume holds, which slices are annotated.
+
+Inside the package a label volume holds classes 0, 1, ... as uint8 and `UNLABELLED` where nobody said.
+"""
+
+from keras_unet3d.labels.class_volume import boundaries, class_volume
+from keras_unet3d.labels.class_weights import check_class_weights, class_weights
+from keras_unet3d.labels.inference import doubtful_value, infer_table, infer_unlabelled, value_faults
+from keras_unet3d.labels.slices import AnnotatedSlices, annotated_slices
+from keras_unet3d.labels.survey import Survey, survey
+from keras_unet3d.labels.table import MOST_CLASSES, TARGETS, UNLABELLED, LabelTable, parse_classes
+
+__all__ = [
+    "MOST_CLASSES",
+    "TARGETS",
+    "UNLABELLED",
+    "AnnotatedSlices",
+    "LabelTable",
+    "Survey",
+    "annotated_slices",
+    "boundaries",
+    "check_class_weights",
+    "class_volume",
+    "class_weights",
+    "doubtful_value",
+    "infer_table",
+    "infer_unlabelled",
+    "parse_classes",
+    "survey",
+    "value_faults",
+]

@@ -1,0 +1,75 @@
+"""Class weights: given by name or value, or balanced by the labelled voxels."""
+
+import math
+
+import numpy as np
+
+from keras_unet3d.errors import InputError, did_you_mean
+from keras_unet3d.labels.table import LabelTable
+
+BALANCED = "balanced"
+
+
+def check_class_weights(text: str) -> dict[str, float] | None:
+    """Return the weights by name or value in a text like "lumen=3,background=0.5"; None for "balanced".
+
+    Raises:
+        InputError: anything else.
+    """
+    if text == BALANCED:
+        return None
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, number = (piece.strip() for piece in part.rpartition("="))
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not equals or not name or not (math.isfinite(weight) and weight >= 0) or name in weights:
+            raise InputError(
+                f"class_weights: expected {BALANCED}, or every class once with a number of 0 or more, like "
+                f"background=0.5,lumen=3; found {part.strip()!r}."
+            )
+        weights[name] = weight
+    return weights
+
+
+def class_weights(text: str | None, table: LabelTable, counts: np.ndarray) -> list[float] | None:
+    """Return one weight per class, None for 1 everywhere.
+
+    Args:
+        text: "balanced", weights by name or raw value (a class not named has 1), or None.
+        table: the classes.
+        counts: labelled voxels per class, of the training volumes.
+
+    "balanced" gives every class the same influence on the loss, the weights' mean over the labelled voxels
+    being 1: less for the frequent background, more for rare classes (Çiçek et al. 2016, section 3.2).
+
+    Raises:
+        InputError: a name that is no class, or weights that leave nothing.
+    """
+    if text is None:
+        return None
+    given = check_class_weights(text)
+    if given is None:
+        return _balanced(counts)
+    numbers = dict(zip(map(str, table.values), range(table.num_classes), strict=True))
+    numbers |= dict(zip(table.names, range(table.num_classes), strict=True))
+    weights = [1.0] * table.num_classes
+    for name, weight in given.items():
+        if name not in numbers:
+            raise InputError(
+                f"class_weights: expected classes of {table.shown()}; found {name!r}.{did_you_mean(name, numbers)}"
+            )
+        weights[numbers[name]] = weight
+    if not np.dot(weights, counts) > 0:
+        raise InputError(f"class_weights: expected a weight above 0 for a class that is labelled, found {text!r}.")
+    return weights
+
+
+def _balanced(counts: np.ndarray) -> list[float]:
+    """A class without labelled voxels keeps 1: it has no influence either way."""
+    counts = np.asarray(counts, float)
+    present = counts > 0
+    share = counts.sum() / max(present.sum(), 1)
+    return np.where(present, share / np.where(present, counts, 1), 1.0).tolist()

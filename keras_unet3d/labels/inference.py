@@ -1,0 +1,150 @@
+"""From the values that label volumes hold to one label table, and what is wrong with them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.labels.survey import Survey
+from keras_unet3d.labels.table import (
+    BOUNDARY_TABLE,
+    MOST_CLASSES,
+    LabelTable,
+    shown_class,
+    unknown_values,
+)
+
+# The largest values of uint8 and uint16, which painting tools use for "nothing here".
+_SENTINELS = (255, 65535)
+# A plane counts as annotated from corner to corner if this share of it is; a few missed voxels do not matter.
+_FULL = 0.99
+
+
+def infer_table(
+    counts: Mapping[str, Mapping[int, int]],
+    num_classes: int | None = None,
+    unlabelled: Iterable[int] = (),
+    target: str = "semantic",
+    declared: Mapping[int, str] | None = None,
+) -> LabelTable:
+    """Return the table for volumes with the given value counts, by volume name.
+
+    Args:
+        counts: voxels per raw value, per volume.
+        num_classes: classes are 0 to `num_classes - 1`; `None` takes the values found, in order.
+        unlabelled: raw values that mean "nobody said".
+        target: one of `TARGETS`.
+        declared: names of raw values; no other value is a class then.
+
+    Raises:
+        InputError: values that are no class, fewer than two classes, nothing labelled.
+    """
+    unlabelled = tuple(unlabelled)
+    if num_classes is not None and num_classes > MOST_CLASSES:
+        raise InputError(f"num_classes: expected at most {MOST_CLASSES}, found {num_classes}.")
+    if target == "boundaries":
+        table = replace(BOUNDARY_TABLE, unlabelled=unlabelled)
+    else:
+        table = _semantic_table(counts, num_classes, unlabelled, dict(declared or {}))
+    for volume, found in counts.items():
+        for fault in value_faults(volume, found, table):
+            raise InputError(fault)
+    return _usable(table, next(iter(counts)))
+
+
+def _semantic_table(counts, num_classes, unlabelled, declared: dict[int, str]) -> LabelTable:
+    found = {value for each in counts.values() for value in each} - set(unlabelled)
+    values = range(num_classes) if num_classes is not None else declared or sorted(v for v in found if v >= 0)
+    values = tuple(value for value in values if value not in unlabelled)
+    return LabelTable(values, tuple(declared.get(value, str(value)) for value in values), unlabelled)
+
+
+def _usable(table: LabelTable, volume: str) -> LabelTable:
+    if table.num_classes < 2:
+        raise InputError(
+            f"{volume}: expected at least two classes, found only the label {table.values[0]} in all volumes; "
+            "annotate a second class (the background counts), or declare it (--classes)."
+        )
+    if table.num_classes > MOST_CLASSES:
+        raise InputError(
+            f"{volume}: expected at most {MOST_CLASSES} classes, found {table.num_classes} label values; are "
+            "these instances? Then add --target boundaries."
+        )
+    return table
+
+
+def value_faults(volume: str, found: Mapping[int, int], table: LabelTable) -> Iterator[str]:
+    """Yield a sentence on everything that is wrong with the values of one volume.
+
+    Args:
+        volume: its name.
+        found: voxels per raw value.
+        table: what the values mean.
+    """
+    labelled = {value: count for value, count in found.items() if value not in table.unlabelled}
+    if not labelled:
+        yield (
+            f"{volume}: expected some labelled voxels, found nothing labelled: every voxel is "
+            f"{' or '.join(map(str, found))}, which means unlabelled here; annotate a slice, or leave the file out."
+        )
+    known = (lambda value: value >= 0) if table.target == "boundaries" else table.values.__contains__
+    wrong = [value for value in labelled if not known(value)]
+    if wrong:
+        expected = "of 0 or more" if table.target == "boundaries" or not table.values else table.shown()
+        yield unknown_values(volume, wrong, [labelled[value] for value in wrong], expected)
+
+
+# ---- which value means "unlabelled" ------------------------------------------------------------
+
+
+def infer_unlabelled(surveys: Sequence[Survey]) -> tuple[tuple[int, ...], str]:
+    """Return the raw values that obviously mean "unlabelled", and why; nothing where it is not obvious.
+
+    Obvious is: one single negative value; 255 or 65535 beside two or more small values; or a value that is
+    everything but whole slices, which are annotated from corner to corner.
+    """
+    values = sorted({value for each in surveys for value in each.counts})
+    negative = [value for value in values if value < 0]
+    if len(values) < 3 or len(values) > MOST_CLASSES + 1 or len(negative) > 1:
+        return (), ""
+    if negative:
+        return tuple(negative), "the only negative value"
+    if values[-1] in _SENTINELS and values[-2] < MOST_CLASSES:
+        return (values[-1],), f"far above the other values, {', '.join(map(str, values[:-1]))}"
+    total = {value: sum(each.counts.get(value, 0) for each in surveys) for value in values}
+    commonest = max(total, key=total.get)
+    holding = [each for each in surveys if commonest in each.counts]
+    if all(_is_around_whole_slices(each, commonest) for each in holding):
+        return (commonest,), "all that is not in slices labelled from corner to corner"
+    return (), ""
+
+
+def _is_around_whole_slices(each: Survey, value: int) -> bool:
+    """Whether the voxels without `value` are exactly those of whole planes, of which one has two values at least."""
+    size = int(np.prod(each.shape))
+    labelled = size - each.counts[value]
+    if not each.planes or labelled * 2 > size:
+        return False
+    full = [
+        np.flatnonzero(held <= (1 - _FULL) * size / len(held)) for held in each.planes[value]
+    ]  # planes (nearly) without it
+    outside = np.prod([size - len(planes) for size, planes in zip(each.shape, full, strict=True)])
+    # A class that fills planes of its own, such as a layer of tissue, is no annotation.
+    mixed = any(
+        sum(held[axis][plane] > 0 for other, held in each.planes.items() if other != value) > 1
+        for axis, planes in enumerate(full)
+        for plane in planes
+    )
+    return bool(mixed and abs((size - outside) - labelled) <= (1 - _FULL) * labelled)
+
+
+def doubtful_value(each: Survey, table: LabelTable) -> str | None:
+    """Return a word on a class that may mean "unlabelled": nearly everything, beside two other classes or more."""
+    labelled = {value: count for value, count in each.counts.items() if value not in table.unlabelled}
+    value = max(labelled, key=labelled.get, default=None)
+    if table.target == "semantic" and len(labelled) > 2 and labelled[value] > 0.9 * sum(labelled.values()):
+        name = shown_class(value, dict(zip(table.values, table.names, strict=True)).get(value, str(value)))
+        share = labelled[value] / sum(labelled.values())
+        return f"{each.name}: {share:.1%} are the class {name}; if that means unlabelled, add --unlabelled {value}"
+    return None

@@ -1,0 +1,87 @@
+"""What a raw label volume holds: voxels per value, over all and per plane, read once in blocks."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.labels.table import MOST_CLASSES
+from keras_unet3d.volumes import Box, Volume
+
+# Values beyond this many are instances, not classes: their planes are of no use.
+_MOST_VALUES = MOST_CLASSES + 8
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a label volume holds.
+
+    Attributes:
+        name: of the volume.
+        shape: voxels (z, y, x).
+        counts: voxels per raw value, in the order of the values.
+        planes: raw value -> three arrays, its voxels in every plane across z, y and x; empty for a volume of
+            more values than there may be classes.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    counts: dict[int, int]
+    planes: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(repr=False)
+
+
+def survey(volume: Volume) -> Survey:
+    """Return what the label volume holds.
+
+    Raises:
+        InputError: labels with channels, NaN, or values that are not whole numbers.
+    """
+    refuse_channels(volume)
+    counts: dict[int, int] = {}
+    planes: dict[int, tuple[np.ndarray, ...]] = {}
+    few = True
+    for box, block in volume.blocks():
+        block = _whole_numbers(volume.name, block[..., 0])
+        found = _count(block)
+        for value, count in found.items():
+            counts[value] = counts.get(value, 0) + count
+        few = few and len(counts) <= _MOST_VALUES
+        if few:
+            _add_planes(planes, block, box, found, volume.shape)
+    return Survey(volume.name, volume.shape, dict(sorted(counts.items())), planes if few else {})
+
+
+def _count(block: np.ndarray) -> dict[int, int]:
+    low, high = int(block.min()), int(block.max())
+    if high - low < 2**16:
+        counts = np.bincount((block.ravel() - low).astype(np.int64))
+        return {int(code) + low: int(counts[code]) for code in np.flatnonzero(counts)}
+    return dict(zip(*(each.tolist() for each in np.unique(block, return_counts=True)), strict=True))
+
+
+def _add_planes(planes: dict, block: np.ndarray, box: Box, values, shape) -> None:
+    for value in values:
+        per_axis = planes.setdefault(value, tuple(np.zeros(size, np.int64) for size in shape))
+        held = block == value
+        for axis, total in enumerate(per_axis):
+            total[box[axis]] += held.sum(axis=tuple(other for other in range(3) if other != axis))
+
+
+def _whole_numbers(name: str, block: np.ndarray) -> np.ndarray:
+    if block.dtype.kind != "f":
+        return block.astype(np.uint8) if block.dtype.kind == "b" else block
+    broken = ~np.isfinite(block) | (block != np.floor(block))
+    if broken.any():
+        raise InputError(
+            f"{name}: expected labels that are whole numbers, found {block[broken][0]:g} "
+            f"({int(broken.sum())} such voxels in the first block that has any); is this the image?"
+        )
+    return block.astype(np.int64)
+
+
+def refuse_channels(volume: Volume) -> None:
+    if volume.channels != 1:
+        raise InputError(
+            f"{volume.name}: expected one label per voxel, found {volume.channels} channels; "
+            "store integer labels, one class index per voxel."
+        )

@@ -1,0 +1,117 @@
+"""The label table: raw values to classes with names, and back; which values mean "unlabelled"."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+
+UNLABELLED = 255
+MOST_CLASSES = 64
+TARGETS = ("semantic", "boundaries")
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The raw value and the name of every class, in the order of the classes.
+
+    Attributes:
+        values: raw value per class; what a prediction writes.
+        names: name per class.
+        unlabelled: raw values that mean "nobody said".
+        target: "semantic" (a value is a class) or "boundaries" (values are instances; class 1 is where two
+            of them touch, class 0 everything else).
+    """
+
+    values: tuple[int, ...]
+    names: tuple[str, ...]
+    unlabelled: tuple[int, ...] = ()
+    target: str = "semantic"
+
+    def __post_init__(self):
+        for field in ("values", "names", "unlabelled"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        if len(self.names) != len(self.values) or not all(isinstance(name, str) for name in self.names):
+            raise InputError(f"label table: expected a name per value, found {self.names} for {self.values}.")
+        for value in (*self.values, *self.unlabelled):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise InputError(f"label table: expected whole numbers as label values, found {value!r}.")
+        if len(set(self.values)) != len(self.values) or set(self.values) & set(self.unlabelled):
+            raise InputError(
+                f"label table: expected every label value once, found {self.values} and {self.unlabelled}."
+            )
+        if self.target not in TARGETS:
+            raise InputError(f"label table: expected a target of {', '.join(TARGETS)}; found {self.target!r}.")
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.values)
+
+    def config(self) -> dict:
+        """Return the arguments as JSON-ready values."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    def to_classes(self, raw: np.ndarray, name: str = "labels") -> np.ndarray:
+        """Return the class of every voxel, uint8, `UNLABELLED` where the value says so.
+
+        Raises:
+            InputError: a value that is neither a class nor unlabelled.
+        """
+        classes = np.full(raw.shape, UNLABELLED, np.uint8)
+        known = np.isin(raw, self.unlabelled)
+        for index, value in enumerate(self.values):
+            where = raw == value
+            classes[where] = index
+            known |= where
+        if not known.all():
+            raise InputError(unknown_values(name, *np.unique(raw[~known], return_counts=True), self.shown()))
+        return classes
+
+    def shown(self) -> str:
+        """Return values and names for messages: "7 cell, 40 wall"; a name that is only the value stands once."""
+        return ", ".join(shown_class(value, name) for value, name in zip(self.values, self.names, strict=True))
+
+    def to_values(self, classes: np.ndarray) -> np.ndarray:
+        """Return the raw values of `classes`, in the smallest integer type that holds them all."""
+        dtype = np.result_type(*(np.min_scalar_type(value) for value in self.values))
+        return np.asarray(self.values, dtype)[classes]
+
+
+BOUNDARY_TABLE = LabelTable((0, 1), ("interior", "boundary"), target="boundaries")
+
+
+def shown_class(value: int, name: str) -> str:
+    return str(value) if name == str(value) else f"{value} {name}"
+
+
+def unknown_values(name: str, found, counts, known: str) -> str:
+    """Return the sentence on values that are in no table: file, values and how many voxels hold each."""
+    shown = ", ".join(f"{value:g} ({count} voxels)" for value, count in zip(found[:5], counts[:5], strict=True))
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    first = f"{found[0]:g}"
+    return (
+        f"{name}: expected the labels {known}; found {shown}{more}; correct the labels, declare the value "
+        f"(--classes {first}=NAME,...), or add --unlabelled {first} if it means unlabelled."
+    )
+
+
+def parse_classes(text: str) -> dict[int, str]:
+    """Return the names by raw value in a text like "0=background,7=cell,40"; a value may go without a name.
+
+    Raises:
+        InputError: anything else, a value or a name that occurs twice, or fewer than two classes.
+    """
+    classes: dict[int, str] = {}
+    for part in text.split(","):
+        value, _, name = (piece.strip() for piece in part.partition("="))
+        if not value.removeprefix("-").isdecimal():
+            raise InputError(
+                f"classes: expected whole numbers with names, like 0=background,1=tubule; found {part.strip()!r}."
+            )
+        if int(value) in classes or (name or value) in classes.values():
+            raise InputError(f"classes: expected every value and every name once, found {part.strip()!r} again.")
+        classes[int(value)] = name or value
+    if not 2 <= len(classes) <= MOST_CLASSES:
+        raise InputError(f"classes: expected 2 to {MOST_CLASSES} classes, found {len(classes)}: {text!r}.")
+    return classes
