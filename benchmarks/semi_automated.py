@@ -1,0 +1,117 @@
+"""What the experiments on sparse annotation share: a dense volume, some of its slices, a network, a figure."""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d import sample
+from keras_unet3d.datasets import SAMPLE, DataKeys, open_data
+from keras_unet3d.evaluation import count, figures, means
+from keras_unet3d.intensity import measure
+from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume, infer_table, survey
+from keras_unet3d.model import build
+from keras_unet3d.pipeline import training_dataset, validation_dataset, validation_positions, validation_sample
+from keras_unet3d.prediction import Predictor, trained_predictor
+from keras_unet3d.sampling import Source, index_labels
+from keras_unet3d.settings import FitSettings
+from keras_unet3d.training import Callbacks, Schedule, Shown, train
+from keras_unet3d.volumes import Volume, from_array
+from keras_unet3d.workflows import prepare
+
+TARGETS = ("semantic", "boundaries", "cells")
+_CELLS = LabelTable((0, 1, 2), ("background", "interior", "boundary"))
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A volume of which everything is known: image, classes `(z, y, x)`, and the classes' names."""
+
+    image: Volume
+    classes: np.ndarray
+    table: LabelTable
+
+
+def load(data: str, target: str = "semantic", volume: str | None = None) -> Dense:
+    """Return one volume of DATA; "cells" makes background, interior and boundary of instance labels."""
+    if data == SAMPLE:
+        phantom = sample.phantom()
+        table = LabelTable((0, 1, 2), sample.NAMES)
+        return Dense(from_array(phantom.image, SAMPLE, phantom.spacing, "um"), phantom.truth, table)
+    opened = open_data([data], DataKeys())
+    example = next(each for each in opened.examples if volume is None or volume in each.name)
+    counts = {example.name: survey(example.label).counts}
+    kind = "semantic" if target == "semantic" else "boundaries"
+    table = infer_table(counts, target=kind, declared=opened.label_names if kind == "semantic" else None)
+    classes = class_volume(example.label, table).array()[..., 0]
+    if target == "cells":
+        inside = example.label.array()[..., 0] > 0
+        return Dense(example.image, np.where(classes == 1, 2, inside).astype(np.uint8), _CELLS)
+    return Dense(example.image, classes, replace(table, target="semantic"))
+
+
+def evenly(shape, per_direction: int) -> list[tuple[int, int]]:
+    """Return (axis, plane) of as many slices across each axis, evenly spread."""
+    return [(axis, int(size * (i + 0.5) / per_direction)) for axis, size in enumerate(shape) for i in range(per_direction)]
+
+
+def keep(classes: np.ndarray, slices: list[tuple[int, int]]) -> np.ndarray:
+    """Return the classes with everything unlabelled but the given slices."""
+    kept = np.full_like(classes, UNLABELLED)
+    for axis, plane in slices:
+        at = (slice(None),) * axis + (plane,)
+        kept[at] = classes[at]
+    return kept
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What one experiment differs in: 3D or 2D kernels, normalisation, seed, number of steps."""
+
+    dimensions: int = 3
+    normalization: str = "batch"
+    seed: int = 0
+    steps: int = 250
+
+
+def learn(dense: Dense, classes: np.ndarray, variant: Variant) -> Predictor:
+    """Train on the labelled voxels of `classes` alone, nothing held out, and return the last network's predictor."""
+    settings = FitSettings(normalization=variant.normalization, seed=variant.seed, epochs=1, steps_per_epoch=variant.steps)
+    sparse = from_array(classes, "sparse labels", dense.image.spacing)
+    keys = DataKeys()
+    example = _Example(dense.image, sparse)
+    spec, settings = prepare.plan([example], dense.table, keys, settings)
+    if variant.dimensions == 2:
+        depth = spec.architecture.depth
+        flat = replace(spec.architecture, kernel_sizes=((1, 3, 3),) * depth, pool_sizes=((1, 2, 2),) * (depth - 1))
+        spec = replace(spec, architecture=flat)
+    index = index_labels(sparse, dense.table.num_classes)
+    sources = [Source("sparse", dense.image, sparse, None, measure(dense.image), index)]
+    changed, plain = (prepare.patch_settings(spec, settings, augment) for augment in (True, False))
+    model = build(spec.architecture)
+    positions = validation_positions(sources, plain, 2)
+    training = training_dataset(sources, changed, settings.batch_size, variant.seed, settings.workers)
+    watched = validation_dataset(sources, plain, settings.batch_size, positions, settings.workers)
+    shown = Shown(validation_sample(sources, plain, positions[0]), dense.table.names, spec.spacing)
+    schedule = Schedule(1, variant.steps, settings.learning_rate, settings.loss)
+    with tempfile.TemporaryDirectory() as run:
+        train(model, training, watched, shown, schedule, Path(run), Callbacks(lambda line: None, lambda done, of: None))
+    return trained_predictor(model, spec)
+
+
+@dataclass(frozen=True)
+class _Example:
+    image: Volume
+    label: Volume
+
+
+def score(dense: Dense, predicted: np.ndarray, where: np.ndarray) -> dict:
+    """Return IoU by class, and their mean without the background, over the voxels `where`."""
+    truth = np.where(where, dense.classes, UNLABELLED)
+    by_class = figures(count(truth, predicted, dense.table.num_classes), dense.table.names)
+    names = dense.table.names
+    background = next((name for name in names if name in ("background", "interior") and len(names) == 2), "background")
+    return {name: figure and figure["iou"] for name, figure in by_class.items()} | {
+        "mean": means(by_class, background)["mean_iou"]
+    }

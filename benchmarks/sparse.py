@@ -1,0 +1,101 @@
+"""The paper's experiments on a densely labelled volume: how many annotated slices, 3D or 2D, with and without BN.
+
+    python benchmarks/sparse.py sample --out results/phantom
+    python benchmarks/sparse.py ovules/sample_ovule.h5 --target boundaries --out results/ovule
+
+Keeps k slices per direction, trains on their voxels alone, and measures IoU on the voxels that are in no slice of
+any k. "Dense" is trained on every voxel, those of the test among them: it is the ceiling. Every network takes the
+same number of steps; its last state counts. One factor at a time: the 2D network differs in its kernels and pooling
+(1 x 3 x 3, 1 x 2 x 2) alone.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from semi_automated import TARGETS, Variant, evenly, keep, learn, load, score
+
+DENSE = "dense"
+KS = (1, 2, 3, 5, DENSE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="DATA as in unet3d-cli fit, densely labelled")
+    parser.add_argument("--volume", help="part of the name of the volume to take, where DATA has several")
+    parser.add_argument("--target", choices=TARGETS, default=TARGETS[0])
+    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--all-k", action="store_true", help="the two comparisons at every k instead of k = 3")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    dense = load(arguments.data, arguments.target, arguments.volume)
+    tested = np.ones(dense.classes.shape, bool)
+    for k in KS[:-1]:
+        for axis, plane in evenly(tested.shape, k):
+            tested[(slice(None),) * axis + (plane,)] = False
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name, k, variant in experiments(arguments):
+        start = time.monotonic()
+        classes = dense.classes if k == DENSE else keep(dense.classes, evenly(tested.shape, k))
+        predicted = learn(dense, classes, variant).probabilities(dense.image).argmax(axis=-1)
+        figures = score(dense, predicted, tested)
+        rows.append(
+            {"network": name, "k": k, "seed": variant.seed, "labelled": float((classes != 255).mean())}
+            | {"iou": figures, "seconds": round(time.monotonic() - start)}
+        )
+        print(json.dumps(rows[-1]), flush=True)
+        (arguments.out / "sparse.json").write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+    (arguments.out / "sparse.md").write_text(table(rows), "utf-8")
+    print(table(rows))
+    plot(rows, arguments.data, arguments.out / "sparse.png")
+
+
+def experiments(arguments):
+    """Yield name, k and variant of every experiment."""
+    others = KS if arguments.all_k else (3,)
+    for seed in range(arguments.seeds):
+        for k in KS:
+            yield "3D with BN", k, Variant(seed=seed, steps=arguments.steps)
+        for k in others:
+            yield "3D without BN", k, Variant(normalization="none", seed=seed, steps=arguments.steps)
+            yield "2D with BN", k, Variant(dimensions=2, seed=seed, steps=arguments.steps)
+
+
+def table(rows: list[dict]) -> str:
+    """Return the rows as Markdown, seeds averaged."""
+    classes = [name for name in rows[0]["iou"] if name != "mean"]
+    lines = [f"| network | slices per direction | labelled | {' | '.join(classes)} | mean IoU |"]
+    lines.append("| --- " * (4 + len(classes)) + "|")
+    for network, k in dict.fromkeys((row["network"], row["k"]) for row in rows):
+        same = [row for row in rows if (row["network"], row["k"]) == (network, k)]
+        each = [f"{np.mean([row['iou'][name] or 0 for row in same]):.3f}" for name in (*classes, "mean")]
+        lines.append(f"| {network} | {k} | {same[0]['labelled']:.1%} | {' | '.join(each)} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(rows: list[dict], title: str, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for network, mark in (("3D with BN", "o-"), ("3D without BN", "s--"), ("2D with BN", "^:")):
+        values = [
+            [row["iou"]["mean"] for row in rows if (row["network"], row["k"]) == (network, k)] for k in KS
+        ]
+        shown = [position for position, each in enumerate(values) if each]
+        axis.plot(shown, [np.mean(values[position]) for position in shown], mark, label=network)
+    axis.set_xticks(range(len(KS)), KS)
+    axis.set_xlabel("annotated slices per direction")
+    axis.set_ylabel("mean IoU of all other voxels")
+    axis.set_title(Path(title).name, fontsize=10)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    main()
