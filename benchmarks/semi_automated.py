@@ -53,7 +53,9 @@ def load(data: str, target: str = "semantic", volume: str | None = None) -> Dens
 
 def evenly(shape, per_direction: int) -> list[tuple[int, int]]:
     """Return (axis, plane) of as many slices across each axis, evenly spread."""
-    return [(axis, int(size * (i + 0.5) / per_direction)) for axis, size in enumerate(shape) for i in range(per_direction)]
+    return [
+        (axis, int(size * (i + 0.5) / per_direction)) for axis, size in enumerate(shape) for i in range(per_direction)
+    ]
 
 
 def keep(classes: np.ndarray, slices: list[tuple[int, int]]) -> np.ndarray:
@@ -77,7 +79,9 @@ class Variant:
 
 def learn(dense: Dense, classes: np.ndarray, variant: Variant) -> Predictor:
     """Train on the labelled voxels of `classes` alone, nothing held out, and return the last network's predictor."""
-    settings = FitSettings(normalization=variant.normalization, seed=variant.seed, epochs=1, steps_per_epoch=variant.steps)
+    settings = FitSettings(
+        normalization=variant.normalization, seed=variant.seed, epochs=1, steps_per_epoch=variant.steps
+    )
     sparse = from_array(classes, "sparse labels", dense.image.spacing)
     keys = DataKeys()
     example = _Example(dense.image, sparse)

@@ -83,9 +83,7 @@ def plot(rows: list[dict], title: str, path: Path) -> None:
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axis = figure.subplots()
     for network, mark in (("3D with BN", "o-"), ("3D without BN", "s--"), ("2D with BN", "^:")):
-        values = [
-            [row["iou"]["mean"] for row in rows if (row["network"], row["k"]) == (network, k)] for k in KS
-        ]
+        values = [[row["iou"]["mean"] for row in rows if (row["network"], row["k"]) == (network, k)] for k in KS]
         shown = [position for position, each in enumerate(values) if each]
         axis.plot(shown, [np.mean(values[position]) for position in shown], mark, label=network)
     axis.set_xticks(range(len(KS)), KS)

@@ -13,6 +13,7 @@ from keras_unet3d.errors import InputError
 
 # Command -> module and the first line of its help, so that --help imports nothing.
 _COMMANDS = {
+    "check": "Read all data, name every fault, show what is annotated.",
     "fit": "Train a network on volumes with some labels.",
     "predict": "Segment volumes with a trained network.",
     "evaluate": "Measure IoU and Dice on labelled volumes.",

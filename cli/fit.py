@@ -13,10 +13,11 @@ from keras_unet3d.cli.terminal import live
 @click.option("--val", multiple=True, metavar="DATA...", help="Validation data [default: held out from DATA].")
 @options.images
 @options.labels
+@options.weights
 @click.option("--config", metavar="FILE", help="Options in JSON, or a run's config.json; the command line wins.")
 @options.overwrite
-@options.fit_settings
-def command(data, out, val, images, labels, config, overwrite, **given):
+@options.fit_settings()
+def command(data, out, val, images, labels, weights, config, overwrite, **given):
     """Train a network on volumes with some labels.
 
     DATA: HDF5 files (image `raw`, labels `label`), folders of them, a folder with dataset.json (Medical
@@ -34,6 +35,7 @@ def command(data, out, val, images, labels, config, overwrite, **given):
             val=val,
             images=images,
             labels=labels,
+            weights=weights,
             settings=settings,
             overwrite=overwrite,
             say=say,

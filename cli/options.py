@@ -2,7 +2,7 @@
 
 import json
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import Field, fields
 from pathlib import Path
 
@@ -21,7 +21,8 @@ overlap = click.option(
     help="Share of a tile in common with its neighbour.",
 )
 images = click.option("--images", metavar="GLOB", help="Image files, quoted; with --labels.")
-labels = click.option("--labels", metavar="GLOB", help="Label files, matched in sorted order.")
+labels = click.option("--labels", metavar="GLOB", help="Label files; partners by their names, or in order.")
+weights = click.option("--weights", metavar="GLOB", help="Files of voxel weights, for --images.")
 
 
 class Greedy(click.Command):
@@ -50,11 +51,29 @@ def _separated(argument: str, greedy: tuple[str, ...]) -> list[str]:
     return [name, value] if equals and name in greedy else [argument]
 
 
-def fit_settings(command: Callable) -> Callable:
+# The settings of a fit that say how to read its data.
+ABOUT_DATA = (
+    "classes",
+    "num_classes",
+    "unlabelled",
+    "target",
+    "raw_key",
+    "label_key",
+    "weight_key",
+    "axes",
+)
+
+
+def fit_settings(only: Collection[str] = ()) -> Callable:
     """Add one option per field of `FitSettings`; those not given arrive as None or an empty tuple."""
-    for each in reversed(fields(FitSettings)):
-        command = _option(each)(command)
-    return command
+
+    def add(command: Callable) -> Callable:
+        for each in reversed(fields(FitSettings)):
+            if not only or each.name in only:
+                command = _option(each)(command)
+        return command
+
+    return add
 
 
 def _option(each: Field) -> Callable:

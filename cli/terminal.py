@@ -17,7 +17,7 @@ def live(what: str) -> Iterator[tuple[Callable[[str], None], Callable[[int, int]
         TimeRemainingColumn,
     )
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -24,6 +24,7 @@ _HOMES = {
     "InputError": "keras_unet3d.errors",
     "open_volume": "keras_unet3d.volumes",
     "predict_volume": "keras_unet3d.prediction",
+    "check": "keras_unet3d.workflows.check",
     "fit": "keras_unet3d.workflows.fit",
     "predict": "keras_unet3d.workflows.predict",
     "evaluate": "keras_unet3d.workflows.evaluate",

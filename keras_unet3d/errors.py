@@ -1,7 +1,8 @@
 """The one exception that means: what the user gave was wrong."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -9,6 +10,21 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def refuse(faults: Iterable[str]) -> None:
+    """Raise an `InputError` for the first of `faults`, if there is any."""
+    for fault in faults:
+        raise InputError(fault)
+
+
+@contextmanager
+def collecting(faults: list[str]) -> Iterator[None]:
+    """Note an `InputError` in `faults` and go on behind the block."""
+    try:
+        yield
+    except InputError as error:
+        faults.append(str(error))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -11,10 +11,12 @@ from keras_unet3d.volumes import Volume
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and standard deviation per channel over a whole volume, in its own units."""
+    """Mean, standard deviation, smallest and largest value per channel over a whole volume, in its own units."""
 
     mean: np.ndarray
     std: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 def measure(volume: Volume, how: str = "zscore") -> Statistics:
@@ -26,12 +28,14 @@ def measure(volume: Volume, how: str = "zscore") -> Statistics:
     count, total, squares, broken = 0, 0.0, 0.0, 0
     # Sums are taken of the differences to a first mean: the variance of large values would cancel.
     pivot = None
+    low, high = np.inf, -np.inf
     for _, block in volume.blocks():
         voxels = block.reshape(-1, volume.channels).astype(np.float64)
         broken += int((~np.isfinite(voxels)).any(axis=-1).sum())
         if broken:
             continue
         pivot = voxels.mean(axis=0) if pivot is None else pivot
+        low, high = np.minimum(low, voxels.min(axis=0)), np.maximum(high, voxels.max(axis=0))
         voxels -= pivot
         count += len(voxels)
         total = total + voxels.sum(axis=0)
@@ -49,7 +53,7 @@ def measure(volume: Volume, how: str = "zscore") -> Statistics:
             f"{volume.name}: expected an image, found the constant value {float((mean + pivot)[constant][0]):g} in "
             "every voxel of a channel; check the file, or leave it out."
         )
-    return Statistics((mean + pivot).astype(np.float64), std)
+    return Statistics((mean + pivot).astype(np.float64), std, low, high)
 
 
 def _zscore(voxels: np.ndarray, statistics: Statistics) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Pictures of a run: arrays in, PNG files out."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ from keras_unet3d.files import whole_file
 _AXES = "zyx"
 # Colour-blind safe (Okabe and Ito); where classes outnumber them they start again.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#999999")
+
+# Of labels over an image.
+_OPACITY = 0.45
 
 
 def curves(rows: list[dict], path: Path) -> None:
@@ -65,6 +69,51 @@ def slices(
             axis.set_title(f"{title}, {_AXES[row]} = {plane}", fontsize=9)
             axis.set_xticks([])
             axis.set_yticks([])
+    _legend(figure, names)
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One slice of an image with its labels.
+
+    Attributes:
+        title: above it.
+        image: grey values, `(rows, columns)`.
+        classes: of the same shape; values beyond the classes are unlabelled and left grey.
+        axis: across which the slice was taken, 0 z, 1 y, 2 x.
+        spacing: voxel size (z, y, x) of its volume, for the right proportions.
+    """
+
+    title: str
+    image: np.ndarray
+    classes: np.ndarray
+    axis: int
+    spacing: tuple[float, float, float] | None = None
+
+    @property
+    def aspect(self) -> float:
+        """Height of a voxel over its width."""
+        vertical, horizontal = (size for axis, size in enumerate(self.spacing or (1, 1, 1)) if axis != self.axis)
+        return vertical / horizontal
+
+
+def annotations(rows: Sequence[Sequence[Panel]], path: Path, names: Sequence[str]) -> None:
+    """Draw slices with their labels in colour over the image: a row of panels each."""
+    columns = max(len(row) for row in rows)
+    tallest = [max(panel.image.shape[0] / panel.image.shape[1] * panel.aspect for panel in row) for row in rows]
+    tallest = [min(max(height, 0.3), 2.0) for height in tallest]
+    figure, axes = _figure(len(rows), columns, (2.6 * columns, 2.6 * sum(tallest) + 0.35 * len(rows) + 0.4), tallest)
+    for row, panels in zip(axes, rows, strict=True):
+        for axis in row:
+            axis.axis("off")
+        for axis, panel in zip(row, panels, strict=False):
+            labelled = (panel.classes < len(names))[..., None]
+            colours = _coloured(np.where(labelled[..., 0], panel.classes, 0).astype(int))
+            picture = _grey(panel.image.astype(float))
+            shown = np.where(labelled, _OPACITY * colours + (1 - _OPACITY) * picture, picture)
+            axis.imshow(shown, aspect=panel.aspect, interpolation="nearest")
+            axis.set_title(panel.title, fontsize=8)
     _legend(figure, names)
     _save(figure, path)
 

@@ -31,10 +31,11 @@ ALLOWED = {
     "datasets": {"volumes", "sample"},
     "intensity": {"volumes"},
     "sampling": {"volumes", "labels", "intensity"},
+    "splitting": {"volumes", "labels", "sampling"},
     "augment": {"labels"},
     "pipeline": {"volumes", "labels", "intensity", "sampling", "augment"},
     # what describes a fit and a network
-    "settings": {"labels"},
+    "settings": {"labels", "sampling"},
     "spec": {"datasets", "intensity", "labels"},
     # from the batches to a network, and from a network to a label volume
     "training": {"losses", "metrics", "model", "pipeline", "report"},

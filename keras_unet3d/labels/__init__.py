@@ -5,10 +5,17 @@ Inside the package a label volume holds classes 0, 1, ... as uint8 and `UNLABELL
 
 from keras_unet3d.labels.class_volume import boundaries, class_volume
 from keras_unet3d.labels.class_weights import check_class_weights, class_weights
-from keras_unet3d.labels.inference import doubtful_value, infer_table, infer_unlabelled, value_faults
+from keras_unet3d.labels.inference import (
+    doubtful_value,
+    infer_table,
+    infer_unlabelled,
+    propose_table,
+    table_faults,
+    value_faults,
+)
 from keras_unet3d.labels.slices import AnnotatedSlices, annotated_slices
 from keras_unet3d.labels.survey import Survey, survey
-from keras_unet3d.labels.table import MOST_CLASSES, TARGETS, UNLABELLED, LabelTable, parse_classes
+from keras_unet3d.labels.table import MOST_CLASSES, TARGETS, UNLABELLED, LabelTable, parse_classes, shown_class
 
 __all__ = [
     "MOST_CLASSES",
@@ -26,6 +33,9 @@ __all__ = [
     "infer_table",
     "infer_unlabelled",
     "parse_classes",
+    "propose_table",
+    "shown_class",
     "survey",
+    "table_faults",
     "value_faults",
 ]

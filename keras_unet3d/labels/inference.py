@@ -5,13 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from keras_unet3d.errors import InputError
+from keras_unet3d.errors import refuse
 from keras_unet3d.labels.survey import Survey
 from keras_unet3d.labels.table import (
     BOUNDARY_TABLE,
     MOST_CLASSES,
     LabelTable,
-    shown_class,
     unknown_values,
 )
 
@@ -19,6 +18,8 @@ from keras_unet3d.labels.table import (
 _SENTINELS = (255, 65535)
 # A plane counts as annotated from corner to corner if this share of it is; a few missed voxels do not matter.
 _FULL = 0.99
+# A class of a larger share may be one that nobody meant.
+_NEARLY_ALL = 0.9
 
 
 def infer_table(
@@ -38,40 +39,39 @@ def infer_table(
         declared: names of raw values; no other value is a class then.
 
     Raises:
-        InputError: values that are no class, fewer than two classes, nothing labelled.
+        InputError: the first of `table_faults`.
     """
-    unlabelled = tuple(unlabelled)
-    if num_classes is not None and num_classes > MOST_CLASSES:
-        raise InputError(f"num_classes: expected at most {MOST_CLASSES}, found {num_classes}.")
+    table = propose_table(counts, num_classes, unlabelled, target, declared)
+    refuse(table_faults(table, counts))
+    return table
+
+
+def propose_table(counts, num_classes=None, unlabelled=(), target="semantic", declared=None) -> LabelTable:
+    """Return the table that `infer_table` returns, whatever is wrong with it."""
+    unlabelled, names = tuple(unlabelled), dict(declared or {})
     if target == "boundaries":
-        table = replace(BOUNDARY_TABLE, unlabelled=unlabelled)
-    else:
-        table = _semantic_table(counts, num_classes, unlabelled, dict(declared or {}))
-    for volume, found in counts.items():
-        for fault in value_faults(volume, found, table):
-            raise InputError(fault)
-    return _usable(table, next(iter(counts)))
-
-
-def _semantic_table(counts, num_classes, unlabelled, declared: dict[int, str]) -> LabelTable:
-    found = {value for each in counts.values() for value in each} - set(unlabelled)
-    values = range(num_classes) if num_classes is not None else declared or sorted(v for v in found if v >= 0)
+        return replace(BOUNDARY_TABLE, unlabelled=unlabelled)
+    found = {value for each in counts.values() for value in each}
+    values = range(num_classes) if num_classes is not None else names or sorted(v for v in found if v >= 0)
     values = tuple(value for value in values if value not in unlabelled)
-    return LabelTable(values, tuple(declared.get(value, str(value)) for value in values), unlabelled)
+    return LabelTable(values, tuple(names.get(value, str(value)) for value in values), unlabelled)
 
 
-def _usable(table: LabelTable, volume: str) -> LabelTable:
+def table_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> Iterator[str]:
+    """Yield a sentence on everything that is wrong with the table, or with the values of a volume by it."""
+    for volume, found in counts.items():
+        yield from value_faults(volume, found, table)
+    first = next(iter(counts))
     if table.num_classes < 2:
-        raise InputError(
-            f"{volume}: expected at least two classes, found only the label {table.values[0]} in all volumes; "
+        yield (
+            f"{first}: expected at least two classes, found only the label {table.shown() or 'none'} in all volumes; "
             "annotate a second class (the background counts), or declare it (--classes)."
         )
     if table.num_classes > MOST_CLASSES:
-        raise InputError(
-            f"{volume}: expected at most {MOST_CLASSES} classes, found {table.num_classes} label values; are "
+        yield (
+            f"{first}: expected at most {MOST_CLASSES} classes, found {table.num_classes} label values; are "
             "these instances? Then add --target boundaries."
         )
-    return table
 
 
 def value_faults(volume: str, found: Mapping[int, int], table: LabelTable) -> Iterator[str]:
@@ -139,12 +139,11 @@ def _is_around_whole_slices(each: Survey, value: int) -> bool:
     return bool(mixed and abs((size - outside) - labelled) <= (1 - _FULL) * labelled)
 
 
-def doubtful_value(each: Survey, table: LabelTable) -> str | None:
+def doubtful_value(surveys: Sequence[Survey], table: LabelTable) -> str | None:
     """Return a word on a class that may mean "unlabelled": nearly everything, beside two other classes or more."""
-    labelled = {value: count for value, count in each.counts.items() if value not in table.unlabelled}
+    labelled = {value: sum(each.counts.get(value, 0) for each in surveys) for value in table.values}
     value = max(labelled, key=labelled.get, default=None)
-    if table.target == "semantic" and len(labelled) > 2 and labelled[value] > 0.9 * sum(labelled.values()):
-        name = shown_class(value, dict(zip(table.values, table.names, strict=True)).get(value, str(value)))
-        share = labelled[value] / sum(labelled.values())
-        return f"{each.name}: {share:.1%} are the class {name}; if that means unlabelled, add --unlabelled {value}"
-    return None
+    if table.target != "semantic" or len(labelled) < 3 or labelled[value] <= _NEARLY_ALL * sum(labelled.values()):
+        return None
+    share = labelled[value] / sum(labelled.values())
+    return f"{share:.1%} of the labelled voxels are {value}; if that means unlabelled, add --unlabelled {value}"

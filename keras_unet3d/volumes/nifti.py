@@ -40,7 +40,8 @@ def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
     spacing = checked_spacing(path, [zooms[axis] for axis in "zyx"])
     unit = image.header.get_xyzt_units()[0]
     dtype = np.dtype(np.float64) if image.dataobj.slope != 1 or image.dataobj.inter else image.get_data_dtype()
-    layout = {"nifti": image, "turned": turned, "flipped": flipped}
+    affine = image.affine @ nibabel.orientations.inv_ornt_aff(orientation, image.shape[:3])
+    layout = {"nifti": image, "turned": turned, "flipped": flipped, "affine": affine}
     return Volume(str(path), zyx, channels, dtype, read_box, spacing, "mm" if unit == "unknown" else unit, path, layout)
 
 

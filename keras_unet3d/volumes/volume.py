@@ -46,6 +46,11 @@ class Volume:
         """Bytes that the whole volume takes in memory."""
         return int(np.prod(self.shape)) * self.channels * self.dtype.itemsize
 
+    @property
+    def affine(self) -> np.ndarray | None:
+        """The 4x4 matrix from voxels (x, y, z) of this volume to the file's space; None where the format has none."""
+        return self.layout.get("affine")
+
     def array(self) -> np.ndarray:
         """Return the whole volume, `(z, y, x, channels)`."""
         return self.read(tuple(slice(0, size) for size in self.shape))

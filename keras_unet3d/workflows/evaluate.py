@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from keras_unet3d.datasets import DataKeys, Example, open_data
+from keras_unet3d.datasets import DataKeys, Example, Globs, open_data
 from keras_unet3d.errors import InputError
 from keras_unet3d.evaluation import count, figures, means
 from keras_unet3d.labels import LabelTable, class_volume, survey
@@ -44,7 +44,9 @@ def evaluate(
     table = predictor.table
     if table is None:
         raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
-    opened = open_data([data] if isinstance(data, str | Path) else list(data), keys or predictor.keys, images, labels)
+    opened = open_data(
+        [data] if isinstance(data, str | Path) else list(data), keys or predictor.keys, Globs(images, labels)
+    )
     # A data set may declare unlabelled values that the training data did not have.
     table = replace(table, unlabelled=tuple(dict.fromkeys((*table.unlabelled, *opened.unlabelled))))
     examples = [example for example in opened.examples if only is None or example.file in only]

@@ -1,6 +1,5 @@
 """`fit`: from volumes with a few labels to a run folder with a trained network."""
 
-import glob
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
@@ -11,8 +10,8 @@ import numpy as np
 
 from keras_unet3d import report, runtime
 from keras_unet3d.augment.elastic import load_elasticdeform
-from keras_unet3d.datasets import SAMPLE, DataKeys, open_data
-from keras_unet3d.errors import InputError
+from keras_unet3d.datasets import SAMPLE, DataKeys, Globs, open_data
+from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.files import read_json, refuse_existing_folder, write_json
 from keras_unet3d.model import build, float32_copy
 from keras_unet3d.pipeline import training_dataset, validation_dataset, validation_positions, validation_sample
@@ -52,6 +51,7 @@ def fit(
     val: Sequence[str | Path] = (),
     images: str | None = None,
     labels: str | None = None,
+    weights: str | None = None,
     settings: FitSettings = FitSettings(),
     overwrite: bool = False,
     say: Callable[[str], None] = print,
@@ -63,7 +63,7 @@ def fit(
         data: HDF5 files, folders of them, folders with a `dataset.json`, or "sample"; one or several.
         out: the run folder to make.
         val: further data, held out for validation; without it a part of `data` is.
-        images, labels: globs of image and label files, instead of or beside `data`.
+        images, labels, weights: globs of image, label and weight files, instead of or beside `data`.
         settings: everything else; what is None is chosen and said.
         overwrite: whether an earlier run at `out` may be replaced.
         say: is given one line at a time.
@@ -76,32 +76,32 @@ def fit(
         InputError: a `ValueError`: anything wrong with the data or the settings; an earlier run is still there then.
     """
     data, val = ([part] if isinstance(part, str | Path) else list(part) for part in (data, val))
-    out = Path(out)
-    _check_out(out, overwrite, [*data, *val, *(glob.glob(part, recursive=True) for part in (images, labels) if part)])
+    out, globs = Path(out), Globs(images, labels, weights)
+    _check_out(out, overwrite, [*data, *val, *globs.files()])
     if settings.augment:
         load_elasticdeform()
     keys = DataKeys(settings.raw_key, settings.label_key, settings.weight_key, settings.axes)
-    training = open_data(data, keys, images, labels)
+    training = open_data(data, keys, globs)
     validation = open_data(val, keys) if val else None
     examples = training.examples + (validation.examples if validation else ())
-    prepare.refuse_twice(examples)
+    refuse(prepare.twice([example.image for example in examples]))
     table = prepare.label_table(training, validation, settings, say)
     say(prepare.describe(training, table))
     spec, settings = prepare.plan(examples, table, keys, settings)
     split = prepare.split(training, validation, spec, settings, say)
     say(f"validation: {split.said}")
-    weights = prepare.weigh_classes(split, table, settings, say)
+    class_weights = prepare.weigh_classes(split, table, settings, say)
     # Only now that everything is known to be good does an earlier run go.
     if out.is_dir():
         shutil.rmtree(out)
     out.mkdir(parents=True)
-    config = _config(data, split, spec, settings, weights)
+    config = _config(data, split, spec, settings, class_weights)
     write_json(out / CONFIG, config)
-    history = _train(split, spec, settings, weights, out, Callbacks(say, progress))
+    history = _train(split, spec, settings, class_weights, out, Callbacks(say, progress))
     best = _best(history)
     write_json(out / CONFIG, config | {"best": best})
     say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
-    if data == [SAMPLE] and not images:
+    if data == [SAMPLE] and not globs:
         dense.segment_sample(trained_predictor(_best_model(out), spec), out, say)
     say(_next_steps(out, data))
     return Run(out, history, best)
@@ -113,15 +113,14 @@ def _check_out(out: Path, overwrite: bool, inputs: Sequence) -> None:
         found = read_json(out / CONFIG, "the configuration of a run")
         if not set(CONFIG_ENTRIES) <= set(found):
             raise InputError(f"{out}: expected an earlier run to overwrite, found a {CONFIG} of something else.")
-    files = [Path(file) for part in inputs for file in (part if isinstance(part, list) else [part])]
-    for file in files:
+    for file in map(Path, inputs):
         if out.resolve() in (file.resolve(), *file.resolve().parents):
             raise InputError(
                 f"{out}: expected a run folder apart from the data, found {file} in it; choose another path."
             )
 
 
-def _config(data: Sequence, split: prepare.Split, spec: ModelSpec, settings: FitSettings, weights) -> dict:
+def _config(data: Sequence, split: prepare.Split, spec: ModelSpec, settings: FitSettings, class_weights) -> dict:
     return {
         "settings": asdict(settings),
         "model": spec.config(),
@@ -130,7 +129,7 @@ def _config(data: Sequence, split: prepare.Split, spec: ModelSpec, settings: Fit
             "training": [source.name for source in split.training],
             "validation": [source.name for source in split.validation],
             "split": split.said,
-            "class_weights": weights,
+            "class_weights": class_weights,
             # What `evaluate --held-out` takes; nothing where a part of a volume was held out.
             "held_out_files": [source.file for source in split.validation] if split.whole_volumes else [],
         },
@@ -139,7 +138,7 @@ def _config(data: Sequence, split: prepare.Split, spec: ModelSpec, settings: Fit
 
 
 def _train(
-    split: prepare.Split, spec: ModelSpec, settings: FitSettings, weights, out: Path, callbacks: Callbacks
+    split: prepare.Split, spec: ModelSpec, settings: FitSettings, class_weights, out: Path, callbacks: Callbacks
 ) -> dict:
     with runtime.dtype_policy(settings.precision):
         model = build(spec.architecture)
@@ -157,7 +156,7 @@ def _train(
     samples = (validation_sample(split.validation, plain, position) for position in positions[:_LOOKED_AT])
     most = max(samples, key=lambda sample: report.minority(sample[1], sample[2] > 0).sum())
     shown = Shown(most, spec.labels.names, spec.spacing)
-    schedule = Schedule(settings.epochs, settings.steps_per_epoch, settings.learning_rate, settings.loss, weights)
+    schedule = Schedule(settings.epochs, settings.steps_per_epoch, settings.learning_rate, settings.loss, class_weights)
     return train(model, training, validation, shown, schedule, out, callbacks)
 
 

@@ -1,7 +1,7 @@
 """What a fit does before it trains: one label table, a plan, and the sources of patches."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,21 +9,22 @@ import numpy as np
 from keras_unet3d import planning, runtime
 from keras_unet3d.architecture import Architecture
 from keras_unet3d.augment.draw import AugmentSettings
-from keras_unet3d.datasets import SAMPLE, DataKeys, DataSet, Example
-from keras_unet3d.errors import InputError
+from keras_unet3d.datasets import SAMPLE, DataKeys, DataSet, Example, Found
+from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.intensity import measure
 from keras_unet3d.labels import (
     UNLABELLED,
     LabelTable,
+    Survey,
     annotated_slices,
     class_volume,
     class_weights,
     doubtful_value,
-    infer_table,
     infer_unlabelled,
     parse_classes,
+    propose_table,
     survey,
-    value_faults,
+    table_faults,
 )
 from keras_unet3d.pipeline import PatchSettings
 from keras_unet3d.sampling import Source, index_labels
@@ -49,40 +50,45 @@ class Split:
     whole_volumes: bool
 
 
-def refuse_twice(examples: Sequence[Example]) -> None:
-    """Raise `InputError` where a volume occurs twice: it would be weighted double, or validate itself."""
+def twice(images: Sequence[Volume]) -> Iterator[str]:
+    """Yield a sentence for every volume that occurs again: it would be weighted double, or validate itself."""
     seen = set()
-    for example in examples:
-        if (example.file, example.image.name) in seen:
-            raise InputError(
-                f"{example.image.name}: expected every volume once, found it twice in DATA and --val; leave one out."
-            )
-        seen.add((example.file, example.image.name))
+    for image in images:
+        which = (image.name, image.path and image.path.resolve())
+        if which in seen:
+            yield f"{image.name}: expected every volume once, found it twice in DATA and --val; leave one out."
+        seen.add(which)
 
 
 def label_table(
     training: DataSet, validation: DataSet | None, settings: FitSettings, say: Callable[[str], None]
 ) -> LabelTable:
-    """Return the label table of the training volumes; what validation holds must be in it.
+    """Return the label table of the training volumes; what validation holds must be in it."""
+    surveys = [survey(example.label) for example in training.examples]
+    table = propose(surveys, training, settings, say)
+    held_out = [survey(example.label) for example in validation.examples] if validation else []
+    refuse(table_faults(table, {each.name: each.counts for each in (*surveys, *held_out)}))
+    return table
+
+
+def propose(
+    surveys: Sequence[Survey], declaring: DataSet | Found, settings: FitSettings, say: Callable[[str], None]
+) -> LabelTable:
+    """Return the table that the surveyed volumes and the declarations suggest, and say what was inferred.
 
     What the user declares wins over what the data set declares, which wins over what is found.
     """
-    surveys = [survey(example.label) for example in training.examples]
-    unlabelled = tuple(dict.fromkeys((*settings.unlabelled, *training.unlabelled)))
-    declared = parse_classes(settings.classes) if settings.classes else training.label_names
+    unlabelled = tuple(dict.fromkeys((*settings.unlabelled, *declaring.unlabelled)))
+    declared = parse_classes(settings.classes) if settings.classes else declaring.label_names
     if not (declared or unlabelled or settings.num_classes or settings.target == "boundaries"):
         unlabelled, why = infer_unlabelled(surveys)
         if unlabelled:
-            say(f"unlabelled: {unlabelled[0]}, {why} (declare --classes or --unlabelled if that is wrong)")
+            say(f"unlabelled: {unlabelled[0]}, {why} (if that is wrong, declare the values with --classes)")
     counts = {each.name: each.counts for each in surveys}
-    table = infer_table(counts, settings.num_classes, unlabelled, settings.target, declared)
-    for each in surveys:
-        doubt = doubtful_value(each, table)
-        if doubt:
-            say(doubt)
-    for example in validation.examples if validation else ():
-        for fault in value_faults(example.label.name, survey(example.label).counts, table):
-            raise InputError(fault)
+    table = propose_table(counts, settings.num_classes, unlabelled, settings.target, declared)
+    doubt = None if declared else doubtful_value(surveys, table)
+    if doubt:
+        say(doubt)
     return table
 
 
@@ -111,7 +117,7 @@ def plan(
 ) -> tuple[ModelSpec, FitSettings]:
     """Decide what the settings leave open, by the volumes and the machine."""
     images = [example.image for example in examples]
-    _refuse_other_channels(images)
+    refuse(other_channels(images))
     shape = tuple(np.median([image.shape for image in images], axis=0).round().astype(int).tolist())
     spacings = [image.spacing for image in images if image.spacing]
     spacing = tuple(np.median(spacings, axis=0).tolist()) if len(spacings) == len(images) else None
@@ -149,11 +155,15 @@ def plan(
     return ModelSpec(architecture, table, "zscore", settings.patch, spacing, unit, keys), settings
 
 
-def _refuse_other_channels(images: Sequence[Volume]) -> None:
+def other_channels(images: Sequence[Volume]) -> Iterator[str]:
+    """Yield a sentence for every volume with other channels than most."""
+    channels = [image.channels for image in images]
+    usual = max(channels, key=channels.count, default=1)
+    like = next((image.name for image in images if image.channels == usual), "")
     for image in images:
-        if image.channels != images[0].channels:
-            raise InputError(
-                f"{image.name}: expected {images[0].channels} channels like {images[0].name}, found {image.channels}; "
+        if image.channels != usual:
+            yield (
+                f"{image.name}: expected {usual} channels like {like}, found {image.channels}; "
                 "leave the file out, or check --axes."
             )
 
@@ -236,10 +246,14 @@ def check_weight(weight: Volume, classes: Volume) -> None:
     counting = 0
     for box, voxels in weight.blocks():
         if not (np.isfinite(voxels) & (voxels >= 0)).all():
-            raise InputError(f"{weight.name}: expected finite weights of 0 or more, found NaN or negative ones.")
+            raise InputError(
+                f"{weight.name}: expected finite weights of 0 or more, found NaN or negative ones; correct them."
+            )
         counting += int(((voxels > 0) & (classes.read(box) != UNLABELLED)).sum())
     if not counting:
-        raise InputError(f"{weight.name}: expected weights above 0 at labelled voxels, found 0 at all of them.")
+        raise InputError(
+            f"{weight.name}: expected weights above 0 at labelled voxels, found 0 at all of them; correct them."
+        )
 
 
 def _where_weighted(classes: Volume, weight: Volume) -> Volume:

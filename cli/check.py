@@ -1,0 +1,51 @@
+"""`unet3d-cli check`."""
+
+from pathlib import Path
+
+import click
+
+from keras_unet3d.cli import options
+from keras_unet3d.cli.terminal import live
+from keras_unet3d.errors import InputError
+
+
+@click.command("check")
+@click.argument("data", nargs=-1)
+@options.images
+@options.labels
+@options.weights
+@click.option("--json", "json_path", metavar="FILE", help="Write all that was found to FILE as well.")
+@click.option("--picture", metavar="FILE", help="Draw the annotated slices to FILE, a PNG.")
+@options.overwrite
+@options.fit_settings(only=options.ABOUT_DATA)
+def command(data, images, labels, weights, json_path, picture, overwrite, **given):
+    """Read all data, say what is annotated, and name every fault before any training.
+
+    DATA and the options are those of fit. Exit code 0: fit can go on; 2: there are faults.
+    """
+    from keras_unet3d.files import refuse_existing, write_json
+    from keras_unet3d.workflows.check import check
+
+    for path, suffix in ((json_path, ".json"), (picture, ".png")):
+        if path:
+            refuse_existing(Path(path), overwrite)
+            if not path.endswith(suffix):
+                raise InputError(f"{path}: expected a file ending in {suffix}; choose another name.")
+    settings = options.settings_from(None, given)
+    with live("volumes") as (say, progress):
+        result = check(
+            data,
+            images=images,
+            labels=labels,
+            weights=weights,
+            settings=settings,
+            picture=picture,
+            say=say,
+            progress=progress,
+        )
+    if json_path:
+        write_json(Path(json_path), result)
+    if result["faults"]:
+        raise InputError(
+            f"expected data without faults, found {len(result['faults'])}, named above; mend and check again."
+        )

@@ -1,0 +1,21 @@
+"""What the user calls DATA: which image, label and weight volumes belong together."""
+
+from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found, misfits
+from keras_unet3d.datasets.finding import SAMPLE, find_data, joined, open_data, open_partly_labelled
+from keras_unet3d.datasets.pairing import Globs, find_pairs
+
+__all__ = [
+    "SAMPLE",
+    "Case",
+    "DataKeys",
+    "DataSet",
+    "Example",
+    "Found",
+    "Globs",
+    "find_data",
+    "find_pairs",
+    "joined",
+    "misfits",
+    "open_data",
+    "open_partly_labelled",
+]

@@ -1,0 +1,107 @@
+"""Folders with a `dataset.json`: the layouts of the Medical Segmentation Decathlon and of nnU-Net."""
+
+from functools import partial
+from pathlib import Path
+
+from keras_unet3d.datasets.example import Case, DataKeys, Found
+from keras_unet3d.errors import InputError
+from keras_unet3d.files import read_json
+from keras_unet3d.volumes import FORMATS, Volume, open_volume, stacked, stem
+
+DESCRIPTION = "dataset.json"
+
+
+def find_described(folder: Path, keys: DataKeys) -> Found:
+    """Return the cases of a folder with a `dataset.json`.
+
+    Raises:
+        InputError: a description that is broken, or images without labels.
+    """
+    path = folder / DESCRIPTION
+    described = read_json(path, "the description of a data set")
+    find = _find_decathlon if "training" in described else _find_nnunet
+    cases = find(folder, described, keys)
+    if not cases:
+        raise InputError(f"{path}: expected training volumes, found none.")
+    names = _label_names(path, described)
+    # nnU-Net's word for unlabelled voxels.
+    ignored = tuple(value for value, name in names.items() if name == "ignore")
+    return Found(tuple(cases), {value: name for value, name in names.items() if name != "ignore"}, ignored)
+
+
+def _label_names(path: Path, described: dict) -> dict[int, str]:
+    """Return the name of every value: Decathlon maps value to name, nnU-Net name to value."""
+    names = {}
+    labels = described.get("labels", {})
+    if not isinstance(labels, dict):
+        raise InputError(f"{path}: expected the names of the labels in 'labels', found {labels!r}.")
+    for key, value in labels.items():
+        number, name = (key, value) if str(key).lstrip("-").isdigit() else (value, key)
+        if not str(number).lstrip("-").isdigit():
+            raise InputError(f"{path}: expected labels that are whole numbers with names, found {key!r}: {value!r}.")
+        names[int(number)] = str(name)
+    return names
+
+
+def _find_decathlon(folder: Path, described: dict, keys: DataKeys) -> list[Case]:
+    channels = _number_of(folder, described, "modality")
+    if not isinstance(described["training"], list):
+        raise InputError(f"{folder / DESCRIPTION}: expected a list 'training', found {described['training']!r}.")
+    cases = []
+    for item in described["training"]:
+        if not isinstance(item, dict) or not all(isinstance(item.get(part), str) for part in ("image", "label")):
+            raise InputError(
+                f"{folder / DESCRIPTION}: expected an image and a label per training entry, found {item!r}."
+            )
+        image, label = folder / item["image"], folder / item["label"]
+        cases.append(
+            Case(
+                image.name,
+                partial(_open_with_channels, image, keys, channels, folder / DESCRIPTION),
+                partial(open_volume, label, keys.label, keys.axes),
+            )
+        )
+    return cases
+
+
+def _open_with_channels(path: Path, keys: DataKeys, channels: int, description: Path) -> Volume:
+    image = open_volume(path, keys.raw, keys.axes or ("zyxc" if channels > 1 else None))
+    if image.channels != channels:
+        raise InputError(
+            f"{image.name}: expected {channels} channels, as 'modality' in {description} lists; found {image.channels}."
+        )
+    return image
+
+
+def _find_nnunet(folder: Path, described: dict, keys: DataKeys) -> list[Case]:
+    ending = described.get("file_ending", ".nii.gz")
+    if not isinstance(ending, str) or ending not in FORMATS:
+        raise InputError(f"{folder / DESCRIPTION}: expected a file_ending of {', '.join(FORMATS)}; found {ending!r}.")
+    channels = _number_of(folder, described, "channel_names")
+    labels = {stem(path): path for path in sorted((folder / "labelsTr").glob(f"*{ending}"))}
+    images = {stem(path).rpartition("_")[0] for path in (folder / "imagesTr").glob(f"*_0000{ending}")}
+    without = sorted(images - set(labels))
+    if without:
+        raise InputError(
+            f"{folder / 'labelsTr'}: expected labels for every image of imagesTr, found none for "
+            f"{', '.join(without[:5])}{' and more' if len(without) > 5 else ''}; add them, or take the images away."
+        )
+    cases = []
+    for case, label in labels.items():
+        files = [folder / "imagesTr" / f"{case}_{channel:04d}{ending}" for channel in range(channels)]
+        cases.append(
+            Case(case, partial(_open_stacked, files, keys), partial(open_volume, label, keys.label, keys.axes))
+        )
+    return cases
+
+
+def _open_stacked(files: list[Path], keys: DataKeys) -> Volume:
+    return stacked([open_volume(file, keys.raw, keys.axes) for file in files], files[0].name)
+
+
+def _number_of(folder: Path, described: dict, entry: str) -> int:
+    """Return how many channels the description lists under `entry`; one where it does not say."""
+    listed = described.get(entry, {"0": ""})
+    if not isinstance(listed, dict | list) or not listed:
+        raise InputError(f"{folder / DESCRIPTION}: expected the channels by name in {entry!r}, found {listed!r}.")
+    return len(listed)

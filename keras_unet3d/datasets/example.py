@@ -1,0 +1,108 @@
+"""An image with its labels and weights: as a case that is yet to be opened, and as an example that fits together."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from keras_unet3d.errors import refuse
+from keras_unet3d.volumes import Volume
+
+# Voxels by which the corners of two volumes may be apart, and the share by which their voxel sizes may differ.
+_APART, _OTHER_SIZE = 0.5, 0.01
+
+
+@dataclass(frozen=True)
+class DataKeys:
+    """Where in the files the volumes are: data set names in HDF5, order of the axes."""
+
+    raw: str = "raw"
+    label: str = "label"
+    weight: str = "weight"
+    axes: str | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image with its labels, and with weights where there are some; they lie on the same voxels."""
+
+    name: str
+    image: Volume
+    label: Volume
+    weight: Volume | None = None
+
+    @property
+    def file(self) -> str:
+        """What tells this example from any other: the path of its image."""
+        return str(self.image.path.resolve()) if self.image.path else self.name
+
+    def __post_init__(self):
+        for volume in filter(None, (self.label, self.weight)):
+            refuse(misfits(self.image, volume))
+
+
+@dataclass(frozen=True)
+class Case:
+    """The volumes of one example, each opened when it is called; a weight that is not there is None."""
+
+    name: str
+    image: Callable[[], Volume]
+    label: Callable[[], Volume]
+    weight: Callable[[], Volume | None] = lambda: None
+
+    def opened(self) -> Example:
+        """Return the example; raises `InputError` for the first thing that is wrong with it."""
+        return Example(self.name, self.image(), self.label(), self.weight())
+
+
+@dataclass(frozen=True)
+class Found:
+    """The cases that DATA names, and what the data set declares: names of label values, unlabelled values."""
+
+    cases: tuple[Case, ...]
+    label_names: dict[int, str]
+    unlabelled: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The opened examples that DATA names, and what the data set declares."""
+
+    examples: tuple[Example, ...]
+    label_names: dict[int, str]
+    unlabelled: tuple[int, ...] = ()
+
+
+def misfits(image: Volume, other: Volume) -> Iterator[str]:
+    """Yield a sentence where `other` (labels or weights) does not lie on the voxels of `image`."""
+    if other.shape != image.shape:
+        yield (
+            f"{other.name}: expected the shape of the image {image.name}, (z, y, x) = "
+            f"{image.shape}; found {other.shape}; check that they belong together, and --axes."
+        )
+        return
+    if image.affine is not None and other.affine is not None:
+        apart = _corners_apart(image, other)
+        if apart > _APART:
+            yield (
+                f"{other.name}: expected the affine of the image {image.name}, found another one that puts corners up "
+                f"to {apart:.3g} voxels apart; resample the labels to the image, or, if their voxels do correspond, "
+                "save them with the image's affine (README, Labels)."
+            )
+    elif image.spacing and other.spacing and not np.allclose(image.spacing, other.spacing, rtol=_OTHER_SIZE):
+        yield (
+            f"{other.name}: expected the voxel size of the image {image.name}, {_sizes(image.spacing)}; found "
+            f"{_sizes(other.spacing)}; check that they belong together, or correct the voxel size in the file."
+        )
+
+
+def _corners_apart(image: Volume, other: Volume) -> float:
+    """Return how far, in voxels of the image, the two affines put the corners of the volume apart at most."""
+    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in image.shape[::-1]))])
+    apart = np.linalg.norm(((image.affine - other.affine) @ corners.T)[:3], axis=0).max()
+    return float(apart / min(image.spacing or (1.0,)))
+
+
+def _sizes(spacing) -> str:
+    return " x ".join(f"{size:.4g}" for size in spacing)

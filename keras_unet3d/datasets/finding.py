@@ -1,0 +1,137 @@
+"""From the words of DATA to cases, and from cases to opened examples."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from keras_unet3d import sample
+from keras_unet3d.datasets.described import DESCRIPTION, find_described
+from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found
+from keras_unet3d.datasets.pairing import Globs, find_pairs
+from keras_unet3d.errors import InputError
+from keras_unet3d.volumes import Volume, from_array, open_volume
+
+SAMPLE = "sample"
+_HDF5 = (".h5", ".hdf5")
+
+
+def open_data(data: Sequence[str | Path], keys: DataKeys = DataKeys(), globs: Globs = Globs()) -> DataSet:
+    """Open every volume that `data` or `globs` names.
+
+    Args:
+        data: HDF5 files, folders of them, folders with a `dataset.json` (Medical Segmentation Decathlon or
+            nnU-Net layout), or the word "sample".
+        keys: names and axes in the files.
+        globs: patterns of other files.
+
+    Raises:
+        InputError: anything missing, unreadable, or that does not fit together; the first of all faults.
+    """
+    found = [find_data(path, keys) for path in data]
+    if globs:
+        found.append(find_pairs(globs, keys))
+    every = joined(found)
+    return DataSet(tuple(case.opened() for case in every.cases), every.label_names, every.unlabelled)
+
+
+def joined(found: Sequence[Found]) -> Found:
+    """Return the cases of all of `found`, which must declare the same.
+
+    Raises:
+        InputError: nothing found, or a label value that means one thing here and another there.
+    """
+    if not found:
+        raise InputError(
+            "DATA: expected HDF5 files, a folder, --images and --labels, or the word sample; found none "
+            "(--val takes every word up to the next option, so DATA goes before it)."
+        )
+    meanings: dict[int, str] = {}
+    for each in found:
+        for value, name in (*each.label_names.items(), *((value, "unlabelled") for value in each.unlabelled)):
+            if meanings.setdefault(value, name) != name:
+                raise InputError(
+                    f"DATA: expected data sets that agree on their labels, found {value} to mean {meanings[value]!r} "
+                    f"in one and {name!r} in another; fit them apart."
+                )
+    return Found(
+        tuple(case for each in found for case in each.cases),
+        {value: name for each in found for value, name in each.label_names.items()},
+        tuple(dict.fromkeys(value for each in found for value in each.unlabelled)),
+    )
+
+
+def find_data(path: str | Path, keys: DataKeys) -> Found:
+    """Return the cases of one word of DATA; see `open_data`."""
+    path = Path(path)
+    if str(path) == SAMPLE:
+        return _sample()
+    if (path / DESCRIPTION).is_file():
+        return find_described(path, keys)
+    if path.is_dir():
+        return _find_in_folder(path, keys)
+    if not path.exists():
+        raise InputError(f"{path}: expected data, found no such file or folder; check the path.")
+    if not path.name.lower().endswith(_HDF5):
+        raise InputError(
+            f"{path}: expected an HDF5 file that holds image and labels, found {path.suffix or 'no suffix'}; "
+            "for other formats give --images GLOB and --labels GLOB."
+        )
+    return Found((_hdf5_case(path, keys),), {})
+
+
+def _sample() -> Found:
+    phantom = sample.phantom()
+    image, label = (
+        partial(from_array, array, name, phantom.spacing, "um")
+        for array, name in ((phantom.image, SAMPLE), (phantom.sparse, "sample labels"))
+    )
+    return Found((Case(SAMPLE, image, label),), dict(enumerate(sample.NAMES)), (sample.UNLABELLED,))
+
+
+def _find_in_folder(folder: Path, keys: DataKeys) -> Found:
+    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(_HDF5))
+    if not files:
+        raise InputError(
+            f"{folder}: expected HDF5 files or a dataset.json, found neither; "
+            "for pairs of other files give --images GLOB and --labels GLOB."
+        )
+    return Found(tuple(_hdf5_case(file, keys) for file in files), {})
+
+
+def _hdf5_case(path: Path, keys: DataKeys) -> Case:
+    image, label = (partial(open_volume, path, key, keys.axes) for key in (keys.raw, keys.label))
+    # A weight under its default name is used where it is; one that was asked for by name must be there.
+    find_weight = _open_optional if keys.weight == DataKeys.weight else open_volume
+    return Case(path.name, image, label, partial(find_weight, path, keys.weight, keys.axes))
+
+
+def _open_optional(path: Path, key: str, axes: str | None) -> Volume | None:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        present = key in file
+    return open_volume(path, key, axes) if present else None
+
+
+def open_partly_labelled(path: str | Path, keys: DataKeys, labels: str | Path | None) -> tuple[Volume, Volume | None]:
+    """Return an image and the labels that there are of it.
+
+    Args:
+        path: a volume file, or the word "sample".
+        keys: names and axes in the files.
+        labels: a file of labels; None takes those in an HDF5 image file, if there are any.
+
+    Raises:
+        InputError: a file that is missing or broken, or labels that do not fit the image.
+    """
+    if str(path) == SAMPLE and labels is None:
+        example = _sample().cases[0].opened()
+        return example.image, example.label
+    image, label = open_volume(path, keys.raw, keys.axes), None
+    if labels is not None:
+        label = open_volume(labels, keys.label, keys.axes)
+    elif Path(path).name.lower().endswith(_HDF5):
+        label = _open_optional(Path(path), keys.label, keys.axes)
+    if label is not None:
+        Example(image.name, image, label)
+    return image, label

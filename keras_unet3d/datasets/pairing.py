@@ -1,0 +1,93 @@
+"""Image, label and weight files that are named by a glob each, and which of them belong together."""
+
+import glob
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from keras_unet3d.datasets.example import Case, DataKeys, Found
+from keras_unet3d.errors import InputError
+from keras_unet3d.volumes import open_volume, stem
+
+# Words of a file name that tell what it is, not which one.
+_KINDS = {"image", "images", "img", "raw", "label", "labels", "lab", "seg", "mask", "gt", "weight", "weights", "0000"}
+
+
+@dataclass(frozen=True)
+class Globs:
+    """Patterns of image, label and weight files; None where there are none."""
+
+    images: str | None = None
+    labels: str | None = None
+    weights: str | None = None
+
+    def __bool__(self) -> bool:
+        return any((self.images, self.labels, self.weights))
+
+    def files(self) -> list[Path]:
+        """Return every file that any of the patterns names."""
+        patterns = (self.images, self.labels, self.weights)
+        return [Path(file) for pattern in patterns if pattern for file in glob.glob(pattern, recursive=True)]
+
+
+def find_pairs(globs: Globs, keys: DataKeys) -> Found:
+    """Return a case per image; files belong together by the words in their names, or else by their order.
+
+    Raises:
+        InputError: a glob that is missing or finds nothing, or files without a partner.
+    """
+    if not globs.images or not globs.labels:
+        raise InputError("--images and --labels: expected both, found one; give a glob for each.")
+    images, labels = _glob("--images", globs.images), _glob("--labels", globs.labels)
+    partners = [_partners("--labels", images, labels)]
+    if globs.weights:
+        partners.append(_partners("--weights", images, _glob("--weights", globs.weights)))
+    cases = []
+    for image, label, *weight in zip(images, *partners, strict=True):
+        opened = [
+            partial(open_volume, path, key, keys.axes)
+            for path, key in zip((image, label, *weight), (keys.raw, keys.label, keys.weight), strict=False)
+        ]
+        cases.append(Case(image.name, *opened))
+    return Found(tuple(cases), {})
+
+
+def _glob(option: str, pattern: str) -> list[Path]:
+    files = sorted(Path(file) for file in glob.glob(pattern, recursive=True))
+    if not files:
+        raise InputError(f"{option} {pattern}: expected files, found none; quote the pattern and check the path.")
+    return files
+
+
+def _partners(option: str, images: Sequence[Path], others: Sequence[Path]) -> list[Path]:
+    """Return the file of `others` that belongs to each image."""
+    by_words = {_words(other): other for other in others}
+    words = [_words(image) for image in images]
+    if len(set(words)) == len(images) and len(by_words) == len(others):
+        if set(words) == set(by_words):
+            return [by_words[each] for each in words]
+        if set(words) & set(by_words):
+            alone = [image.name for image, each in zip(images, words, strict=True) if each not in by_words]
+            unused = [other.name for each, other in by_words.items() if each not in words]
+            raise InputError(
+                f"--images and {option}: expected a partner for every file, found none for {_list(alone + unused)}; "
+                "add the missing files, or correct the globs."
+            )
+    if len(images) != len(others):
+        raise InputError(
+            f"--images and {option}: expected as many {option[2:]} as images, found {len(images)} images and "
+            f"{len(others)} {option[2:]}; correct the globs."
+        )
+    return list(others)
+
+
+def _words(path: Path) -> tuple[str, ...]:
+    """Return what tells a file from the others: "Cell01_raw.tif" and "cell01-label.tif" are the same."""
+    words = re.split(r"[^0-9a-z]+", stem(path).lower())
+    return tuple(word for word in words if word and word not in _KINDS)
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
