@@ -17,6 +17,8 @@ _COMMANDS = {
     "fit": "Train a network on volumes with some labels.",
     "predict": "Segment volumes with a trained network.",
     "evaluate": "Measure IoU and Dice on labelled volumes.",
+    "suggest": "Say which slices to annotate next, and write them to paint on.",
+    "merge": "Put painted slices into a label volume.",
     "export": "Write a run's network as a bundle for the zoo.",
     "zoo": "List, show and verify models by name.",
 }

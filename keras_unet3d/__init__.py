@@ -28,6 +28,8 @@ _HOMES = {
     "fit": "keras_unet3d.workflows.fit",
     "predict": "keras_unet3d.workflows.predict",
     "evaluate": "keras_unet3d.workflows.evaluate",
+    "suggest": "keras_unet3d.workflows.suggest",
+    "merge": "keras_unet3d.workflows.merge",
 }
 __all__ = ["__version__", *_HOMES]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

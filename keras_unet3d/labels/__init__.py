@@ -11,6 +11,7 @@ from keras_unet3d.labels.inference import (
     infer_unlabelled,
     propose_table,
     table_faults,
+    unknown_in,
     value_faults,
 )
 from keras_unet3d.labels.slices import AnnotatedSlices, annotated_slices
@@ -37,5 +38,6 @@ __all__ = [
     "shown_class",
     "survey",
     "table_faults",
+    "unknown_in",
     "value_faults",
 ]

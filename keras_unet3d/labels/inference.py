@@ -82,17 +82,22 @@ def value_faults(volume: str, found: Mapping[int, int], table: LabelTable) -> It
         found: voxels per raw value.
         table: what the values mean.
     """
-    labelled = {value: count for value, count in found.items() if value not in table.unlabelled}
-    if not labelled:
+    if set(found) <= set(table.unlabelled):
         yield (
             f"{volume}: expected some labelled voxels, found nothing labelled: every voxel is "
             f"{' or '.join(map(str, found))}, which means unlabelled here; annotate a slice, or leave the file out."
         )
-    known = (lambda value: value >= 0) if table.target == "boundaries" else table.values.__contains__
-    wrong = [value for value in labelled if not known(value)]
+    yield from unknown_in(volume, found, table)
+
+
+def unknown_in(volume: str, found: Mapping[int, int], table: LabelTable) -> Iterator[str]:
+    """Yield a sentence on the values of one volume that are in no table, if there are any; as `value_faults`."""
+    known = {*table.values, *table.unlabelled}
+    instances = table.target == "boundaries"
+    wrong = [value for value in found if value not in known and not (instances and value >= 0)]
     if wrong:
-        expected = "of 0 or more" if table.target == "boundaries" or not table.values else table.shown()
-        yield unknown_values(volume, wrong, [labelled[value] for value in wrong], expected)
+        expected = "of 0 or more" if instances or not table.values else table.shown()
+        yield unknown_values(volume, wrong, [found[value] for value in wrong], expected)
 
 
 # ---- which value means "unlabelled" ------------------------------------------------------------

@@ -15,7 +15,7 @@ from keras_unet3d.volumes.axes import clean_axes
 from keras_unet3d.volumes.hdf5 import open_hdf5, write_hdf5
 from keras_unet3d.volumes.nifti import open_nifti, write_nifti
 from keras_unet3d.volumes.reading import readable
-from keras_unet3d.volumes.tiff import open_tiff, write_tiff
+from keras_unet3d.volumes.tiff import open_tiff, read_plane, write_plane, write_tiff
 from keras_unet3d.volumes.volume import Box, Volume, from_array, in_memory, stacked
 
 __all__ = [
@@ -25,9 +25,11 @@ __all__ = [
     "from_array",
     "in_memory",
     "open_volume",
+    "read_plane",
     "stacked",
     "stem",
     "volume_format",
+    "write_plane",
     "write_volume",
 ]
 

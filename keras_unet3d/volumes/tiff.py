@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.files import whole_file
 from keras_unet3d.volumes.axes import from_order, in_order, order_of, plain_order
 from keras_unet3d.volumes.reading import readable, refuse_non_numbers
 from keras_unet3d.volumes.volume import MICROMETRES, Volume
@@ -116,3 +117,29 @@ def write_tiff(path: Path, array: np.ndarray, like: Volume, key: str) -> None:
     imagej = order in ("zyx", "zcyx") and array.dtype.name in ("uint8", "uint16", "float32")
     resolution = (1 / x, 1 / y) if like.spacing else None
     tifffile.imwrite(path, array, imagej=imagej, metadata=metadata, resolution=resolution, compression="zlib")
+
+
+def write_plane(path: Path, plane: np.ndarray) -> None:
+    """Write one slice `(rows, columns)` as a TIFF that painting programs open."""
+    import tifffile
+
+    # 64-bit integers are what few programs read.
+    plane = plane.astype({"int64": np.int32, "uint64": np.uint32}.get(plane.dtype.name, plane.dtype), copy=False)
+    with whole_file(path) as partial:
+        tifffile.imwrite(partial, plane, compression="zlib")
+
+
+def read_plane(path: Path) -> np.ndarray:
+    """Return the one slice in a TIFF file, without axes of length 1.
+
+    Raises:
+        InputError: no such file, or one that is broken or holds no numbers.
+    """
+    import tifffile
+
+    if not path.is_file():
+        raise InputError(f"{path}: expected a slice, found no such file; check the path.")
+    with readable(path):
+        plane = tifffile.imread(path)
+    refuse_non_numbers(path, plane.dtype)
+    return plane.squeeze()

@@ -1,0 +1,44 @@
+"""`unet3d-cli suggest`."""
+
+import click
+
+from keras_unet3d import runtime
+from keras_unet3d.cli import options
+from keras_unet3d.cli.terminal import live
+
+
+@click.command("suggest")
+@click.argument("model")
+@click.argument("volume")
+@click.option("--out", required=True, metavar="DIR", help="Folder to make: list, picture, slices to paint on.")
+@click.option("--labels", metavar="FILE", help="Labels so far [default: those in an HDF5 volume].")
+@click.option("--count", type=click.IntRange(1), default=5, show_default=True, help="How many slices.")
+@click.option(
+    "--across", type=click.Choice(("z", "y", "x")), multiple=True, help="Only slices across this axis; may be repeated."
+)
+@options.overlap
+@options.overwrite
+def command(model, volume, out, labels, count, across, overlap, overwrite):
+    """Say which slices to annotate next, and write them to paint on.
+
+    MODEL is as in predict, VOLUME a volume it was trained on or any other. Slices are ranked by the network's
+    uncertainty over voxels without a label, away from annotated slices. merge brings the painted slices back.
+    """
+    runtime.load_tensorflow_quietly()
+    from keras_unet3d import zoo
+    from keras_unet3d.workflows.suggest import suggest
+
+    predictor = zoo.predictor(model)
+    with live("tiles") as (say, progress):
+        suggest(
+            predictor,
+            volume,
+            out,
+            labels=labels,
+            count=count,
+            across=across or ("z", "y", "x"),
+            overlap=overlap,
+            overwrite=overwrite,
+            say=say,
+            progress=progress,
+        )

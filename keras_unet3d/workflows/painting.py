@@ -1,0 +1,112 @@
+"""Slices to paint on, on their way out (`suggest`) and back in (`merge`): one folder, one list, one name per slice."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d.datasets import DataKeys, open_partly_labelled
+from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.files import read_json, write_json
+from keras_unet3d.labels import LabelTable, survey, unknown_in
+from keras_unet3d.volumes import Volume
+
+AXES = "zyx"
+LIST = "suggestions.json"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A plane of a volume: across "z", "y" or "x", and its index."""
+
+    axis: str
+    index: int
+
+    def file(self, kind: str) -> str:
+        """Return the name of its file: "z020_image.tif", "z020_labels.tif" or "z020_predicted.tif"."""
+        return f"{self.axis}{self.index:03d}_{kind}.tif"
+
+    def of(self, array: np.ndarray) -> np.ndarray:
+        """Return the plane of an array `(z, y, x)`, as a view."""
+        return array[(slice(None),) * AXES.index(self.axis) + (self.index,)]
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What a folder of slices belongs to.
+
+    Attributes:
+        volume: the image file, or "sample".
+        labels: the file of labels that there were already, where it is not the image's.
+        keys: names and axes in the files.
+        table: what may be painted.
+        unlabelled: the value painted for "not labelled".
+        slices: the planes.
+    """
+
+    volume: str
+    labels: str | None
+    keys: DataKeys
+    table: LabelTable
+    unlabelled: int
+    slices: tuple[Slice, ...]
+
+    def write(self, folder: Path) -> None:
+        """Write the list into the folder."""
+        write_json(folder / LIST, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Painting":
+        """Return the list in a folder that `suggest` wrote; raises `InputError` for any other."""
+        listed = read_json(folder / LIST, "the list of a folder that unet3d-cli suggest wrote")
+        try:
+            painting = cls(
+                **listed
+                | {
+                    "keys": DataKeys(**listed["keys"]),
+                    "table": LabelTable(**listed["table"]),
+                    "slices": tuple(Slice(**each) for each in listed["slices"]),
+                }
+            )
+            known = all(each.axis in (*AXES,) and type(each.index) is int for each in painting.slices)
+            if not (known and type(painting.unlabelled) is int and isinstance(painting.volume, str)):
+                raise TypeError("a slice, the volume or the unlabelled value")
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{folder / LIST}: expected the list that unet3d-cli suggest wrote, found a broken one ({error}); "
+                "run suggest again."
+            ) from error
+        return painting
+
+    def open(self) -> tuple[Volume, np.ndarray]:
+        """Return the image and the raw labels `(z, y, x)` that there are, `unlabelled` elsewhere."""
+        image, label = open_partly_labelled(self.volume, self.keys, self.labels)
+        return image, raw_labels(image, label, self.table, self.unlabelled)
+
+
+def value_for_unlabelled(label: Volume | None, table: LabelTable) -> int:
+    """Return the value to paint for "not labelled": the table's, or one that is no label."""
+    if table.unlabelled:
+        return table.unlabelled[0]
+    held = (*table.values, *(survey(label).counts if label else ()))
+    return next(value for value in (255, 65535, max(held) + 1) if value not in held)
+
+
+def raw_labels(image: Volume, label: Volume | None, table: LabelTable, unlabelled: int) -> np.ndarray:
+    """Return the raw labels that there are, `unlabelled` elsewhere, in the smallest type that holds all values.
+
+    Raises:
+        InputError: a value that is in no table.
+    """
+    if label is None:
+        return np.full(image.shape, unlabelled, _smallest([*table.values, unlabelled]))
+    found = survey(label).counts
+    refuse(unknown_in(label.name, found, replace(table, unlabelled=(*table.unlabelled, unlabelled))))
+    raw = label.array()[..., 0].astype(_smallest([*found, *table.values, unlabelled]))
+    raw[np.isin(raw, table.unlabelled)] = unlabelled
+    return raw
+
+
+def _smallest(values: Sequence[int]) -> np.dtype:
+    return np.result_type(*(np.min_scalar_type(value) for value in values))
