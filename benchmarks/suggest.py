@@ -8,6 +8,7 @@ trains anew, for as many steps and with the same seed. IoU is of the voxels that
 """
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def evenly_spaced(shape, count: int, begun) -> list[tuple[int, int]]:
     for number in range(count):
         axis = number % 3
         planes = [-1, *sorted(plane for other, plane in chosen if other == axis), shape[axis]]
-        low, high = max(zip(planes, planes[1:], strict=False), key=lambda gap: gap[1] - gap[0])
+        low, high = max(itertools.pairwise(planes), key=lambda gap: gap[1] - gap[0])
         chosen.append((axis, (low + high) // 2))
     return chosen[len(begun) :]
 
