@@ -16,6 +16,7 @@ from keras_unet3d.errors import InputError
 @click.argument("data", nargs=-1)
 @options.images
 @options.labels
+@options.fit_settings(only=("unlabelled",))
 @click.option("--held-out", is_flag=True, help="Only the volumes that the fit of MODEL, a run, held out.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the figures to FILE as well.")
 @click.option("--raw-key", help="HDF5 data set of the image [default: as in training].")
@@ -23,7 +24,7 @@ from keras_unet3d.errors import InputError
 @click.option("--axes", help="Order of the files' axes, e.g. czyx [default: as in training].")
 @options.overlap
 @options.overwrite
-def command(model, data, images, labels, held_out, json_path, raw_key, label_key, axes, overlap, overwrite):
+def command(model, data, images, labels, unlabelled, held_out, json_path, raw_key, label_key, axes, overlap, overwrite):
     """Measure IoU and Dice on labelled volumes.
 
     MODEL and DATA are as in predict and fit. Unlabelled voxels count nowhere; the means leave out the background.
@@ -48,6 +49,7 @@ def command(model, data, images, labels, held_out, json_path, raw_key, label_key
             images=images,
             labels=labels,
             keys=replace(predictor.keys, **given),
+            unlabelled=unlabelled,
             only=zoo.held_out_files(model) if held_out else None,
             overlap=overlap,
             say=say,

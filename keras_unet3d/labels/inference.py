@@ -16,6 +16,10 @@ from keras_unet3d.labels.table import (
 
 # The largest values of uint8 and uint16, which painting tools use for "nothing here".
 _SENTINELS = (255, 65535)
+# What to do about a value that is in no table, where there are the options of fit.
+_MEND = (
+    "correct the labels, declare the value (--classes VALUE=NAME,...), or add --unlabelled VALUE if it means unlabelled"
+)
 # A plane counts as annotated from corner to corner if this share of it is; a few missed voxels do not matter.
 _FULL = 0.99
 # A class of a larger share may be one that nobody meant.
@@ -90,14 +94,17 @@ def value_faults(volume: str, found: Mapping[int, int], table: LabelTable) -> It
     yield from unknown_in(volume, found, table)
 
 
-def unknown_in(volume: str, found: Mapping[int, int], table: LabelTable) -> Iterator[str]:
-    """Yield a sentence on the values of one volume that are in no table, if there are any; as `value_faults`."""
+def unknown_in(volume: str, found: Mapping[int, int], table: LabelTable, mend: str = _MEND) -> Iterator[str]:
+    """Yield a sentence on the values of one volume that are in no table, if there are any.
+
+    `mend` says what to do, "VALUE" in it stands for the first of them; the rest is as in `value_faults`.
+    """
     known = {*table.values, *table.unlabelled}
     instances = table.target == "boundaries"
     wrong = [value for value in found if value not in known and not (instances and value >= 0)]
     if wrong:
         expected = "of 0 or more" if instances or not table.values else table.shown()
-        yield unknown_values(volume, wrong, [found[value] for value in wrong], expected)
+        yield unknown_values(volume, wrong, [found[value] for value in wrong], expected, mend)
 
 
 # ---- which value means "unlabelled" ------------------------------------------------------------

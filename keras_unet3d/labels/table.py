@@ -65,8 +65,14 @@ class LabelTable:
             classes[where] = index
             known |= where
         if not known.all():
-            raise InputError(unknown_values(name, *np.unique(raw[~known], return_counts=True), self.shown()))
+            values, counts = np.unique(raw[~known], return_counts=True)
+            raise InputError(unknown_values(name, values, counts, self.shown(), "correct the labels"))
         return classes
+
+    def declared(self) -> str:
+        """Return the classes as `parse_classes` reads them: "7=cell,40"."""
+        pairs = zip(self.values, self.names, strict=True)
+        return ",".join(f"{value}" if str(value) == name else f"{value}={name}" for value, name in pairs)
 
     def shown(self) -> str:
         """Return values and names for messages: "7 cell, 40 wall"; a name that is only the value stands once."""
@@ -85,15 +91,14 @@ def shown_class(value: int, name: str) -> str:
     return str(value) if name == str(value) else f"{value} {name}"
 
 
-def unknown_values(name: str, found, counts, known: str) -> str:
-    """Return the sentence on values that are in no table: file, values and how many voxels hold each."""
+def unknown_values(name: str, found, counts, known: str, mend: str) -> str:
+    """Return the sentence on values that are in no table: file, values, how many voxels hold each, what to do.
+
+    "VALUE" in `mend` stands for the first of the values.
+    """
     shown = ", ".join(f"{value:g} ({count} voxels)" for value, count in zip(found[:5], counts[:5], strict=True))
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    first = f"{found[0]:g}"
-    return (
-        f"{name}: expected the labels {known}; found {shown}{more}; correct the labels, declare the value "
-        f"(--classes {first}=NAME,...), or add --unlabelled {first} if it means unlabelled."
-    )
+    return f"{name}: expected the labels {known}; found {shown}{more}; {mend.replace('VALUE', f'{found[0]:g}')}."
 
 
 def parse_classes(text: str) -> dict[int, str]:

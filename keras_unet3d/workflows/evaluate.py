@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from keras_unet3d.datasets import DataKeys, Example, Globs, open_data
-from keras_unet3d.errors import InputError
+from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.evaluation import count, figures, means
-from keras_unet3d.labels import LabelTable, class_volume, survey
+from keras_unet3d.labels import LabelTable, class_volume, survey, unknown_in
 from keras_unet3d.prediction import Predictor
 
 
@@ -18,6 +18,7 @@ def evaluate(
     images: str | None = None,
     labels: str | None = None,
     keys: DataKeys | None = None,
+    unlabelled: Sequence[int] = (),
     only: Sequence[str] | None = None,
     overlap: float = 0.5,
     say: Callable[[str], None] = print,
@@ -29,6 +30,7 @@ def evaluate(
         predictor: a trained network, as `zoo.predictor` returns it.
         data, images, labels: as in `fit`.
         keys: names and axes in the files; `None` takes those that the network was trained with.
+        unlabelled: further raw values that mean "nobody said", beside those of the training.
         only: paths of the images to take; `None` takes all.
         overlap: share of a tile that it has in common with its neighbour.
         say, progress: are given lines, and volumes done and volumes in all.
@@ -47,12 +49,11 @@ def evaluate(
     opened = open_data(
         [data] if isinstance(data, str | Path) else list(data), keys or predictor.keys, Globs(images, labels)
     )
-    # A data set may declare unlabelled values that the training data did not have.
-    table = replace(table, unlabelled=tuple(dict.fromkeys((*table.unlabelled, *opened.unlabelled))))
+    table = replace(table, unlabelled=tuple(dict.fromkeys((*table.unlabelled, *opened.unlabelled, *unlabelled))))
     examples = [example for example in opened.examples if only is None or example.file in only]
     if not examples:
         raise InputError("DATA: expected volumes that the fit held out, found none of them; give the fit's own DATA.")
-    _refuse_unlabelled(examples, table)
+    _refuse_other_labels(examples, table)
     background = table.names[0] if table.target == "boundaries" or "background" not in table.names else "background"
     total, volumes = None, []
     for done, example in enumerate(examples, 1):
@@ -70,12 +71,15 @@ def evaluate(
     return result
 
 
-def _refuse_unlabelled(examples: Sequence[Example], table: LabelTable) -> None:
+def _refuse_other_labels(examples: Sequence[Example], table: LabelTable) -> None:
     for example in examples:
-        if set(survey(example.label).counts) <= set(table.unlabelled):
+        found = survey(example.label).counts
+        if set(found) <= set(table.unlabelled):
             raise InputError(
                 f"{example.label.name}: expected some labelled voxels, found nothing labelled; leave the file out."
             )
+        mend = "correct the labels, or add --unlabelled VALUE if it means unlabelled"
+        refuse(unknown_in(example.label.name, found, table, mend))
 
 
 def _lines(result: dict, background: str):

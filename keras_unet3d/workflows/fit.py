@@ -10,9 +10,10 @@ import numpy as np
 
 from keras_unet3d import report, runtime
 from keras_unet3d.augment.elastic import load_elasticdeform
-from keras_unet3d.datasets import SAMPLE, DataKeys, Globs, open_data
+from keras_unet3d.datasets import SAMPLE, DataKeys, Example, Globs, open_data
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.files import read_json, refuse_existing_folder, write_json
+from keras_unet3d.labels import LabelTable
 from keras_unet3d.model import build, float32_copy
 from keras_unet3d.pipeline import training_dataset, validation_dataset, validation_positions, validation_sample
 from keras_unet3d.prediction import trained_predictor
@@ -103,7 +104,7 @@ def fit(
     say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
     if data == [SAMPLE] and not globs:
         dense.segment_sample(trained_predictor(_best_model(out), spec), out, say)
-    say(_next_steps(out, data))
+    say(_next_steps(out, data, training.examples, table))
     return Run(out, history, best)
 
 
@@ -171,12 +172,17 @@ def _best_model(out: Path):
     return float32_copy(keras.models.load_model(out / NETWORK, compile=False, safe_mode=True))
 
 
-def _next_steps(out: Path, data: Sequence[str | Path]) -> str:
+def _next_steps(out: Path, data: Sequence[str | Path], examples: Sequence[Example], table: LabelTable) -> str:
     run, evaluated = shlex.quote(str(out)), shlex.quote(str(data[0])) if data else "DATA"
-    return (
-        f"\nrun folder: {out}  (model.keras, history.csv, curves.png, slices.png, logs/)\n"
-        "next:\n"
-        f"  unet3d-cli predict {run} VOLUME --out LABELS      segment a volume\n"
-        f"  unet3d-cli evaluate {run} {evaluated}             IoU and Dice on labelled data\n"
-        f"  unet3d-cli export {run} --name NAME --out models  a bundle for the zoo"
-    )
+    alone = len(examples) == 1 and examples[0].image.path
+    volume = shlex.quote(str(examples[0].image.path)) if alone else "VOLUME"
+    steps = [
+        (f"unet3d-cli predict {run} {volume} --out LABELS", "segment a volume"),
+        (f"unet3d-cli evaluate {run} {evaluated}", "IoU and Dice on labelled data"),
+        (f"unet3d-cli export {run} --name NAME --out models", "a bundle for the zoo"),
+    ]
+    if table.unlabelled:
+        steps.insert(1, (f"unet3d-cli suggest {run} {volume} --out DIR", "which slices to annotate next"))
+    width = max(len(command) for command, _ in steps)
+    lines = "\n".join(f"  {command:<{width}}   {what}" for command, what in steps)
+    return f"\nrun folder: {out}  (model.keras, history.csv, curves.png, slices.png, logs/)\nnext:\n{lines}"

@@ -73,7 +73,8 @@ def _painted(path: Path, each: Slice, raw: np.ndarray, painting: Painting) -> tu
             "save it as labels of 8 or 16 bit, not in colours, and do not crop it."
         )
     found = survey(from_array(plane[None], str(path))).counts
-    refuse(unknown_in(str(path), found, replace(painting.table, unlabelled=(painting.unlabelled,))))
+    table = replace(painting.table, unlabelled=(painting.unlabelled,))
+    refuse(unknown_in(str(path), found, table, f"paint with those, or {painting.unlabelled} for not labelled"))
     plane = plane.astype(np.int64)
     if raw.dtype != np.result_type(raw.dtype, np.min_scalar_type(int(plane.max()))):
         raise InputError(
@@ -94,8 +95,7 @@ def _next_step(painting: Painting, out: Path) -> str:
     if painting.table.target == "boundaries":
         words.append("--target boundaries")
     else:
-        pairs = zip(painting.table.values, painting.table.names, strict=True)
-        words.append("--classes " + shlex.quote(",".join(f"{value}={name}" for value, name in pairs)))
+        words.append("--classes " + shlex.quote(painting.table.declared()))
     defaults = {"raw": "raw", "label": "label", "axes": None}
     words += [
         f"--{key}{'' if key == 'axes' else '-key'} {getattr(painting.keys, key)}"

@@ -102,7 +102,8 @@ def raw_labels(image: Volume, label: Volume | None, table: LabelTable, unlabelle
     if label is None:
         return np.full(image.shape, unlabelled, _smallest([*table.values, unlabelled]))
     found = survey(label).counts
-    refuse(unknown_in(label.name, found, replace(table, unlabelled=(*table.unlabelled, unlabelled))))
+    known = replace(table, unlabelled=tuple({*table.unlabelled, unlabelled}))
+    refuse(unknown_in(label.name, found, known, "give the labels that the network was trained on (--labels)"))
     raw = label.array()[..., 0].astype(_smallest([*found, *table.values, unlabelled]))
     raw[np.isin(raw, table.unlabelled)] = unlabelled
     return raw

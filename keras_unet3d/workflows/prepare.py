@@ -211,7 +211,7 @@ def weigh_classes(split: Split, table: LabelTable, settings: FitSettings, say: C
     counts = sum(source.index.per_class for source in split.training)
     weights = class_weights(settings.class_weights, table, counts)
     if weights:
-        each = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(table.names, weights, strict=True))
+        each = ", ".join(f"{name}: {weight:.3g}" for name, weight in zip(table.names, weights, strict=True))
         say(f"class weights: {each}")
     return weights
 
