@@ -25,7 +25,7 @@ from keras_unet3d.labels import (
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.splitting import split_one
 from keras_unet3d.volumes import Volume
-from keras_unet3d.workflows import prepare
+from keras_unet3d.workflows import prepare, sources
 
 # Volumes that are told of and drawn, and slices drawn of each; the report has all.
 _TOLD, _DRAWN, _SLICES = 20, 8, 6
@@ -141,7 +141,7 @@ def _classes(case: _Case, table: LabelTable | None, faults: list[str]) -> Volume
     classes = class_volume(case.label, table)
     if case.weight and case.weight.shape == classes.shape:
         with collecting(faults):
-            prepare.check_weight(case.weight, classes)
+            sources.check_weight(case.weight, classes)
     return classes
 
 

@@ -20,7 +20,7 @@ from keras_unet3d.prediction import trained_predictor
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.spec import ModelSpec
 from keras_unet3d.training import MONITORED, Callbacks, Schedule, Shown, train
-from keras_unet3d.workflows import dense, prepare
+from keras_unet3d.workflows import dense, prepare, sources
 
 CONFIG, NETWORK = "config.json", "model.keras"
 # What a run's config.json always has.
@@ -89,9 +89,9 @@ def fit(
     table = prepare.label_table(training, validation, settings, say)
     say(prepare.describe(training, table))
     spec, settings = prepare.plan(examples, table, keys, settings)
-    split = prepare.split(training, validation, spec, settings, say)
+    split = sources.split(training, validation, spec, settings, say)
     say(f"validation: {split.said}")
-    class_weights = prepare.weigh_classes(split, table, settings, say)
+    class_weights = sources.weigh_classes(split, table, settings, say)
     # Only now that everything is known to be good does an earlier run go.
     if out.is_dir():
         shutil.rmtree(out)
@@ -121,7 +121,7 @@ def _check_out(out: Path, overwrite: bool, inputs: Sequence) -> None:
             )
 
 
-def _config(data: Sequence, split: prepare.Split, spec: ModelSpec, settings: FitSettings, class_weights) -> dict:
+def _config(data: Sequence, split: sources.Split, spec: ModelSpec, settings: FitSettings, class_weights) -> dict:
     return {
         "settings": asdict(settings),
         "model": spec.config(),
@@ -139,7 +139,7 @@ def _config(data: Sequence, split: prepare.Split, spec: ModelSpec, settings: Fit
 
 
 def _train(
-    split: prepare.Split, spec: ModelSpec, settings: FitSettings, class_weights, out: Path, callbacks: Callbacks
+    split: sources.Split, spec: ModelSpec, settings: FitSettings, class_weights, out: Path, callbacks: Callbacks
 ) -> dict:
     with runtime.dtype_policy(settings.precision):
         model = build(spec.architecture)
