@@ -25,6 +25,7 @@ ALLOWED = {
     "model": set(),
     "report": set(),
     "planning": set(),
+    "uncertainty": set(),
     "labels": {"volumes"},
     "evaluation": {"labels"},
     # from the files to the batches

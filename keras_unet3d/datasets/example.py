@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from keras_unet3d.errors import refuse
+from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.volumes import Volume
 
 # Voxels by which the corners of two volumes may be apart, and the share by which their voxel sizes may differ.
@@ -21,6 +21,11 @@ class DataKeys:
     label: str = "label"
     weight: str = "weight"
     axes: str | None = None
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if not isinstance(value, str) and not (name == "axes" and value is None):
+                raise InputError(f"{name}: expected a name in the files, found {value!r}.")
 
 
 @dataclass(frozen=True)

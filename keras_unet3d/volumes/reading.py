@@ -48,4 +48,4 @@ def readable(path: Path) -> Iterator[None]:
 
 def refuse_non_numbers(path: Path, dtype: np.dtype) -> None:
     if dtype.kind not in "uifb":
-        raise InputError(f"{path}: expected numbers, found voxels of type {dtype}.")
+        raise InputError(f"{path}: expected numbers, found voxels of type {dtype}; save them as integers or floats.")

@@ -23,6 +23,10 @@ class Slice:
     axis: str
     index: int
 
+    def __post_init__(self):
+        if self.axis not in (*AXES,) or type(self.index) is not int or self.index < 0:
+            raise InputError(f"slice: expected an axis z, y or x and an index, found {self.axis!r} {self.index!r}.")
+
     def file(self, kind: str) -> str:
         """Return the name of its file: "z020_image.tif", "z020_labels.tif" or "z020_predicted.tif"."""
         return f"{self.axis}{self.index:03d}_{kind}.tif"
@@ -52,6 +56,12 @@ class Painting:
     unlabelled: int
     slices: tuple[Slice, ...]
 
+    def __post_init__(self):
+        if not isinstance(self.volume, str) or not isinstance(self.labels, str | None):
+            raise InputError(f"expected paths of a volume and its labels, found {self.volume!r}, {self.labels!r}.")
+        if type(self.unlabelled) is not int or self.unlabelled in self.table.values:
+            raise InputError(f"expected a value for unlabelled that is no class, found {self.unlabelled!r}.")
+
     def write(self, folder: Path) -> None:
         """Write the list into the folder."""
         write_json(folder / LIST, asdict(self))
@@ -61,7 +71,7 @@ class Painting:
         """Return the list in a folder that `suggest` wrote; raises `InputError` for any other."""
         listed = read_json(folder / LIST, "the list of a folder that unet3d-cli suggest wrote")
         try:
-            painting = cls(
+            return cls(
                 **listed
                 | {
                     "keys": DataKeys(**listed["keys"]),
@@ -69,19 +79,21 @@ class Painting:
                     "slices": tuple(Slice(**each) for each in listed["slices"]),
                 }
             )
-            known = all(each.axis in (*AXES,) and type(each.index) is int for each in painting.slices)
-            if not (known and type(painting.unlabelled) is int and isinstance(painting.volume, str)):
-                raise TypeError("a slice, the volume or the unlabelled value")
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{folder / LIST}: expected the list that unet3d-cli suggest wrote, found a broken one ({error}); "
                 "run suggest again."
             ) from error
-        return painting
 
     def open(self) -> tuple[Volume, np.ndarray]:
         """Return the image and the raw labels `(z, y, x)` that there are, `unlabelled` elsewhere."""
         image, label = open_partly_labelled(self.volume, self.keys, self.labels)
+        for each in self.slices:
+            if each.index >= image.shape[AXES.index(each.axis)]:
+                raise InputError(
+                    f"{image.name}: expected the volume of the suggestions, with a slice {each.axis} = {each.index}; "
+                    f"found one of shape {image.shape}; run suggest again."
+                )
         return image, raw_labels(image, label, self.table, self.unlabelled)
 
 
