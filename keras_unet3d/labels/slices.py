@@ -9,7 +9,7 @@ from keras_unet3d.volumes import Volume
 
 # A plane counts as annotated if it holds this share of what the fullest plane holds: where slices of two
 # directions cross, a plane has a few labelled voxels that belong to another.
-_SHARE = 0.05
+_SHARE = 0.15
 
 
 @dataclass(frozen=True)
