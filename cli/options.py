@@ -61,6 +61,7 @@ ABOUT_DATA = (
     "label_key",
     "weight_key",
     "axes",
+    "validation_share",
 )
 
 

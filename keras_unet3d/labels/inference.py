@@ -138,9 +138,8 @@ def _is_around_whole_slices(each: Survey, value: int) -> bool:
     labelled = size - each.counts[value]
     if not each.planes or labelled * 2 > size:
         return False
-    full = [
-        np.flatnonzero(held <= (1 - _FULL) * size / len(held)) for held in each.planes[value]
-    ]  # planes (nearly) without it
+    # Per axis, the planes that are (nearly) without the value.
+    full = [np.flatnonzero(held <= (1 - _FULL) * size / len(held)) for held in each.planes[value]]
     outside = np.prod([size - len(planes) for size, planes in zip(each.shape, full, strict=True)])
     # A class that fills planes of its own, such as a layer of tissue, is no annotation.
     mixed = any(

@@ -173,7 +173,7 @@ def _best_model(out: Path):
 
 
 def _next_steps(out: Path, data: Sequence[str | Path], examples: Sequence[Example], table: LabelTable) -> str:
-    run, evaluated = shlex.quote(str(out)), shlex.quote(str(data[0])) if data else "DATA"
+    run, evaluated = shlex.quote(str(out)), shlex.quote(str(data[0])) if data else "--images GLOB --labels GLOB"
     alone = len(examples) == 1 and examples[0].image.path
     volume = shlex.quote(str(examples[0].image.path)) if alone else "VOLUME"
     steps = [
