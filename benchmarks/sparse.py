@@ -51,7 +51,7 @@ def main() -> None:
         (arguments.out / "sparse.json").write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     (arguments.out / "sparse.md").write_text(table(rows), "utf-8")
     print(table(rows))
-    plot(rows, arguments.data, arguments.out / "sparse.png")
+    plot({Path(arguments.data).name: rows}, arguments.out / "sparse.png")
 
 
 def experiments(arguments):
@@ -77,22 +77,25 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot(rows: list[dict], title: str, path: Path) -> None:
+def plot(results: dict[str, list[dict]], path: Path) -> None:
+    """Draw mean IoU over k, a panel per title and its rows."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
-    axis = figure.subplots()
-    for network, mark in (("3D with BN", "o-"), ("3D without BN", "s--"), ("2D with BN", "^:")):
-        values = [[row["iou"]["mean"] for row in rows if (row["network"], row["k"]) == (network, k)] for k in KS]
-        shown = [position for position, each in enumerate(values) if each]
-        axis.plot(shown, [np.mean(values[position]) for position in shown], mark, label=network)
-    axis.set_xticks(range(len(KS)), KS)
-    axis.set_xlabel("annotated slices per direction")
-    axis.set_ylabel("mean IoU of all other voxels")
-    axis.set_title(Path(title).name, fontsize=10)
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
-    figure.savefig(path, dpi=130)
+    figure = Figure(figsize=(3.6 * len(results), 3.3), layout="constrained")
+    panels = figure.subplots(1, len(results), squeeze=False)[0]
+    for axis, (title, rows) in zip(panels, results.items(), strict=True):
+        for network, mark in (("3D with BN", "o-"), ("3D without BN", "s--"), ("2D with BN", "^:")):
+            values = [[row["iou"]["mean"] for row in rows if (row["network"], row["k"]) == (network, k)] for k in KS]
+            shown = [position for position, each in enumerate(values) if each]
+            axis.plot(shown, [np.mean(values[position]) for position in shown], mark, label=network)
+        axis.set_xticks(range(len(KS)), KS)
+        axis.set_xlabel("annotated slices per direction")
+        axis.set_ylim(0, 1)
+        axis.set_title(title, fontsize=10)
+        axis.grid(alpha=0.3)
+    panels[0].set_ylabel("mean IoU of all other voxels")
+    panels[0].legend(fontsize=8, loc="lower right")
+    figure.savefig(path, dpi=100)
 
 
 if __name__ == "__main__":
