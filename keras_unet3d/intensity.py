@@ -48,6 +48,11 @@ def measure(volume: Volume, how: str = "zscore") -> Statistics:
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
     constant = std <= 1e-12 * np.maximum(np.abs(mean + pivot), 1e-30)
+    if not np.isfinite(std).all():
+        raise InputError(
+            f"{volume.name}: expected grey values whose squares are finite, found values up to {np.max(high):.3g}; "
+            "scale them down, or leave the file out."
+        )
     if how == "zscore" and constant.any():
         raise InputError(
             f"{volume.name}: expected an image, found the constant value {float((mean + pivot)[constant][0]):g} in "

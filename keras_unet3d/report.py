@@ -12,6 +12,8 @@ _AXES = "zyx"
 # Colour-blind safe (Okabe and Ito); where classes outnumber them they start again.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#999999")
 
+# Classes in a legend; what is more says nothing, the colours repeat.
+_MOST_NAMED = 24
 # Of labels over an image.
 _OPACITY = 0.45
 
@@ -122,7 +124,8 @@ def _legend(figure, names: Sequence[str]) -> None:
     from matplotlib.patches import Patch
 
     if names:
-        patches = [Patch(color=_COLOURS[i % len(_COLOURS)], label=name) for i, name in enumerate(names)]
+        named = enumerate(names[:_MOST_NAMED])
+        patches = [Patch(color=_COLOURS[i % len(_COLOURS)], label=name) for i, name in named]
         figure.legend(handles=patches, loc="outside lower center", ncols=min(len(names), 8), fontsize=9, frameon=False)
 
 

@@ -15,18 +15,18 @@ def find_described(folder: Path, keys: DataKeys) -> Found:
     """Return the cases of a folder with a `dataset.json`.
 
     Raises:
-        InputError: a description that is broken, or images without labels.
+        InputError: a description that is broken, or of no volumes.
     """
     path = folder / DESCRIPTION
     described = read_json(path, "the description of a data set")
     find = _find_decathlon if "training" in described else _find_nnunet
-    cases = find(folder, described, keys)
-    if not cases:
+    cases, faults = find(folder, described, keys)
+    if not cases and not faults:
         raise InputError(f"{path}: expected training volumes, found none.")
     names = _label_names(path, described)
     # nnU-Net's word for unlabelled voxels.
     ignored = tuple(value for value, name in names.items() if name == "ignore")
-    return Found(tuple(cases), {value: name for value, name in names.items() if name != "ignore"}, ignored)
+    return Found(tuple(cases), {value: name for value, name in names.items() if name != "ignore"}, ignored, faults)
 
 
 def _label_names(path: Path, described: dict) -> dict[int, str]:
@@ -39,11 +39,13 @@ def _label_names(path: Path, described: dict) -> dict[int, str]:
         number, name = (key, value) if str(key).lstrip("-").isdigit() else (value, key)
         if not str(number).lstrip("-").isdigit():
             raise InputError(f"{path}: expected labels that are whole numbers with names, found {key!r}: {value!r}.")
+        if int(number) in names or str(name) in names.values():
+            raise InputError(f"{path}: expected every label and every name once, found {key!r}: {value!r} again.")
         names[int(number)] = str(name)
     return names
 
 
-def _find_decathlon(folder: Path, described: dict, keys: DataKeys) -> list[Case]:
+def _find_decathlon(folder: Path, described: dict, keys: DataKeys) -> tuple[list[Case], tuple[str, ...]]:
     channels = _number_of(folder, described, "modality")
     if not isinstance(described["training"], list):
         raise InputError(f"{folder / DESCRIPTION}: expected a list 'training', found {described['training']!r}.")
@@ -61,7 +63,7 @@ def _find_decathlon(folder: Path, described: dict, keys: DataKeys) -> list[Case]
                 partial(open_volume, label, keys.label, keys.axes),
             )
         )
-    return cases
+    return cases, ()
 
 
 def _open_with_channels(path: Path, keys: DataKeys, channels: int, description: Path) -> Volume:
@@ -73,26 +75,25 @@ def _open_with_channels(path: Path, keys: DataKeys, channels: int, description: 
     return image
 
 
-def _find_nnunet(folder: Path, described: dict, keys: DataKeys) -> list[Case]:
+def _find_nnunet(folder: Path, described: dict, keys: DataKeys) -> tuple[list[Case], tuple[str, ...]]:
     ending = described.get("file_ending", ".nii.gz")
     if not isinstance(ending, str) or ending not in FORMATS:
         raise InputError(f"{folder / DESCRIPTION}: expected a file_ending of {', '.join(FORMATS)}; found {ending!r}.")
     channels = _number_of(folder, described, "channel_names")
     labels = {stem(path): path for path in sorted((folder / "labelsTr").glob(f"*{ending}"))}
     images = {stem(path).rpartition("_")[0] for path in (folder / "imagesTr").glob(f"*_0000{ending}")}
-    without = sorted(images - set(labels))
-    if without:
-        raise InputError(
-            f"{folder / 'labelsTr'}: expected labels for every image of imagesTr, found none for "
-            f"{', '.join(without[:5])}{' and more' if len(without) > 5 else ''}; add them, or take the images away."
-        )
+    faults = tuple(
+        f"{folder / 'labelsTr' / (case + ending)}: expected labels for the image in imagesTr, found no such file; add "
+        "it, or take the image away."
+        for case in sorted(images - set(labels))
+    )
     cases = []
     for case, label in labels.items():
         files = [folder / "imagesTr" / f"{case}_{channel:04d}{ending}" for channel in range(channels)]
         cases.append(
             Case(case, partial(_open_stacked, files, keys), partial(open_volume, label, keys.label, keys.axes))
         )
-    return cases
+    return cases, faults
 
 
 def _open_stacked(files: list[Path], keys: DataKeys) -> Volume:

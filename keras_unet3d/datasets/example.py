@@ -63,11 +63,19 @@ class Case:
 
 @dataclass(frozen=True)
 class Found:
-    """The cases that DATA names, and what the data set declares: names of label values, unlabelled values."""
+    """The cases that DATA names, and what the data set declares.
+
+    Attributes:
+        cases: image, labels and weights that belong together.
+        label_names: names of raw label values.
+        unlabelled: raw values that mean "nobody said".
+        faults: sentences on files that are missing beside those of the cases.
+    """
 
     cases: tuple[Case, ...]
     label_names: dict[int, str]
     unlabelled: tuple[int, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,10 +103,10 @@ def misfits(image: Volume, other: Volume) -> Iterator[str]:
                 f"to {apart:.3g} voxels apart; resample the labels to the image, or, if their voxels do correspond, "
                 "save them with the image's affine (README, Labels)."
             )
-    elif image.spacing and other.spacing and not np.allclose(image.spacing, other.spacing, rtol=_OTHER_SIZE):
+    elif image.micrometres and other.micrometres and not _same_size(image, other):
         yield (
-            f"{other.name}: expected the voxel size of the image {image.name}, {_sizes(image.spacing)}; found "
-            f"{_sizes(other.spacing)}; check that they belong together, or correct the voxel size in the file."
+            f"{other.name}: expected the voxel size of the image {image.name}, {_sizes(image)}; found "
+            f"{_sizes(other)}; check that they belong together, or correct the voxel size in the file."
         )
 
 
@@ -109,5 +117,9 @@ def _corners_apart(image: Volume, other: Volume) -> float:
     return float(apart / min(image.spacing or (1.0,)))
 
 
-def _sizes(spacing) -> str:
-    return " x ".join(f"{size:.4g}" for size in spacing)
+def _same_size(image: Volume, other: Volume) -> bool:
+    return np.allclose(image.micrometres, other.micrometres, rtol=_OTHER_SIZE, atol=0)
+
+
+def _sizes(volume: Volume) -> str:
+    return " x ".join(f"{size:.4g}" for size in volume.spacing) + f" {volume.unit}"

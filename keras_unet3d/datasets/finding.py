@@ -8,8 +8,8 @@ from keras_unet3d import sample
 from keras_unet3d.datasets.described import DESCRIPTION, find_described
 from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found
 from keras_unet3d.datasets.pairing import Globs, find_pairs
-from keras_unet3d.errors import InputError
-from keras_unet3d.volumes import Volume, from_array, open_volume
+from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.volumes import Volume, from_array, open_volume, readable
 
 SAMPLE = "sample"
 _HDF5 = (".h5", ".hdf5")
@@ -31,6 +31,7 @@ def open_data(data: Sequence[str | Path], keys: DataKeys = DataKeys(), globs: Gl
     if globs:
         found.append(find_pairs(globs, keys))
     every = joined(found)
+    refuse(every.faults)
     return DataSet(tuple(case.opened() for case in every.cases), every.label_names, every.unlabelled)
 
 
@@ -57,6 +58,7 @@ def joined(found: Sequence[Found]) -> Found:
         tuple(case for each in found for case in each.cases),
         {value: name for each in found for value, name in each.label_names.items()},
         tuple(dict.fromkeys(value for each in found for value in each.unlabelled)),
+        tuple(fault for each in found for fault in each.faults),
     )
 
 
@@ -108,7 +110,9 @@ def _hdf5_case(path: Path, keys: DataKeys) -> Case:
 def _open_optional(path: Path, key: str, axes: str | None) -> Volume | None:
     import h5py
 
-    with h5py.File(path, "r") as file:
+    if not path.is_file():
+        return open_volume(path, key, axes)
+    with readable(path), h5py.File(path, "r") as file:
         present = key in file
     return open_volume(path, key, axes) if present else None
 

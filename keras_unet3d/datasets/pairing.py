@@ -13,6 +13,8 @@ from keras_unet3d.volumes import open_volume, stem
 
 # Words of a file name that tell what it is, not which one.
 _KINDS = {"image", "images", "img", "raw", "label", "labels", "lab", "seg", "mask", "gt", "weight", "weights", "0000"}
+# Files without a partner that a message names.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -35,23 +37,30 @@ class Globs:
 def find_pairs(globs: Globs, keys: DataKeys) -> Found:
     """Return a case per image; files belong together by the words in their names, or else by their order.
 
+    Files without a partner are among the faults of the result.
+
     Raises:
-        InputError: a glob that is missing or finds nothing, or files without a partner.
+        InputError: a glob that is missing or finds nothing, or files that are not as many.
     """
     if not globs.images or not globs.labels:
-        raise InputError("--images and --labels: expected both, found one; give a glob for each.")
+        found = "one" if globs.images or globs.labels else "neither"
+        raise InputError(f"--images and --labels: expected both, found {found}; give a glob for each.")
     images, labels = _glob("--images", globs.images), _glob("--labels", globs.labels)
-    partners = [_partners("--labels", images, labels)]
+    faults: list[str] = []
+    partners = [_partners("--labels", images, labels, faults)]
     if globs.weights:
-        partners.append(_partners("--weights", images, _glob("--weights", globs.weights)))
+        partners.append(_partners("--weights", images, _glob("--weights", globs.weights), faults))
     cases = []
-    for image, label, *weight in zip(images, *partners, strict=True):
+    for image in images:
+        if not all(image in each for each in partners):
+            continue
+        label, *weight = (each[image] for each in partners)
         opened = [
             partial(open_volume, path, key, keys.axes)
             for path, key in zip((image, label, *weight), (keys.raw, keys.label, keys.weight), strict=False)
         ]
         cases.append(Case(image.name, *opened))
-    return Found(tuple(cases), {})
+    return Found(tuple(cases), {}, faults=tuple(faults))
 
 
 def _glob(option: str, pattern: str) -> list[Path]:
@@ -61,33 +70,27 @@ def _glob(option: str, pattern: str) -> list[Path]:
     return files
 
 
-def _partners(option: str, images: Sequence[Path], others: Sequence[Path]) -> list[Path]:
-    """Return the file of `others` that belongs to each image."""
-    by_words = {_words(other): other for other in others}
-    words = [_words(image) for image in images]
-    if len(set(words)) == len(images) and len(by_words) == len(others):
-        if set(words) == set(by_words):
-            return [by_words[each] for each in words]
-        if set(words) & set(by_words):
-            alone = [image.name for image, each in zip(images, words, strict=True) if each not in by_words]
-            unused = [other.name for each, other in by_words.items() if each not in words]
-            raise InputError(
-                f"--images and {option}: expected a partner for every file, found none for {_list(alone + unused)}; "
-                "add the missing files, or correct the globs."
+def _partners(option: str, images: Sequence[Path], others: Sequence[Path], faults: list[str]) -> dict[Path, Path]:
+    """Return the file of `others` that belongs to each image; note those without a partner in `faults`."""
+    by_words, words = {_words(other): other for other in others}, {_words(image): image for image in images}
+    if len(words) == len(images) and len(by_words) == len(others) and set(words) & set(by_words):
+        alone = [path for each, path in (*words.items(), *by_words.items()) if (each in words) != (each in by_words)]
+        if alone:
+            more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
+            faults.append(
+                f"--images and {option}: expected a partner for every file, found none for "
+                f"{', '.join(map(str, alone[:_NAMED]))}{more}; add the missing files, or correct the globs."
             )
+        return {words[each]: by_words[each] for each in words if each in by_words}
     if len(images) != len(others):
         raise InputError(
             f"--images and {option}: expected as many {option[2:]} as images, found {len(images)} images and "
             f"{len(others)} {option[2:]}; correct the globs."
         )
-    return list(others)
+    return dict(zip(images, others, strict=True))
 
 
 def _words(path: Path) -> tuple[str, ...]:
     """Return what tells a file from the others: "Cell01_raw.tif" and "cell01-label.tif" are the same."""
     words = re.split(r"[^0-9a-z]+", stem(path).lower())
     return tuple(word for word in words if word and word not in _KINDS)
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

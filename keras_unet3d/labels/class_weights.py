@@ -56,6 +56,8 @@ def class_weights(text: str | None, table: LabelTable, counts: np.ndarray) -> li
     numbers = dict(zip(map(str, table.values), range(table.num_classes), strict=True))
     numbers |= dict(zip(table.names, range(table.num_classes), strict=True))
     weights = [1.0] * table.num_classes
+    if len({numbers.get(name, name) for name in given}) < len(given):
+        raise InputError(f"class_weights: expected every class once, by its name or its value; found {text!r}.")
     for name, weight in given.items():
         if name not in numbers:
             raise InputError(

@@ -10,6 +10,8 @@ from keras_unet3d.volumes import Box, Volume
 
 # Values beyond this many are instances, not classes: their planes are of no use.
 _MOST_VALUES = MOST_CLASSES + 8
+# Beyond this a float is not exact any more: it is no label.
+_MOST_EXACT = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ def survey(volume: Volume) -> Survey:
 def _count(block: np.ndarray) -> dict[int, int]:
     low, high = int(block.min()), int(block.max())
     if high - low < 2**16:
-        counts = np.bincount((block.ravel() - low).astype(np.int64))
+        # Signed types are widened first: the range of an int8 is more than an int8 holds.
+        wide = block if block.dtype.kind == "u" else block.astype(np.int64)
+        counts = np.bincount((wide.ravel() - wide.dtype.type(low)).astype(np.int64))
         return {int(code) + low: int(counts[code]) for code in np.flatnonzero(counts)}
     return dict(zip(*(each.tolist() for each in np.unique(block, return_counts=True)), strict=True))
 
@@ -70,7 +74,7 @@ def _add_planes(planes: dict, block: np.ndarray, box: Box, values, shape) -> Non
 def _whole_numbers(name: str, block: np.ndarray) -> np.ndarray:
     if block.dtype.kind != "f":
         return block.astype(np.uint8) if block.dtype.kind == "b" else block
-    broken = ~np.isfinite(block) | (block != np.floor(block))
+    broken = ~(np.abs(block) < _MOST_EXACT) | (block != np.floor(block))
     if broken.any():
         raise InputError(
             f"{name}: expected labels that are whole numbers, found {block[broken][0]:g} "

@@ -26,6 +26,7 @@ __all__ = [
     "in_memory",
     "open_volume",
     "read_plane",
+    "readable",
     "stacked",
     "stem",
     "volume_format",

@@ -26,7 +26,7 @@ def open_hdf5(path: Path, key: str | None, axes: str | None) -> Volume:
         shape, dtype = dataset.shape, dataset.dtype
         spacing = dataset.attrs.get("element_size_um")
         axes = axes or _axes_attribute(dataset)
-    refuse_non_numbers(path, dtype)
+    refuse_non_numbers(f"{path}:{key}", dtype)
     order = order_of(f"{path}:{key}", shape, axes, "zyx")
 
     def read(index):

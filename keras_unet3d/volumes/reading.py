@@ -46,6 +46,6 @@ def readable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def refuse_non_numbers(path: Path, dtype: np.dtype) -> None:
+def refuse_non_numbers(path: Path | str, dtype: np.dtype) -> None:
     if dtype.kind not in "uifb":
         raise InputError(f"{path}: expected numbers, found voxels of type {dtype}; save them as integers or floats.")

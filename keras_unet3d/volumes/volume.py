@@ -47,6 +47,12 @@ class Volume:
         return int(np.prod(self.shape)) * self.channels * self.dtype.itemsize
 
     @property
+    def micrometres(self) -> tuple[float, float, float] | None:
+        """Voxel size (z, y, x) in micrometres; None where size or unit is not known."""
+        factor = MICROMETRES.get(self.unit)
+        return tuple(size * factor for size in self.spacing) if self.spacing and factor else None
+
+    @property
     def affine(self) -> np.ndarray | None:
         """The 4x4 matrix from voxels (x, y, z) of this volume to the file's space; None where the format has none."""
         return self.layout.get("affine")

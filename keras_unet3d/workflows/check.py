@@ -85,6 +85,7 @@ def check(
         notes += _rare_classes(table, surveys)
     classes = [_classes(case, table, faults) for case in cases]
     slices = [volume and annotated_slices(volume) for volume in classes]
+    faults = list(dict.fromkeys(faults))
     if len(cases) == 1 and not faults and settings.validation_share:
         with collecting(faults):
             split_one(classes[0], slices[0], settings.validation_share, table.num_classes, settings.seed)
@@ -110,7 +111,9 @@ def _find(data: Sequence[str | Path], globs: Globs, settings: FitSettings, fault
             found.append(find_pairs(globs, keys))
     if found or not faults:
         with collecting(faults):
-            return joined(found)
+            every = joined(found)
+            faults += every.faults
+            return every
     return Found(tuple(case for each in found for case in each.cases), {})
 
 
@@ -135,14 +138,18 @@ def _read(case: Case, faults: list[str]) -> _Case:
 
 
 def _classes(case: _Case, table: LabelTable | None, faults: list[str]) -> Volume | None:
-    """Return the class volume of a case whose labels are in order; check its weights."""
-    if not case.survey or any(value_faults(case.name, case.survey.counts, table)):
-        return None
-    classes = class_volume(case.label, table)
-    if case.weight and case.weight.shape == classes.shape:
-        with collecting(faults):
-            sources.check_weight(case.weight, classes)
-    return classes
+    """Return the class volume of a case whose labels are in order; note what is wrong with its weights."""
+    classes = None
+    if case.survey and not any(value_faults(case.name, case.survey.counts, table)):
+        classes = class_volume(case.label, table)
+    if not case.weight:
+        return classes
+    fit_together = classes is not None and case.weight.shape == classes.shape
+    found: list[str] = []
+    with collecting(found):
+        found += sources.weight_faults(case.weight, classes if fit_together else None)
+    faults += found
+    return sources.where_weighted(classes, case.weight) if fit_together and not found else classes
 
 
 def _rare_classes(table: LabelTable, surveys: Sequence[Survey]) -> Iterator[str]:
@@ -233,7 +240,7 @@ def _grey(values: dict) -> str:
 def _draw(cases, classes, slices, table: LabelTable | None, path: Path, say: Callable[[str], None]) -> None:
     rows = []
     for case, volume, each in zip(cases, classes, slices, strict=True):
-        if len(rows) < _DRAWN and case.image and volume and case.image.shape == volume.shape:
+        if len(rows) < _DRAWN and case.statistics and volume and case.image.shape == volume.shape:
             chosen = _to_draw(each, volume.shape)
             rows.append([_panel(case, volume, axis, plane) for axis, plane in chosen])
     if rows:

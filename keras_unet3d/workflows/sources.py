@@ -1,12 +1,12 @@
 """The sources of patches: every volume read, checked and indexed, and training told from validation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from keras_unet3d.datasets import DataSet, Example
-from keras_unet3d.errors import InputError
+from keras_unet3d.errors import refuse
 from keras_unet3d.intensity import measure
 from keras_unet3d.labels import UNLABELLED, LabelTable, annotated_slices, class_volume, class_weights
 from keras_unet3d.sampling import Source, index_labels
@@ -84,28 +84,29 @@ def _source(example: Example, table: LabelTable, keep: Callable[[Volume], Volume
     classes = keep(class_volume(example.label, table))
     weight = keep(example.weight) if example.weight else None
     if weight:
-        check_weight(weight, classes)
-        classes = _where_weighted(classes, weight)
+        refuse(weight_faults(weight, classes))
+        classes = where_weighted(classes, weight)
     index = index_labels(classes, table.num_classes)
     return Source(example.name, image, classes, weight, measure(image), index)
 
 
-def check_weight(weight: Volume, classes: Volume) -> None:
-    """Raise `InputError` for NaN or negative weights, or where no labelled voxel has any."""
+def weight_faults(weight: Volume, classes: Volume | None) -> Iterator[str]:
+    """Yield what is wrong with the weights: channels, NaN or negative ones, 0 at all labelled voxels of `classes`."""
+    if weight.channels != 1:
+        yield f"{weight.name}: expected one weight per voxel, found {weight.channels} channels; correct --axes or the file."
+        return
     counting = 0
     for box, voxels in weight.blocks():
         if not (np.isfinite(voxels) & (voxels >= 0)).all():
-            raise InputError(
-                f"{weight.name}: expected finite weights of 0 or more, found NaN or negative ones; correct them."
-            )
-        counting += int(((voxels > 0) & (classes.read(box) != UNLABELLED)).sum())
-    if not counting:
-        raise InputError(
-            f"{weight.name}: expected weights above 0 at labelled voxels, found 0 at all of them; correct them."
-        )
+            yield f"{weight.name}: expected finite weights of 0 or more, found NaN or negative ones; correct them."
+            return
+        if classes is not None:
+            counting += int(((voxels > 0) & (classes.read(box) != UNLABELLED)).sum())
+    if classes is not None and not counting:
+        yield f"{weight.name}: expected weights above 0 at labelled voxels, found 0 at all of them; correct them."
 
 
-def _where_weighted(classes: Volume, weight: Volume) -> Volume:
+def where_weighted(classes: Volume, weight: Volume) -> Volume:
     """Return the class volume with voxels of weight 0 unlabelled, so that no patch is drawn around one."""
 
     def read(box):
