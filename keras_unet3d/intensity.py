@@ -39,14 +39,17 @@ def measure(volume: Volume, how: str = "zscore") -> Statistics:
         voxels -= pivot
         count += len(voxels)
         total = total + voxels.sum(axis=0)
-        squares = squares + np.square(voxels).sum(axis=0)
+        # What is too large to be squared is refused below, in words.
+        with np.errstate(over="ignore"):
+            squares = squares + np.square(voxels).sum(axis=0)
     if broken:
         raise InputError(
             f"{volume.name}: expected finite grey values, found NaN or infinity in {broken} voxels; "
             "replace them, or leave the file out."
         )
     mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
     constant = std <= 1e-12 * np.maximum(np.abs(mean + pivot), 1e-30)
     if not np.isfinite(std).all():
         raise InputError(
