@@ -29,6 +29,8 @@ setup(
     packages=[
         "keras_unet3d",
         "keras_unet3d.augment",
+        "keras_unet3d.datasets",
+        "keras_unet3d.labels",
         "keras_unet3d.volumes",
         "keras_unet3d.workflows",
         "keras_unet3d.cli",

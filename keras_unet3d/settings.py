@@ -8,7 +8,7 @@ from dataclasses import Field, dataclass, field, fields
 
 from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.geometry import Triple
-from keras_unet3d.labels import TARGETS, check_class_weights, parse_classes
+from keras_unet3d.labels import MOST_CLASSES, TARGETS, check_class_weights, parse_classes
 from keras_unet3d.runtime import PRECISIONS
 from keras_unet3d.sampling import SAMPLINGS
 
@@ -82,10 +82,14 @@ class FitSettings:
                 f"validation_share: expected a share of at least 0 and below 1, found {self.validation_share}."
             )
         if self.classes is not None:
-            parse_classes(self.classes)
+            both = set(parse_classes(self.classes)) & set(self.unlabelled)
+            if both:
+                raise InputError(f"classes: expected values that are not unlabelled too, found {min(both)} in both.")
             if self.num_classes is not None or self.target == "boundaries":
                 other = "num_classes" if self.num_classes is not None else "target=boundaries"
                 raise InputError(f"classes: expected to be given alone, found {other} too; leave one of them out.")
+        if self.num_classes is not None and self.num_classes > MOST_CLASSES:
+            raise InputError(f"num_classes: expected at most {MOST_CLASSES}, found {self.num_classes}.")
         if self.class_weights is not None:
             check_class_weights(self.class_weights)
 

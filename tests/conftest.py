@@ -1,5 +1,6 @@
-"""What several test files need: tiny labelled volumes, and one finished run that took a single step."""
+"""What several test files need: a pattern for sentences, tiny labelled volumes, one finished run of a single step."""
 
+import re
 from pathlib import Path
 
 import h5py
@@ -10,6 +11,11 @@ import keras_unet3d
 
 # Raw label values that are not class numbers, and one that means unlabelled.
 VALUES, UNLABELLED = (0, 5), 9
+
+
+def says(*words) -> str:
+    """Return a pattern that a sentence matches if every one of `words` is in it."""
+    return "(?s)^" + "".join(f"(?=.*{re.escape(str(word))})" for word in words)
 
 
 def tiny_volume(seed: int = 0, shape: tuple = (16, 16, 16)) -> tuple[np.ndarray, np.ndarray]:

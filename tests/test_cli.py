@@ -103,7 +103,7 @@ def test_help_loads_no_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for command in ("fit", "predict", "evaluate", "export", "zoo"):
+    for command in ("check", "fit", "predict", "evaluate", "export", "zoo"):
         assert f"  {command} " in done.stdout
 
 
@@ -131,7 +131,7 @@ def test_a_fit_in_a_fresh_process_prints_nothing_on_standard_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("command", ["fit", "predict", "evaluate", "export", "zoo"])
+@pytest.mark.parametrize("command", ["check", "fit", "predict", "evaluate", "export", "zoo"])
 def test_help_of_every_command(call, command):
     code, out, error = call(command, "--help")
     assert (code, error) == (0, "")
@@ -174,7 +174,7 @@ def test_fit_makes_a_run_and_will_not_write_over_it(call, refused):
     code, out, error = call(*arguments)
     assert (code, error) == (0, "")
     assert Path("r/model.keras").is_file()
-    assert "unet3d-cli predict r VOLUME" in out
+    assert "unet3d-cli predict r a.h5 --out LABELS " in out
     assert "r: the run exists already" in refused(*arguments)
 
 
@@ -188,7 +188,7 @@ def test_fit_makes_a_run_and_will_not_write_over_it(call, refused):
         ({"raw": None}, "expected a data set 'raw', found label"),
         ({"label": None}, "expected a data set 'label', found raw"),
         ({"label": tiny_volume()[1] + 0.5}, "expected labels that are whole numbers, found"),
-        ({"label": tiny_volume()[1].astype(int) - 1}, "expected labels of 0 or more, found -1"),
+        ({"label": tiny_volume()[1].astype(int) - 1}, "expected the labels 4, 8; found -1 (1920 voxels)"),
         ({"label": np.full((16, 16, 16), UNLABELLED)}, "expected some labelled voxels, found nothing labelled"),
         ({"label": np.zeros((16, 16, 16), int)}, "expected at least two classes, found only the label 0"),
         ({"label": np.arange(4096).reshape(16, 16, 16)}, "expected at most 64 classes"),
@@ -209,11 +209,19 @@ def test_fit_refuses_a_bad_volume_by_name(refused, replaced, said):
     [
         (["--patch", "8", "7", "8"], "patch: size 7 along y is illegal"),
         (["--patch", "0", "8", "8"], "patch: expected a number of at least 1"),
-        (["--num-classes", "2"], "expected labels from 0 to 1 (--num-classes 2), found 5 in 1920 voxels"),
+        (["--num-classes", "2"], "expected the labels 0, 1; found 5 (1920 voxels); correct"),
         (["--num-classes", "300"], "num"),
         (["--axes", "zyq"], "--axes: expected z, y, x and perhaps c"),
         (["--learning-rate", "inf"], "learning_rate: expected"),
-        (["--validation-share", "1"], "validation_share: expected a share between 0 and 1"),
+        (["--validation-share", "1"], "validation_share: expected a share of at least 0 and below 1, found 1.0"),
+        (["--classes", "0=air,5=wall", "--num-classes", "2"], "classes: expected to be given alone, found num_classes"),
+        (
+            ["--classes", "0=air,7=wall"],
+            "a.h5:label: expected the labels 0 air, 7 wall; found 5 (1920 voxels); correct",
+        ),
+        (["--classes", "air,wall"], "classes: expected whole numbers with names"),
+        (["--class-weights", "0=much"], "class_weights: expected balanced, or every class once"),
+        (["--class-weights", "wall=2"], "class_weights: expected classes of 0, 5; found 'wall'"),
         (["--weight-key", "certainty"], "expected a data set 'certainty', found label, raw"),
         (["--val", "none.h5"], "none.h5: expected data, found no such file"),
     ],
@@ -514,7 +522,22 @@ def test_evaluate_held_out_of_a_volume_that_was_trained_on_in_part_is_refused(re
 def test_evaluate_refuses_labels_that_the_network_does_not_know(refused, tiny_run):
     write_pair(Path("a.h5"), label=tiny_volume()[1] + 1)
     error = refused("evaluate", tiny_run, "a.h5")
-    assert error.startswith("a.h5:label: expected the labels 0, 5, found 1 (1920 voxels)")
+    assert error.startswith("a.h5:label: expected the labels 0, 5; found 1 (1920 voxels), 6 (1920 voxels), 10")
+    assert error.endswith("correct the labels, or add --unlabelled 1 if it means unlabelled.")
+
+
+def test_evaluate_takes_further_values_that_mean_unlabelled(call, tiny_run):
+    label = tiny_volume()[1]
+    label[3:5] = 77
+    write_pair(Path("a.h5"), label=label)
+    code, _, error = call("evaluate", tiny_run, "a.h5", "--unlabelled", 77, "--json", "e.json")
+    assert (code, error) == (0, "")
+    assert set(json.loads(Path("e.json").read_text())["classes"]) == {"0", "5"}
+
+
+def test_evaluate_refuses_a_class_that_is_to_mean_unlabelled(refused, tiny_run):
+    write_pair(Path("a.h5"))
+    assert "--unlabelled" in refused("evaluate", tiny_run, "a.h5", "--unlabelled", 5)
 
 
 def test_evaluate_refuses_labels_with_channels(refused, tiny_run):

@@ -2,25 +2,20 @@
 
 import json
 import os
-import re
 
 import h5py
 import nibabel
 import numpy as np
 import pytest
 import tifffile
+from conftest import says
 
-from keras_unet3d.datasets import DataKeys, Example, open_data
+from keras_unet3d.datasets import DataKeys, Example, Globs, open_data
 from keras_unet3d.errors import InputError
 from keras_unet3d.sample import NAMES, phantom
 from keras_unet3d.volumes import from_array
 
 SHAPE = (4, 5, 6)
-
-
-def says(*words):
-    """Return a pattern that a sentence matches if every one of `words` is in it."""
-    return "(?s)^" + "".join(f"(?=.*{re.escape(str(word))})" for word in words)
 
 
 def raw(number=0, shape=SHAPE):
@@ -125,11 +120,11 @@ def test_the_word_sample_is_the_phantom_sparsely_labelled(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("suffix, write", [(".nii.gz", write_nii), (".tif", write_tif)])
-def test_globs_pair_files_in_sorted_order(tmp_path, suffix, write):
+def test_globs_pair_files_of_unrelated_names_in_sorted_order(tmp_path, suffix, write):
     for number in (2, 1, 3):
         write(tmp_path / "image" / f"case{number}{suffix}", raw(number))
         write(tmp_path / "mask" / f"seg{number}{suffix}", raw(number + 10))
-    data = open_data([], images=f"{tmp_path}/image/*{suffix}", labels=f"{tmp_path}/**/seg*{suffix}")
+    data = open_data([], globs=Globs(f"{tmp_path}/image/*{suffix}", f"{tmp_path}/**/seg*{suffix}"))
     assert len(data.examples) == 3
     for number, example in enumerate(data.examples, start=1):
         check(example, raw(number), raw(number + 10), f"case{number}{suffix}")
@@ -139,7 +134,7 @@ def test_globs_may_pair_formats_and_join_other_data(tmp_path):
     write_tif(tmp_path / "a.tif", raw())
     write_h5(tmp_path / "a.h5", seg=raw(1))
     keys = DataKeys(label="seg")
-    data = open_data(["sample"], keys, images=f"{tmp_path}/*.tif", labels=f"{tmp_path}/*.h5")
+    data = open_data(["sample"], keys, Globs(f"{tmp_path}/*.tif", f"{tmp_path}/*.h5"))
     assert [example.name for example in data.examples] == ["sample", "a.tif"]
     check(data.examples[1], raw(), raw(1))
 
@@ -147,18 +142,103 @@ def test_globs_may_pair_formats_and_join_other_data(tmp_path):
 @pytest.mark.parametrize("images, labels", [(2, 1), (1, 3)])
 def test_globs_of_different_counts_are_refused(tmp_path, images, labels):
     for number in range(images):
-        write_tif(tmp_path / "image" / f"{number}.tif", raw())
+        write_tif(tmp_path / "image" / f"stack{number}.tif", raw())
     for number in range(labels):
-        write_tif(tmp_path / "label" / f"{number}.tif", raw())
+        write_tif(tmp_path / "label" / f"cells{number}.tif", raw())
     words = ("expected as many labels as images", f"found {images} images and {labels} labels", "correct the globs")
     with pytest.raises(InputError, match=says("--images and --labels", *words)):
-        open_data([], images=f"{tmp_path}/image/*", labels=f"{tmp_path}/label/*")
+        open_data([], globs=Globs(f"{tmp_path}/image/*", f"{tmp_path}/label/*"))
+
+
+def write_pairs(folder, pairs):
+    """Write an image and labels under each pair of names; the labels hold the image plus 100."""
+    for number, (image, label) in enumerate(pairs):
+        write_tif(folder / "image" / image, raw(number))
+        write_tif(folder / "label" / label, raw(number + 100))
+    return Globs(f"{folder}/image/*", f"{folder}/label/*")
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("a.tif", "a.tif"), ("b.tif", "b.tiff")],
+        [("ant_raw.tif", "seg_ant.tif"), ("bee_raw.tif", "gt_bee.tif"), ("cow_image.tif", "Cow-Mask.tif")],
+        [("img_7.tif", "labels_7.tif"), ("img_10.tif", "mask_10.tif")],
+        [("CELL 01.tif", "seg cell_01.tif"), ("y.tif", "labels (Y).tif")],
+        [("a_0000.tif", "seg_a.tif"), ("b_0000.tif", "b.tif")],
+    ],
+)
+def test_globs_pair_files_by_the_words_in_their_names(tmp_path, pairs):
+    examples = open_data([], globs=write_pairs(tmp_path, pairs)).examples
+    assert [example.name for example in examples] == sorted(image for image, _ in pairs)
+    for example in examples:
+        np.testing.assert_array_equal(example.label.array(), example.image.array() + 100)
+
+
+def test_names_that_say_the_same_of_two_files_fall_back_to_the_order(tmp_path):
+    globs = write_pairs(tmp_path, [("cell.tif", "mask1.tif"), ("cell_raw.tif", "mask2.tif")])
+    first, second = open_data([], globs=globs).examples
+    check(first, raw(0), raw(100), "cell.tif")
+    check(second, raw(1), raw(101), "cell_raw.tif")
+
+
+@pytest.mark.parametrize(
+    "missing, shown", [("label/bee_seg.tif", "image/bee_raw.tif"), ("image/bee_raw.tif", "label/bee_seg.tif")]
+)
+def test_a_file_without_a_partner_is_named_with_its_folder(tmp_path, missing, shown):
+    globs = write_pairs(tmp_path, [("ant_raw.tif", "ant_seg.tif"), ("bee_raw.tif", "bee_seg.tif")])
+    (tmp_path / missing).unlink()
+    words = ("--images and --labels: expected a partner for every file", "found none for", shown, "add the missing")
+    with pytest.raises(InputError, match=says(*words)) as caught:
+        open_data([], globs=globs)
+    assert "ant" not in str(caught.value)
+
+
+def test_files_that_are_the_only_ones_without_a_partner_are_never_paired_with_each_other(tmp_path):
+    globs = write_pairs(tmp_path, [("ant.tif", "ant.tif"), ("bee.tif", "cow.tif")])
+    with pytest.raises(InputError, match=says("found none for", "bee.tif", "cow.tif")):
+        open_data([], globs=globs)
+
+
+def test_of_many_files_without_a_partner_five_are_named(tmp_path):
+    globs = write_pairs(tmp_path, [(f"{letter}.tif", f"{letter}.tif") for letter in "abcdefgh"])
+    for letter in "bcdefgh":
+        (tmp_path / "label" / f"{letter}.tif").unlink()
+    with pytest.raises(InputError, match=says("b.tif", "f.tif and 2 more;")):
+        open_data([], globs=globs)
+
+
+def test_globs_may_name_weights(tmp_path):
+    globs = write_pairs(tmp_path, [("a.tif", "a.tif"), ("b.tif", "b.tif")])
+    for number, name in enumerate(("weight_b.tif", "weights-a.tif")):
+        write_tif(tmp_path / "weight" / name, raw(number).astype(np.float32) / 2)
+    first, second = open_data([], globs=Globs(globs.images, globs.labels, f"{tmp_path}/weight/*")).examples
+    np.testing.assert_array_equal(first.weight.array()[..., 0], raw(1).astype(np.float32) / 2)
+    np.testing.assert_array_equal(second.weight.array()[..., 0], raw(0) / 2)
+
+
+def test_weights_need_a_partner_and_a_shape_like_the_labels(tmp_path):
+    globs = write_pairs(tmp_path, [("a.tif", "a.tif"), ("b.tif", "b.tif")])
+    globs = Globs(globs.images, globs.labels, f"{tmp_path}/weight/*")
+    with pytest.raises(InputError, match=says("--weights", "weight/*: expected files, found none")):
+        open_data([], globs=globs)
+    write_tif(tmp_path / "weight" / "a.tif", raw())
+    with pytest.raises(InputError, match=says("--images and --weights: expected a partner", "b.tif")):
+        open_data([], globs=globs)
+    write_tif(tmp_path / "weight" / "b.tif", raw(shape=(4, 5, 7)))
+    with pytest.raises(InputError, match=says("weight/b.tif: expected the shape of the image", "image/b.tif")):
+        open_data([], globs=globs)
+
+
+def test_weights_alone_are_refused(tmp_path):
+    with pytest.raises(InputError, match=says("--images and --labels: expected both, found neither")):
+        open_data([], globs=Globs(weights=f"{tmp_path}/*"))
 
 
 @pytest.mark.parametrize("option", ["images", "labels"])
 def test_one_glob_alone_is_refused(tmp_path, option):
     with pytest.raises(InputError, match=says("--images and --labels: expected both, found one")):
-        open_data([], **{option: f"{tmp_path}/*"})
+        open_data([], globs=Globs(**{option: f"{tmp_path}/*"}))
 
 
 @pytest.mark.parametrize("missing, option", [("image", "--images"), ("label", "--labels")])
@@ -168,7 +248,7 @@ def test_a_glob_that_finds_nothing_is_refused(tmp_path, missing, option):
     (tmp_path / missing / "a.tif").unlink()
     words = (f"{option} {tmp_path}/{missing}/*.tif: expected files, found none", "quote the pattern")
     with pytest.raises(InputError, match=says(*words)):
-        open_data([], images=f"{tmp_path}/image/*.tif", labels=f"{tmp_path}/label/*.tif")
+        open_data([], globs=Globs(f"{tmp_path}/image/*.tif", f"{tmp_path}/label/*.tif"))
 
 
 # ---- a folder with dataset.json ------------------------------------------------------------------
@@ -261,6 +341,46 @@ def test_labels_without_whole_numbers_are_refused(tmp_path, make, labels):
         open_data([make(tmp_path / "data", labels=labels)])
 
 
+def test_an_nnunet_image_without_labels_is_refused(tmp_path):
+    folder = nnunet(tmp_path / "data")
+    write_nii(folder / "imagesTr" / "case3_0000.nii.gz", raw(3))
+    words = (f"{folder}/labelsTr/case3.nii.gz: expected labels for the image in imagesTr", "found no such file; add it")
+    with pytest.raises(InputError, match=says(*words)):
+        open_data([folder])
+
+
+def test_data_sets_that_agree_on_their_labels_are_taken_together(tmp_path):
+    first = decathlon(tmp_path / "one", labels={"0": "air", "1": "wall"})
+    second = nnunet(tmp_path / "two", channels=1, labels={"air": 0, "cell": 2, "ignore": 9})
+    data = open_data([first, second, write_h5(tmp_path / "a.h5", raw=raw(), label=raw())])
+    assert len(data.examples) == 5
+    assert data.label_names == {0: "air", 1: "wall", 2: "cell"}
+    assert data.unlabelled == (9,)
+
+
+@pytest.mark.parametrize(
+    "labels, found",
+    [
+        ({"air": 0, "cell": 1}, "found 1 to mean 'wall' in one and 'cell' in another"),
+        ({"air": 0, "ignore": 1}, "found 1 to mean 'wall' in one and 'unlabelled' in another"),
+    ],
+)
+def test_data_sets_that_disagree_on_a_label_are_refused(tmp_path, labels, found):
+    first = decathlon(tmp_path / "one", labels={"0": "air", "1": "wall"})
+    second = nnunet(tmp_path / "two", channels=1, labels=labels)
+    words = ("DATA: expected data sets that agree on their labels", found, "fit them apart")
+    with pytest.raises(InputError, match=says(*words)):
+        open_data([first, second])
+
+
+@pytest.mark.parametrize("make", [decathlon, nnunet])
+def test_two_labels_of_one_data_set_have_names_of_their_own(tmp_path, make):
+    # Results are told by name: one of the two would be lost.
+    labels = {"1": "wall", "2": "wall"} if make is decathlon else {"wall": 1, "cell": 1}
+    with pytest.raises(InputError, match=says("dataset.json: expected")):
+        open_data([make(tmp_path / "data", labels=labels)])
+
+
 # ---- bad input -----------------------------------------------------------------------------------
 
 
@@ -319,9 +439,127 @@ def test_shapes_that_differ_between_files_are_refused(tmp_path):
     write_tif(tmp_path / "label.tif", raw(shape=(4, 5, 7)))
     words = ("label.tif: expected the shape of the image", "image.tif", "(4, 5, 6)", "found (4, 5, 7)")
     with pytest.raises(InputError, match=says(*words)):
-        open_data([], images=f"{tmp_path}/im*", labels=f"{tmp_path}/la*")
+        open_data([], globs=Globs(f"{tmp_path}/im*", f"{tmp_path}/la*"))
 
 
 def test_an_image_may_have_channels_that_its_labels_lack():
     image, label = from_array(np.zeros((*SHAPE, 3))), from_array(np.zeros(SHAPE))
     assert Example("mine", image, label).label is label
+
+
+# ---- the same space ------------------------------------------------------------------------------
+
+
+# Slices 2.5 mm apart, turned and shifted.
+AFFINE = np.array([[0, -1.5, 0, 12.0], [1.0, 0, 0, -7.0], [0, 0, 2.5, 3.0], [0, 0, 0, 1.0]])
+
+
+def in_space(path, array, affine):
+    """Write an array in the order of the file."""
+    nibabel.save(nibabel.Nifti1Image(array, affine), path)
+    return path
+
+
+KINDS = ("image", "label", "weight")
+
+
+def nifti_pair(folder, label_affine, label=None, weight_affine=None):
+    array = raw(shape=(6, 5, 4))
+    in_space(folder / "image.nii.gz", array, AFFINE)
+    in_space(folder / "label.nii.gz", array if label is None else label, label_affine)
+    if weight_affine is not None:
+        in_space(folder / "weight.nii.gz", array, weight_affine)
+    patterns = (f"{folder}/{kind}*" if kind != "weight" or weight_affine is not None else None for kind in KINDS)
+    return open_data([], globs=Globs(*patterns))
+
+
+def shifted(*voxels):
+    """Return the affine of a file whose voxel 0, 0, 0 is `voxels` further on."""
+    moved = AFFINE.copy()
+    moved[:3, 3] += AFFINE[:3, :3] @ voxels
+    return moved
+
+
+def test_labels_of_the_same_affine_are_accepted(tmp_path):
+    (example,) = nifti_pair(tmp_path, AFFINE, weight_affine=AFFINE).examples
+    np.testing.assert_array_equal(example.label.array(), example.image.array())
+
+
+@pytest.mark.parametrize("voxels, apart", [((1, 0, 0), "1 "), ((0, 0, 2), "5 "), ((0.6, 0, 0), "0.6 ")])
+def test_labels_that_lie_elsewhere_are_refused(tmp_path, voxels, apart):
+    words = ("label.nii.gz: expected the affine of the image", "image.nii.gz", f"corners up to {apart}voxels apart")
+    with pytest.raises(InputError, match=says(*words, "resample the labels to the image", "README")):
+        nifti_pair(tmp_path, shifted(*voxels))
+
+
+def test_weights_that_lie_elsewhere_are_refused(tmp_path):
+    with pytest.raises(InputError, match=says("weight.nii.gz: expected the affine of the image")):
+        nifti_pair(tmp_path, AFFINE, weight_affine=shifted(0, 3, 0))
+
+
+@pytest.mark.parametrize("voxels", [(0.4, 0, 0), (0.01, 0.01, 0.01)])
+def test_labels_that_lie_less_than_half_a_voxel_off_are_accepted(tmp_path, voxels):
+    assert len(nifti_pair(tmp_path, shifted(*voxels)).examples) == 1
+
+
+def test_labels_that_are_flipped_are_refused(tmp_path):
+    flipped = AFFINE @ np.diag([-1, 1, 1, 1])  # about voxel 0: the other corners lie five voxels to the other side
+    with pytest.raises(InputError, match=says("label.nii.gz: expected the affine of the image", "voxels apart")):
+        nifti_pair(tmp_path, flipped)
+
+
+def test_labels_of_another_voxel_size_are_refused(tmp_path):
+    with pytest.raises(InputError, match=says("label.nii.gz: expected the affine of the image", "voxels apart")):
+        nifti_pair(tmp_path, AFFINE @ np.diag([1, 1, 2, 1]))
+
+
+@pytest.mark.parametrize(
+    "axes, flips", [((0, 1, 2), (1, 2)), ((2, 0, 1), ()), ((1, 0, 2), (0,)), ((2, 1, 0), (0, 1, 2))]
+)
+def test_labels_that_are_stored_in_another_orientation_of_the_same_space_are_accepted(tmp_path, axes, flips):
+    array = raw(shape=(6, 5, 4))
+    # What turns the voxels of the file turned into those of the file as it was.
+    turn = np.zeros((4, 4))
+    for new, old in enumerate(axes):
+        turn[old, new], turn[old, 3] = (-1, array.shape[old] - 1) if new in flips else (1, 0)
+    turn[3, 3] = 1
+    label = np.flip(array.transpose(axes), flips)
+    assert label.shape == tuple(array.shape[axis] for axis in axes)
+    (example,) = nifti_pair(tmp_path, AFFINE @ turn, label).examples
+    np.testing.assert_array_equal(example.label.array(), example.image.array())
+
+
+def sized(path, **sizes):
+    arrays = {name: raw() for name in sizes}
+    write_h5(path, **arrays)
+    with h5py.File(path, "a") as file:
+        for name, size in sizes.items():
+            if size is not None:
+                file[name].attrs["element_size_um"] = size
+    return path
+
+
+@pytest.mark.parametrize("odd", ["label", "weight"])
+def test_voxel_sizes_that_differ_are_refused(tmp_path, odd):
+    sizes = dict(raw=(2.0, 1.0, 0.5), label=(2.0, 1.0, 0.5), weight=(2.0, 1.0, 0.5)) | {odd: (2.0, 1.0, 1.0)}
+    words = (f"a.h5:{odd}: expected the voxel size of the image", "a.h5:raw, 2 x 1 x 0.5 um; found 2 x 1 x 1 um;")
+    with pytest.raises(InputError, match=says(*words, "correct the voxel size in the file")):
+        open_data([sized(tmp_path / "a.h5", **sizes)])
+
+
+@pytest.mark.parametrize("size", [None, (2.0, 1.0, 0.5), (2.01, 1.0, 0.501)])
+def test_voxel_sizes_that_are_the_same_or_not_said_are_accepted(tmp_path, size):
+    (example,) = open_data([sized(tmp_path / "a.h5", raw=(2.0, 1.0, 0.5), label=size)]).examples
+    assert example.image.spacing == (2.0, 1.0, 0.5)
+
+
+def test_voxel_sizes_in_other_units_are_compared_in_one(tmp_path):
+    in_space(tmp_path / "image.nii", raw().T, np.diag([0.5, 1.0, 2.0, 1.0]))  # millimetres
+    for size, fits in (((2000.0, 1000.0, 500.0), True), ((2.0, 1.0, 0.5), False)):
+        sized(tmp_path / "label.h5", label=size)
+        globs = Globs(f"{tmp_path}/image.nii", f"{tmp_path}/label.h5")
+        if fits:
+            assert len(open_data([], globs=globs).examples) == 1
+        else:
+            with pytest.raises(InputError, match=says("label.h5:label: expected the voxel size of the image")):
+                open_data([], globs=globs)

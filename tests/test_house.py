@@ -165,12 +165,23 @@ def _loaded_by(code: str) -> list[str]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def test_every_folder_of_the_package_is_in_the_wheel():
+    words = [node for node in ast.walk(_tree(ROOT / "setup.py")) if isinstance(node, ast.keyword)]
+    packages = next(ast.literal_eval(word.value) for word in words if word.arg == "packages")
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in CORE.rglob("__init__.py")}
+    assert set(packages) == folders | {"keras_unet3d.zoo", "keras_unet3d.cli"}
+
+
 def test_import_of_the_package_loads_nothing_slow_and_prints_nothing():
     assert _loaded_by("import keras_unet3d") == []
 
 
 def test_import_of_the_zoo_loads_nothing_slow():
     assert _loaded_by("from keras_unet3d import zoo; zoo.search_path()") == []
+
+
+def test_check_loads_no_tensorflow():
+    assert _loaded_by("from keras_unet3d import check; check('sample')") == []
 
 
 def test_the_lightweight_names_load_no_tensorflow():

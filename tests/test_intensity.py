@@ -1,20 +1,16 @@
 """intensity: statistics of a whole volume, whatever its offset and however many blocks it has."""
 
-import re
-
 import numpy as np
 import pytest
+from conftest import says
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.intensity import Statistics, measure, normalize
 from keras_unet3d.volumes import from_array
 
 ONE_BLOCK, SEVERAL = (6, 7, 8), (4, 130, 140)
-
-
-def says(*words):
-    """Return a pattern that a sentence matches if every one of `words` is in it."""
-    return "(?s)^" + "".join(f"(?=.*{re.escape(str(word))})" for word in words)
+# Mean 3 and standard deviation 2, of values from 1 to 255.
+THREE_AND_TWO = Statistics(*(np.array([value]) for value in (3.0, 2.0, 1.0, 255.0)))
 
 
 def image(shape, offset=0.0, spread=1.0, dtype="float64", channels=1):
@@ -28,6 +24,8 @@ def image(shape, offset=0.0, spread=1.0, dtype="float64", channels=1):
 def check(array):
     statistics = measure(from_array(array))
     voxels = array.reshape(-1, array.shape[-1]).astype(np.longdouble)
+    np.testing.assert_array_equal(statistics.low, voxels.min(0).astype(float))
+    np.testing.assert_array_equal(statistics.high, voxels.max(0).astype(float))
     np.testing.assert_allclose(statistics.mean, voxels.mean(0).astype(float), rtol=1e-12, atol=1e-9)
     np.testing.assert_allclose(statistics.std, voxels.std(0).astype(float), rtol=1e-7)
 
@@ -47,6 +45,13 @@ def test_statistics_are_those_of_each_channel():
     array = image(SEVERAL, channels=3) * [1, 1e-3, 1e4] + [0, 5, 1e6]
     check(array)
     assert measure(from_array(array)).mean.shape == (3,)
+
+
+def test_lowest_and_highest_value_are_those_of_all_blocks_and_each_channel():
+    array = np.full((*SEVERAL, 2), 5.0)
+    array[0, 0, 0], array[3, 129, 139] = (-7, 5.5), (6, -1e6)
+    statistics = measure(from_array(array))
+    assert (statistics.low.tolist(), statistics.high.tolist()) == ([-7, -1e6], [6, 5.5])
 
 
 def test_one_bright_voxel_is_an_image():
@@ -97,12 +102,11 @@ def test_zscore_has_mean_0_and_deviation_1_per_channel():
 
 def test_zscore_by_hand():
     voxels = np.array([[[[1], [3], [7]]]], np.uint8)
-    statistics = Statistics(np.array([3.0]), np.array([2.0]))
-    assert normalize(voxels, statistics).tolist() == [[[[-1.0], [0.0], [2.0]]]]
+    assert normalize(voxels, THREE_AND_TWO).tolist() == [[[[-1.0], [0.0], [2.0]]]]
 
 
 def test_none_changes_the_type_alone():
     voxels = np.array([[[[1], [255]]]], np.uint8)
-    normal = normalize(voxels, Statistics(np.array([3.0]), np.array([2.0])), "none")
+    normal = normalize(voxels, THREE_AND_TWO, "none")
     assert normal.dtype == np.float32
     np.testing.assert_array_equal(normal, voxels)

@@ -1,34 +1,32 @@
 """labels: raw values to classes and back, boundaries between instances, and sentences about what cannot be right."""
 
-import re
-
 import numpy as np
 import pytest
+from conftest import says
 from scipy.ndimage import generate_binary_structure, maximum_filter, minimum_filter
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.labels import (
-    BOUNDARY_TABLE,
     UNLABELLED,
     LabelTable,
     boundaries,
     class_volume,
-    count_values,
     infer_table,
+    parse_classes,
+    propose_table,
+    survey,
+    table_faults,
+    unknown_in,
+    value_faults,
 )
 from keras_unet3d.volumes import from_array
 
 U = UNLABELLED
 
 
-def says(*words):
-    """Return a pattern that a sentence matches if every one of `words` is in it."""
-    return "(?s)^" + "".join(f"(?=.*{re.escape(str(word))})" for word in words)
-
-
 def table_of(raw, **options):
     volume = from_array(np.asarray(raw), "my labels")
-    return infer_table({volume.name: count_values(volume)}, **options)
+    return infer_table({volume.name: survey(volume).counts}, **options)
 
 
 def instances(shape, count=40, seed=0):
@@ -80,7 +78,7 @@ def test_minus_one_is_not_the_largest_value(stored):
     raw[..., 3] = np.iinfo(stored).max if raw.dtype.kind == "u" else -1
     with_minus_one = LabelTable((0, 1), ("a", "b"), (-1,))
     if raw.dtype.kind == "u":
-        with pytest.raises(InputError, match=says("expected the labels 0, 1", f"found {raw.max()} (1 voxels)")):
+        with pytest.raises(InputError, match=says("expected the labels 0 a, 1 b;", f"found {raw.max()} (1 voxels)")):
             with_minus_one.to_classes(raw)
     else:
         assert with_minus_one.to_classes(raw).tolist() == [[[0, 1, 1, U]]]
@@ -88,10 +86,58 @@ def test_minus_one_is_not_the_largest_value(stored):
 
 def test_unknown_values_are_named_with_their_counts():
     raw = np.array([[[0, 1, 4, 4, 9, 10, 11, 12, 13]]])
-    words = ("scan: expected the labels 0, 1", "4 (2 voxels), 9 (1 voxels)", "and 1 more", "--num-classes")
-    with pytest.raises(InputError, match=says(*words, "--unlabelled")) as caught:
-        LabelTable((0, 1), ("a", "b")).to_classes(raw, "scan")
+    words = ("scan: expected the labels 0 a, 1", "4 (2 voxels), 9 (1 voxels)", "and 1 more", "correct the labels")
+    with pytest.raises(InputError, match=says(*words)) as caught:
+        LabelTable((0, 1), ("a", "1")).to_classes(raw, "scan")
     assert "13" not in str(caught.value)
+
+
+def test_a_large_unknown_value_is_named_in_full():
+    with pytest.raises(InputError, match=says("found 16777215 (1 voxels)")):
+        LabelTable((0, 1), ("a", "b")).to_classes(np.array([[[0, 1, 16777215]]]))
+
+
+@pytest.mark.parametrize(
+    "values, dtype",
+    [((7, 40), "uint8"), ((-1, 1), "int8"), ((-1, 200), "int16"), ((-1, 300), "int16"), ((-1, 2**33), "int64")],
+)
+def test_the_values_of_a_prediction_are_in_the_smallest_type_that_holds_them(values, dtype):
+    written = LabelTable(values, ("a", "b")).to_values(np.array([[[0, 1, 1]]]))
+    assert written.tolist() == [[[values[0], values[1], values[1]]]]
+    assert written.dtype == np.dtype(dtype)
+
+
+def test_values_come_back_wherever_they_are_labelled():
+    table = LabelTable((40, -3, 7), ("wall", "hole", "cell"), (255, 0, 11))
+    raw = np.random.default_rng(0).choice([40, -3, 7, 255, 0, 11], (5, 6, 7))
+    classes = table.to_classes(raw)
+    labelled = classes != U
+    np.testing.assert_array_equal(labelled, np.isin(raw, [40, -3, 7]))
+    np.testing.assert_array_equal(table.to_values(classes[labelled]), raw[labelled])
+
+
+def test_a_table_is_shown_with_its_names_where_they_say_more():
+    assert LabelTable((7, 40), ("cell", "wall")).shown() == "7 cell, 40 wall"
+    assert LabelTable((0, 5), ("0", "tubule")).shown() == "0, 5 tubule"
+    assert LabelTable((), ()).shown() == ""
+
+
+def test_a_table_is_declared_as_it_was():
+    for text in ("0=background,7=cell,40", "-1=hole,2"):
+        classes = parse_classes(text)
+        assert LabelTable(tuple(classes), tuple(classes.values())).declared() == text
+
+
+@pytest.mark.parametrize("values, unlabelled", [((0, 0), ()), ((0, 1), (1,))])
+def test_a_table_has_every_value_once(values, unlabelled):
+    with pytest.raises(InputError, match=says("label table: expected every label value once", values, unlabelled)):
+        LabelTable(values, ("a", "b"), unlabelled)
+
+
+@pytest.mark.parametrize("value", [1.5, True, "1", None])
+def test_the_values_of_a_table_are_whole_numbers(value):
+    with pytest.raises(InputError, match=says("label table: expected whole numbers as label values", f"{value!r}")):
+        LabelTable((0, value), ("a", "b"))
 
 
 def test_a_table_is_rebuilt_from_its_config():
@@ -111,37 +157,56 @@ def test_a_table_needs_a_known_target():
         LabelTable((0, 1), ("a", "b"), target="edges")
 
 
-# ---- counting ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("stored", ["uint8", "int32", "uint64", "float32", "float64"])
-def test_values_are_counted_over_all_blocks(stored):
-    raw = np.random.default_rng(0).integers(0, 4, (3, 130, 140)).astype(stored)
-    counts = count_values(from_array(raw))
-    assert counts == {value: int((raw == value).sum()) for value in range(4)}
-    assert all(type(value) is int for pair in counts.items() for value in pair)
-
-
-def test_labels_with_channels_are_refused():
-    with pytest.raises(InputError, match=says("my labels: expected one label per voxel", "found 3 channels", "store")):
-        count_values(from_array(np.zeros((2, 3, 4, 3)), "my labels"))
-
-
-@pytest.mark.parametrize("value, shown", [(0.5, "0.5"), (-0.25, "-0.25"), (np.nan, "nan"), (np.inf, "inf")])
-def test_fractions_are_no_labels(value, shown):
-    raw = np.zeros((2, 3, 4), np.float32)
-    raw[1, 1, 1:3] = value
-    words = ("my labels: expected labels that are whole numbers", f"found {shown} (2 such voxels", "is this the image?")
-    with pytest.raises(InputError, match=says(*words)):
-        table_of(raw)
-
-
 def test_whole_numbers_stored_as_floats_are_labels():
     raw = np.array([[[0.0, 1.0, 2.0, 1.0]]], np.float32)
     table = table_of(raw)
     assert table.values == (0, 1, 2)
     assert table.to_classes(raw).tolist() == [[[0, 1, 2, 1]]]
     assert table.to_values(table.to_classes(raw)).dtype == np.uint8
+
+
+# ---- declared classes ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, classes",
+    [
+        ("0=background,7=cell,40=wall", {0: "background", 7: "cell", 40: "wall"}),
+        ("40=wall,7", {40: "wall", 7: "7"}),
+        ("1,2", {1: "1", 2: "2"}),
+        (" 0 = inner part , 7 ", {0: "inner part", 7: "7"}),
+        ("-1=hole,0=cell", {-1: "hole", 0: "cell"}),
+        ("0=a=b,1=", {0: "a=b", 1: "1"}),
+    ],
+)
+def test_classes_are_values_with_or_without_names(text, classes):
+    assert parse_classes(text) == classes
+    assert list(parse_classes(text)) == list(classes), "in the order they were given"
+
+
+@pytest.mark.parametrize("part", ["cell", "a=1", "1.5=cell", "--1=cell", "=cell", "", "1-3", "0x1=a", "²=a"])
+def test_classes_without_a_whole_number_are_refused(part):
+    words = ("classes: expected whole numbers with names, like 0=background", f"found {part!r}.")
+    with pytest.raises(InputError, match=says(*words)):
+        parse_classes(f"0=background,{part},9=wall")
+
+
+@pytest.mark.parametrize(
+    "text, part", [("0=a,0=b", "0=b"), ("0=a,00=b", "00=b"), ("0=a,1=a", "1=a"), ("1,0=1", "0=1"), ("0=1,1", "1")]
+)
+def test_classes_that_occur_twice_are_refused(text, part):
+    with pytest.raises(InputError, match=says("expected every value and every name once", f"found {part!r} again")):
+        parse_classes(text)
+
+
+@pytest.mark.parametrize("count", [1, 65])
+def test_a_wrong_number_of_classes_is_refused(count):
+    with pytest.raises(InputError, match=says("classes: expected 2 to 64 classes", f"found {count}: '0=class0")):
+        parse_classes(",".join(f"{value}=class{value}" for value in range(count)))
+
+
+def test_as_many_classes_as_fit_may_be_declared():
+    assert list(parse_classes(",".join(map(str, range(64))))) == list(range(64))
 
 
 # ---- inferring the table -------------------------------------------------------------------------
@@ -156,19 +221,26 @@ def test_num_classes_counts_from_zero_whatever_occurs():
     assert table_of([[[0, 2]]], num_classes=4) == LabelTable((0, 1, 2, 3), ("0", "1", "2", "3"))
 
 
-def test_declared_names_are_classes_even_where_they_do_not_occur():
-    table = table_of([[[0, 2]]], names={0: "air", 1: "wall", 9: "ignored"}, unlabelled=[9])
-    assert table == LabelTable((0, 1, 2), ("air", "wall", "2"), (9,))
+def test_declared_names_are_the_classes_in_their_order_also_where_they_do_not_occur():
+    table = table_of([[[0, 2, 9]]], declared={2: "wall", 0: "air", 1: "dust", 9: "ignored"}, unlabelled=[9])
+    assert table == LabelTable((2, 0, 1), ("wall", "air", "dust"), (9,))
+
+
+def test_a_value_outside_the_declared_names_is_refused_with_file_value_and_count():
+    words = ("my labels: expected the labels 7 cell, 40 wall", "found 255 (2 voxels)", "correct the labels")
+    with pytest.raises(InputError, match=says(*words, "--classes 255=NAME", "--unlabelled 255 if it means unlabelled")):
+        table_of([[[7, 40, 255, 255]]], declared={7: "cell", 40: "wall"})
 
 
 def test_one_volume_may_lack_a_class():
     assert infer_table({"a": {0: 1}, "b": {1: 1}}).values == (0, 1)
 
 
-def test_negative_labels_are_refused():
-    words = ("my labels: expected labels of 0 or more", "found -1 in 2 voxels", "--unlabelled -1")
+def test_negative_labels_are_no_classes_unless_declared():
+    words = ("my labels: expected the labels 0, 1", "found -1 (2 voxels)", "--classes -1=NAME", "--unlabelled -1")
     with pytest.raises(InputError, match=says(*words)):
         table_of([[[0, 1, -1, -1]]])
+    assert table_of([[[0, 1, -1, -1]]], declared={-1: "hole", 0: "a", 1: "b"}).values == (-1, 0, 1)
 
 
 def test_negative_labels_may_mean_unlabelled():
@@ -177,8 +249,8 @@ def test_negative_labels_may_mean_unlabelled():
 
 @pytest.mark.parametrize("value", [3, 255])
 def test_labels_beyond_num_classes_are_refused(value):
-    words = ("my labels: expected labels from 0 to 2 (--num-classes 3)", f"found {value} in 2 voxels")
-    with pytest.raises(InputError, match=says(*words, "raise --num-classes", f"--unlabelled {value}")):
+    words = ("my labels: expected the labels 0, 1, 2;", f"found {value} (2 voxels)", f"--classes {value}=NAME")
+    with pytest.raises(InputError, match=says(*words, f"--unlabelled {value}")):
         table_of([[[0, 1, value, value]]], num_classes=3)
 
 
@@ -202,7 +274,7 @@ def test_the_one_volume_of_which_nothing_is_labelled_is_named():
 
 @pytest.mark.parametrize("options", [{}, {"num_classes": 1}])
 def test_one_class_is_refused(options):
-    words = ("my labels: expected at least two classes", "found only the label 0", "annotate a second", "--num-classes")
+    words = ("my labels: expected at least two classes", "found only the label 0", "annotate a second", "--classes")
     with pytest.raises(InputError, match=says(*words)):
         table_of(np.zeros((2, 3, 4), np.uint8), **options)
 
@@ -226,8 +298,48 @@ def test_instances_of_any_number_have_two_classes():
 
 
 def test_a_negative_instance_is_refused():
-    with pytest.raises(InputError, match=says("my labels: expected labels of 0 or more", "found -3 in 1 voxels")):
+    with pytest.raises(InputError, match=says("my labels: expected labels of 0 or more", "found -3 (1 voxels)")):
         table_of([[[0, 1, -3]]], target="boundaries")
+
+
+# ---- every fault at once -------------------------------------------------------------------------
+
+
+def test_every_fault_of_every_volume_is_told():
+    counts = {
+        "good": {0: 5, 1: 5},
+        "other": {0: 3, 4: 2, 8: 1},
+        "empty": {9: 8},
+        "odd": {0: 1, 3: 6},
+    }
+    table = propose_table(counts, unlabelled=[9], declared={0: "air", 1: "wall"})
+    faults = list(table_faults(table, counts))
+    assert [fault.partition(":")[0] for fault in faults] == ["other", "empty", "odd"]
+    assert "found 4 (2 voxels), 8 (1 voxels); correct" in faults[0]
+    assert "found nothing labelled: every voxel is 9" in faults[1]
+    assert "found 3 (6 voxels)" in faults[2]
+
+
+def test_too_few_classes_do_not_hide_a_wrong_value():
+    counts = {"a": {0: 8}, "b": {0: 7, -1: 1}}
+    faults = list(table_faults(propose_table(counts), counts))
+    assert [fault.partition(":")[0] for fault in faults] == ["b", "a"]
+    assert "found -1 (1 voxels)" in faults[0]
+    assert "expected at least two classes" in faults[1]
+
+
+def test_a_table_without_faults_has_none():
+    counts = {"a": {0: 5, 1: 5, 9: 1}, "b": {1: 1}}
+    table = propose_table(counts, unlabelled=[9])
+    assert list(table_faults(table, counts)) == []
+    assert list(value_faults("a", counts["a"], table)) == []
+
+
+def test_what_to_do_about_an_unknown_value_may_be_said_by_the_command():
+    table = LabelTable((0, 1), ("air", "wall"))
+    (fault,) = unknown_in("a", {0: 5, 6: 2, 7: 1}, table, "write VALUE on paper")
+    assert fault == "a: expected the labels 0 air, 1 wall; found 6 (2 voxels), 7 (1 voxels); write 6 on paper."
+    assert list(unknown_in("a", {0: 5}, table)) == []
 
 
 # ---- boundaries ----------------------------------------------------------------------------------
@@ -298,7 +410,7 @@ def test_boundaries_read_in_blocks_are_those_of_the_whole(stored):
 
 def test_boundaries_of_any_crop_are_those_of_the_whole():
     raw = instances((9, 12, 11), 20)
-    volume = class_volume(from_array(raw), BOUNDARY_TABLE)
+    volume = class_volume(from_array(raw), table_of(raw, target="boundaries"))
     rng = np.random.default_rng(5)
     for _ in range(40):
         starts = [rng.integers(0, size) for size in raw.shape]
@@ -317,5 +429,5 @@ def test_class_volume_of_a_semantic_table_is_read_by_crops():
 
 def test_class_volume_names_the_volume_with_an_unknown_value():
     volume = class_volume(from_array(np.full((2, 3, 4), 6), "my labels"), LabelTable((0, 1), ("a", "b")))
-    with pytest.raises(InputError, match=says("my labels: expected the labels 0, 1", "found 6 (24 voxels)")):
+    with pytest.raises(InputError, match=says("my labels: expected the labels 0 a, 1 b;", "found 6 (24 voxels)")):
         volume.array()

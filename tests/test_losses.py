@@ -17,7 +17,7 @@ def value_and_gradient(loss, y, p, w=None):
     p = tf.Variable(p)
     with tf.GradientTape() as tape:
         value = loss(y, p, w)
-    return float(value), tape.gradient(value, p).numpy()
+    return float(value), tf.cast(tape.gradient(value, p), "float32").numpy()
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
@@ -34,7 +34,7 @@ def test_without_weights_every_voxel_counts_once():
     assert float(SampleWeightedSparseCrossentropy()(Y, P)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_class_weights_stand_in_the_denominator_too():
+def test_class_weights_multiply_voxel_weights_and_stand_in_the_denominator_too():
     loss = SampleWeightedSparseCrossentropy(class_weights=[3, 0.5])
     expected = (-3 * np.log(0.7) - 2 * 0.5 * np.log(0.8)) / (3 + 2 * 0.5)
     assert float(loss(Y, P, W)) == pytest.approx(expected, rel=1e-6)
@@ -52,19 +52,45 @@ def test_gradient_by_hand():
     np.testing.assert_allclose(gradient[0, 0, 0], expected, rtol=1e-6)
 
 
+def unlabelled(more, classes, dtype, batch=1):
+    """Return `more` voxels of weight 0: labels that are no class, predictions that are no number or anything."""
+    y = np.resize([-1, 7, 255, 1], (batch, 1, 1, more))
+    p = np.resize([np.nan, np.inf, -np.inf, 1e4, 0.3], (batch, 1, 1, more, classes))
+    return y, tf.cast(p, dtype), np.zeros((batch, 1, 1, more), np.float32)
+
+
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("dice", [0.0, 1.0])
-def test_unlabelled_voxels_have_no_part(from_logits, dice):
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("more", [1, 500, 100_000])
+def test_unlabelled_voxels_have_no_part(from_logits, dice, dtype, more):
     loss = SampleWeightedSparseCrossentropy(from_logits=from_logits, dice_weight=dice, class_weights=[1, 2])
-    value, gradient = value_and_gradient(loss, Y[..., :2], P[..., :2, :], W[..., :2])
-    more = 500
-    y = np.concatenate([Y[..., :2], np.resize([-1, 7, 255, 1], more).reshape(1, 1, 1, more)], axis=-1)
-    p = np.concatenate([P[..., :2, :], np.full((1, 1, 1, more, 2), np.nan, np.float32)], axis=-2)
-    w = np.concatenate([W[..., :2], np.zeros((1, 1, 1, more), np.float32)], axis=-1)
+    p = tf.cast(P, dtype)
+    value, gradient = value_and_gradient(loss, Y, p, W)
+    added = unlabelled(more, 2, dtype)
+    y, p, w = (tf.concat([each, other], axis=3) for each, other in zip((Y, p, W), added, strict=True))
     with_more, its_gradient = value_and_gradient(loss, y, p, w)
+    assert value > 0.1 and abs(gradient).max() > 0.1
     assert with_more == pytest.approx(value, abs=1e-6)
-    np.testing.assert_allclose(its_gradient[..., :2, :], gradient, atol=1e-6)
-    np.testing.assert_array_equal(its_gradient[..., 2:, :], 0)
+    np.testing.assert_allclose(its_gradient[..., :3, :], gradient, atol=1e-6)
+    np.testing.assert_array_equal(its_gradient[..., 3:, :], 0)
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_a_volume_without_labels_in_the_batch_has_no_part(from_logits, dtype):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 4, 5, 6, 3)) * 3
+    p = tf.cast(logits if from_logits else tf.nn.softmax(logits), dtype)
+    y, w = rng.integers(0, 3, (2, 4, 5, 6)), rng.uniform(0, 2, (2, 4, 5, 6)).astype(np.float32)
+    loss = SampleWeightedSparseCrossentropy(from_logits=from_logits, dice_weight=1.0)
+    value, gradient = value_and_gradient(loss, y, p, w)
+    twice = value_and_gradient(
+        loss, tf.concat([y, y + 9], 0), tf.concat([p, p * np.nan], 0), tf.concat([w, np.zeros_like(w)], 0)
+    )
+    assert twice[0] == pytest.approx(value, abs=1e-6)
+    np.testing.assert_allclose(twice[1][:2], gradient, atol=1e-6)
+    np.testing.assert_array_equal(twice[1][2:], 0)
 
 
 @pytest.mark.parametrize("from_logits", [False, True])

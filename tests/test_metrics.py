@@ -34,13 +34,17 @@ def test_absent_classes_are_in_no_mean(metric):
 
 
 @both
-def test_unlabelled_voxels_have_no_part(metric):
-    figure, more = metric(3), 1000
-    truth = np.concatenate([TRUTH, np.resize([255, -1, 2], (1, 1, 1, more))], axis=-1)
-    predicted = np.concatenate([PREDICTED, np.full((1, 1, 1, more, 3), np.nan, np.float32)], axis=-2)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("more", [1, 1000, 100_000])
+def test_unlabelled_voxels_have_no_part(metric, dtype, more):
+    figure = metric(3)
+    truth = np.concatenate([TRUTH, np.resize([255, -1, 2, 0], (1, 1, 1, more))], axis=-1)
+    anything = np.resize([np.nan, np.inf, 0.2, 0.9], (1, 1, 1, more, 3))
+    predicted = tf.concat([tf.cast(PREDICTED, dtype), tf.cast(anything, dtype)], axis=3)
     weights = np.concatenate([np.full(TRUTH.shape, 0.3), np.zeros((1, 1, 1, more))], axis=-1)
     figure.update_state(truth, predicted, weights)
     np.testing.assert_allclose(figure.per_class(), BY_HAND[metric], rtol=1e-6)
+    assert float(figure.result()) == pytest.approx(np.mean(BY_HAND[metric]))
 
 
 @both

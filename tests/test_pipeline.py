@@ -2,14 +2,21 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
-from keras_unet3d import pipeline
+from keras_unet3d import FitSettings, pipeline
+from keras_unet3d.architecture import Architecture
 from keras_unet3d.augment.draw import AugmentSettings
+from keras_unet3d.datasets import DataKeys, DataSet, Example
 from keras_unet3d.intensity import measure
-from keras_unet3d.labels import UNLABELLED
+from keras_unet3d.labels import UNLABELLED, LabelTable
 from keras_unet3d.pipeline import PatchSettings, training_sample
-from keras_unet3d.sampling import Source, index_labels
+from keras_unet3d.sampling import Source, draw_voxel, index_labels
+from keras_unet3d.spec import ModelSpec
 from keras_unet3d.volumes import from_array
+from keras_unet3d.workflows import sources
 
 SHRINKING = AugmentSettings(scaling=(0.6, 0.7), rotation=30)
 
@@ -39,6 +46,67 @@ def test_every_sample_has_labels(augment):
         assert set(np.unique(w)) <= {0, 1}
         assert set(np.unique(y)) <= {0, 1}, "no value that is not a class"
         assert np.isfinite(x).all()
+
+
+def hardly_annotated(shape, annotated, values, seed):
+    """Return a source of which one slice, or one voxel, is annotated with some of the classes 0 to 9."""
+    rng = np.random.default_rng(seed)
+    classes = np.full(shape, UNLABELLED, np.uint8)
+    if annotated == "voxel":
+        classes[tuple(rng.integers(0, shape))] = values[0]
+    else:
+        axis = "zyx".index(annotated)
+        plane = (slice(None),) * axis + (int(rng.integers(shape[axis])),)
+        classes[plane] = rng.choice(values, classes[plane].shape)
+    image = from_array(rng.normal(size=(*shape, 1)).astype(np.float32), spacing=(2, 1, 1))
+    volume = from_array(classes)
+    return Source("test", image, volume, None, measure(image), index_labels(volume, 10))
+
+
+@given(
+    shape=st.tuples(*[st.integers(3, 40)] * 3),
+    patch=st.tuples(*[st.integers(2, 7)] * 3),
+    inset=st.integers(0, 3),
+    annotated=st.sampled_from(["z", "y", "x", "voxel"]),
+    values=st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True),
+    changes=st.sampled_from([AugmentSettings(), SHRINKING, AugmentSettings(rotation=90, deformation=12, flips=(0, 2))]),
+    seed=st.integers(0, 10**6),
+)
+@examples(max_examples=60, deadline=None)
+def test_no_sample_is_without_labels_and_none_has_a_class_that_the_volume_lacks(
+    shape, patch, inset, annotated, values, changes, seed
+):
+    output = tuple(2 * size for size in patch)
+    larger = tuple(size + 2 * inset for size in output)
+    source = hardly_annotated(shape, annotated, values, seed)
+    x, y, w = training_sample([source], PatchSettings(larger, output, augment=changes), seed, seed % 7)
+    assert (x.shape, y.shape, w.shape) == ((*larger, 1), output, output)
+    assert np.isfinite(x).all()
+    assert (w > 0).any()
+    assert set(np.unique(w)) <= {0, 1}
+    assert set(np.unique(y[w > 0])) <= set(np.unique(source.classes.array())) - {UNLABELLED}
+    assert (y[w == 0] == 0).all()
+
+
+@pytest.mark.parametrize("sampling", ["classes", "voxels"])
+def test_a_voxel_of_weight_0_is_never_in_the_middle_of_a_patch(sampling):
+    # Everything is labelled; only class 1 at x < 4 and two voxels of class 0 have a weight.
+    classes = np.zeros((16, 16, 40), np.uint8)
+    classes[:, 8:] = 1
+    weight = np.zeros(classes.shape, np.float32)
+    weight[:, 8:, :4], weight[3, 3, 36:38] = 0.5, 0.5
+    image = np.random.default_rng(0).normal(size=classes.shape).astype(np.float32)
+    example = Example("test", *map(from_array, (image, classes, weight)))
+    spec = ModelSpec(Architecture(num_classes=2), LabelTable((0, 1), ("a", "b")), "zscore", (8, 8, 8), keys=DataKeys())
+    told = FitSettings(patch=(8, 8, 8), validation_share=0)
+    split = sources.split(DataSet((example,), {}), None, spec, told, lambda line: None)
+    (source,) = split.training
+    assert source.index.per_class.tolist() == [2, 16 * 8 * 4]
+    for index in range(60):
+        drawn = tuple(draw_voxel(np.random.default_rng(index), source, sampling))
+        assert weight[drawn] == 0.5
+        _, _, w = training_sample([source], PatchSettings((8, 8, 8), (8, 8, 8), sampling=sampling), 0, index)
+        assert set(np.unique(w)) == {0, 0.5}
 
 
 def test_a_sample_without_augmentation_is_a_crop():

@@ -1,10 +1,9 @@
-"""Where patches are taken: exact indices, every class alike, labels in reach, honest validation."""
+"""Where patches are taken: exact indices, every class alike or by its voxels, labels in reach."""
 
 import numpy as np
 import pytest
 
 from keras_unet3d import sampling
-from keras_unet3d.errors import InputError
 from keras_unet3d.intensity import Statistics
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.sampling import Source, draw_patch_start, draw_voxel, index_labels
@@ -22,7 +21,7 @@ def sparse_classes(shape=(40, 70, 50)):
 def source(classes, index=None):
     volume = from_array(classes)
     index = index or index_labels(volume, 3)
-    return Source("test", from_array(np.zeros(classes.shape)), volume, None, Statistics(0, 1), index)
+    return Source("test", from_array(np.zeros(classes.shape)), volume, None, Statistics(0, 1, 0, 0), index)
 
 
 def test_index_counts_every_labelled_voxel():
@@ -40,6 +39,26 @@ def test_every_class_is_drawn_alike_and_every_voxel_of_it():
     np.testing.assert_allclose(np.bincount(of_class, minlength=3) / len(drawn), 1 / 3, atol=0.05)
     ones = [voxel[2] for voxel, c in zip(drawn, of_class, strict=True) if c == 1]
     np.testing.assert_allclose(np.bincount(ones, minlength=4) / len(ones), 1 / 4, atol=0.08)
+
+
+def test_by_voxels_a_class_is_drawn_as_often_as_it_is_labelled():
+    classes = np.full((33, 40, 40), UNLABELLED, np.uint8)
+    classes[5, :20], classes[5, 20:25], classes[32] = 0, 1, 2  # 800, 200 and 1600 voxels, in two blocks
+    where = source(classes)
+    drawn = np.array([draw_voxel(np.random.default_rng(i), where, "voxels") for i in range(1500)])
+    of_class = np.bincount(classes[tuple(drawn.T)], minlength=3)
+    np.testing.assert_allclose(of_class / len(drawn), np.array([800, 200, 1600]) / 2600, atol=0.04)
+    rows = np.bincount(drawn[drawn[:, 0] == 5][:, 1], minlength=40)[:25]
+    np.testing.assert_allclose(rows / rows.sum(), 1 / 25, atol=0.03)
+
+
+@pytest.mark.parametrize("how", ["classes", "voxels"])
+def test_only_labelled_voxels_are_drawn(how):
+    classes = sparse_classes()
+    classes[classes == 1] = 0  # a class that is nowhere
+    where = source(classes)
+    for i in range(200):
+        assert classes[tuple(draw_voxel(np.random.default_rng(i), where, how))] in (0, 2)
 
 
 @pytest.mark.parametrize("patch", [(8, 16, 16), (16, 16, 64)])
@@ -67,33 +86,3 @@ def test_read_filled():
     row = sampling.read_filled(volume, (0, 0, -2), (1, 1, 10), 9)[0, 0, :, 0]
     np.testing.assert_array_equal(row, [9, 9, 0, 1, 2, 3, 4, 5, 9, 9])
     assert (sampling.read_filled(volume, (5, 0, 0), (2, 1, 3), 9) == 9).all()
-
-
-def test_split_by_volume():
-    kept, held = sampling.split_by_volume(208, 0.2, seed=0)
-    assert len(held) == 42 and sorted(kept + held) == list(range(208))
-    assert sampling.split_by_volume(208, 0.2, seed=0) == (kept, held)
-    assert sampling.split_by_volume(208, 0.2, seed=1) != (kept, held)
-    assert [len(part) for part in sampling.split_by_volume(2, 0.01, seed=0)] == [1, 1]
-
-
-def test_split_by_region_shares_the_labels_without_contact():
-    classes = sparse_classes()
-    classes[10, ::3] = 1
-    first, last, said = sampling.split_by_region(from_array(classes), 0.2, 3)
-    training, validation = first.array()[..., 0], last.array()[..., 0]
-    labelled = [part != UNLABELLED for part in (training, validation)]
-    assert not (labelled[0] & labelled[1]).any()
-    for part, where in zip((training, validation), labelled, strict=True):
-        np.testing.assert_array_equal(part[where], classes[where])
-    planes = [np.flatnonzero(where.any(axis=(0, 2))) for where in labelled]
-    assert planes[0].max() + 2 < planes[1].min()
-    assert 0.1 < labelled[1].sum() / (classes != UNLABELLED).sum() < 0.35
-    assert said.startswith("y >= ")
-
-
-def test_what_cannot_be_split_says_so():
-    classes = np.full((8, 8, 8), UNLABELLED, np.uint8)
-    classes[4, 4, 4] = 1
-    with pytest.raises(InputError, match="found too few; annotate more slices, or give another volume with --val"):
-        sampling.split_by_region(from_array(classes), 0.2, 3)

@@ -15,6 +15,7 @@ from conftest import UNLABELLED, VALUES, tiny_settings, tiny_volume, write_pair
 
 import keras_unet3d
 from keras_unet3d import FitSettings, InputError, evaluate, fit, predict, zoo
+from keras_unet3d.labels import LabelTable
 
 # A turned, mirrored and shifted geometry: a writer that drops any of it is found out.
 AFFINE = np.array([[0, -1.5, 0, 12.0], [1.0, 0, 0, -7.0], [0, 0, 2.5, 3.0], [0, 0, 0, 1.0]])
@@ -177,6 +178,72 @@ def test_fit_with_weights_channels_valid_padding_and_augmentation(tmp_path):
     assert predictor(np.moveaxis(pair["raw"], 0, -1)).shape == label.shape
 
 
+# ---- what the labels mean ----------------------------------------------------------------------------
+
+
+def _cells(seed: int = 0) -> dict[str, np.ndarray]:
+    """Return an image with the labels 7 and 40 in three quarters and one, and 255 in the first plane."""
+    image, label = tiny_volume(seed)
+    label = np.where(np.arange(16)[:, None] < 12, 7, 40) * np.ones_like(label)
+    label[0] = 255
+    return {"raw": image, "label": label.astype(np.uint8)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"unlabelled": ()}, ["7", "40"]),
+        ({"unlabelled": (255,)}, ["7", "40"]),
+        ({"unlabelled": (255,), "classes": "7=cell,40=wall"}, ["cell", "wall"]),
+    ],
+    ids=["inferred", "unlabelled", "classes"],
+)
+def test_raw_label_values_go_all_the_way_round(tmp_path, settings, names):
+    write_pair(tmp_path / "a.h5", **_cells())
+    said = []
+    run = fit(tmp_path / "a.h5", tmp_path / "run", settings=tiny_settings(**settings), say=said.append).path
+    labels = _config(run)["model"]["labels"]
+    assert (labels["values"], labels["names"], labels["unlabelled"]) == ([7, 40], names, [255])
+    inferred = [line for line in said if line.startswith("unlabelled: 255, far above the other values, 7, 40")]
+    assert len(inferred) == (settings == {"unlabelled": ()})
+    # In the files it writes, and in the arrays of the run and of the bundle.
+    (written,) = predict(zoo.predictor(run), [tmp_path / "a.h5"], tmp_path / "o.h5", say=_silent)
+    bundled = zoo.predictor(zoo.export_run(run, zoo.Card("tiny"), tmp_path / "zoo"))
+    with h5py.File(written, "r") as file:
+        predicted = file["label"][:]
+    assert predicted.dtype == np.uint8
+    assert set(np.unique(predicted)) <= {7, 40}
+    np.testing.assert_array_equal(bundled(_cells()["raw"]), predicted)
+    assert bundled.table == LabelTable((7, 40), names, (255,))
+
+
+def test_nothing_held_out_and_balanced_classes(tmp_path):
+    for seed, name in enumerate(("a.h5", "b.h5")):
+        write_pair(tmp_path / name, **_cells(seed))
+    said = []
+    settings = tiny_settings(unlabelled=(), validation_share=0, class_weights="balanced")
+    run = fit([tmp_path], tmp_path / "run", settings=settings, say=said.append)
+    config = _config(run.path)
+    assert config["data"]["training"] == config["data"]["validation"] == ["a.h5", "b.h5"]
+    assert config["data"]["held_out_files"] == []
+    assert config["data"]["split"] == "nothing held out: its figures are of the training labels"
+    assert config["settings"]["class_weights"] == "balanced"
+    # Three quarters of the labelled voxels are of class 7.
+    assert config["data"]["class_weights"] == pytest.approx([2 / 3, 2])
+    assert "class weights: 7: 0.667, 40: 2" in said
+    assert np.isfinite(run.history["loss"]).all()
+
+
+def test_fit_on_slices_holds_out_whole_ones(tmp_path):
+    image, label = tiny_volume()
+    sparse = np.full_like(label, UNLABELLED)
+    sparse[[2, 7, 12]] = label[[1, 7, 12]]
+    write_pair(tmp_path / "a.h5", raw=image, label=sparse)
+    split = _config(_quick(tmp_path / "a.h5", tmp_path / "run").path)["data"]["split"]
+    assert split.startswith("1 of 3 annotated slices (z ")
+    assert split.endswith("), kept from training with 2 voxels on either side")
+
+
 # ---- what fit refuses ------------------------------------------------------------------------------
 
 
@@ -189,11 +256,18 @@ def test_fit_with_weights_channels_valid_padding_and_augmentation(tmp_path):
         (["empty"], {}, "empty: expected HDF5 files or a dataset.json, found neither"),
         ([], {"images": "*.tif"}, "--images and --labels: expected both, found one"),
         ([], {"images": "*.tif", "labels": "*.h5"}, "--images *.tif: expected files, found none"),
-        ([], {"images": "?.h5", "labels": "a.h5"}, "expected as many labels as images, found 2 images and 1 labels"),
+        ([], {"images": "?.h5", "labels": "a.h5"}, "expected a partner for every file, found none for b.h5"),
         (["a.h5"], {"val": ["none.h5"]}, "none.h5: expected data, found no such file or folder"),
         (["a.h5"], {"out": "a.h5", "overwrite": True}, "a.h5: expected a folder to write the run to, found a file"),
         (["a.h5"], {"settings": {"patch": (8, 8, 7)}}, "patch: size 7 along x is illegal for this network"),
-        (["a.h5"], {"settings": {"num_classes": 3}}, "expected labels from 0 to 2 (--num-classes 3), found 5 in"),
+        (["a.h5"], {"settings": {"num_classes": 3}}, "a.h5:label: expected the labels 0, 1, 2; found 5 (1920 voxels)"),
+        (
+            ["a.h5", "b.h5"],
+            {"settings": {"classes": "0=air,5=wall", "unlabelled": ()}},
+            "a.h5:label: expected the labels 0 air, 5 wall; found 9 (256 voxels); correct the labels, declare the value",
+        ),
+        (["a.h5"], {"val": ["other.h5"]}, "other.h5:label: expected the labels 0, 5; found 3 (1920 voxels)"),
+        (["a.h5"], {"settings": {"class_weights": "6=2"}}, "class_weights: expected classes of 0, 5; found '6'"),
         (["a.h5"], {"settings": {"unlabelled": (0, 5, 9)}}, "found nothing labelled"),
         (["a.h5"], {"settings": {"raw_key": "image"}}, "a.h5: expected a data set 'image', found label, raw"),
         (["a.h5"], {"settings": {"weight_key": "w"}}, "a.h5: expected a data set 'w', found label, raw"),
@@ -204,6 +278,7 @@ def test_fit_refuses(tmp_path, monkeypatch, data, more, said):
     monkeypatch.chdir(tmp_path)
     write_pair(Path("a.h5"))
     write_pair(Path("b.h5"), 1)
+    write_pair(Path("other.h5"), 1, label=np.where(tiny_volume()[1] == 5, 3, tiny_volume()[1]))
     Path("notes.txt").write_text("")
     Path("empty").mkdir()
     before = {path: path.stat().st_size for path in tmp_path.rglob("*")}
@@ -279,6 +354,34 @@ def test_fit_refuses_volumes_of_different_channels(tmp_path):
         _quick([tmp_path], tmp_path / "run", settings=tiny_settings(axes="zyxc"))
 
 
+def test_fit_refuses_one_volume_under_two_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_pair(Path("a.h5"))
+    for again in ({"data": [path, path.resolve()]}, {"data": [path], "val": [path.resolve()]}):
+        with pytest.raises(InputError, match=r"a\.h5:raw: expected every volume once, found it twice"):
+            _quick(again.pop("data"), tmp_path / "run", **again)
+
+
+def test_fit_refuses_validation_data_that_disagree_on_a_label(decathlon, tmp_path):
+    other = Path(shutil.copytree(decathlon, tmp_path / "other"))
+    described = json.loads((other / "dataset.json").read_text())
+    (other / "dataset.json").write_text(json.dumps(described | {"labels": {"0": "organ", "5": "background"}}))
+    for path in sorted(other.glob("*/*.nii.gz")):
+        path.rename(path.with_name("new_" + path.name))
+    text = (other / "dataset.json").read_text()
+    (other / "dataset.json").write_text(text.replace("Tr/", "Tr/new_"))
+    with pytest.raises(InputError, match=r"expected data sets that agree on their labels, found 0 to mean"):
+        _quick([decathlon], tmp_path / "run", val=[other], settings=tiny_settings(unlabelled=()))
+
+
+def test_fit_refuses_weights_with_channels(tmp_path):
+    image, _ = tiny_volume()
+    write_pair(tmp_path / "a.h5", raw=np.stack([image] * 2, -1), weight=np.ones((16, 16, 16, 2), np.float32))
+    with pytest.raises(InputError, match=r"a\.h5:weight: expected one"):
+        _quick([tmp_path / "a.h5"], tmp_path / "run", settings=tiny_settings(axes="zyxc"))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -288,7 +391,16 @@ def test_fit_refuses_volumes_of_different_channels(tmp_path):
         ({"patch": (8, 8)}, "patch: expected three whole numbers (z, y, x), found (8, 8)"),
         ({"padding": "reflect"}, "padding: expected one of same, valid; found 'reflect'"),
         ({"loss": "crossentropy+dise"}, "Did you mean 'crossentropy+dice'"),
-        ({"validation_share": 1.0}, "validation_share: expected a share between 0 and 1"),
+        ({"validation_share": 1.0}, "validation_share: expected a share of at least 0 and below 1, found 1.0"),
+        ({"validation_share": -0.1}, "validation_share: expected a share of at least 0 and below 1, found -0.1"),
+        ({"classes": "0=air,wall"}, "classes: expected whole numbers with names, like 0=background"),
+        ({"classes": "0=air,5=wall", "num_classes": 2}, "classes: expected to be given alone, found num_classes too"),
+        (
+            {"classes": "0=a,5=b", "target": "boundaries"},
+            "classes: expected to be given alone, found target=boundaries",
+        ),
+        ({"classes": "0=a,5=b,9=c", "unlabelled": (9,)}, "classes: expected"),
+        ({"class_weights": "balance"}, "class_weights: expected balanced, or every class once with a number"),
         ({"learning_rate": float("nan")}, "learning_rate: expected a finite number, found nan"),
         ({"augment": "no"}, "augment: expected"),
         ({"unlabelled": 3}, "unlabelled: expected"),

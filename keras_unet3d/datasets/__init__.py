@@ -1,7 +1,7 @@
 """What the user calls DATA: which image, label and weight volumes belong together."""
 
 from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found, misfits
-from keras_unet3d.datasets.finding import SAMPLE, find_data, joined, open_data, open_partly_labelled
+from keras_unet3d.datasets.finding import SAMPLE, agreed, find_data, joined, open_data, open_partly_labelled
 from keras_unet3d.datasets.pairing import Globs, find_pairs
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Example",
     "Found",
     "Globs",
+    "agreed",
     "find_data",
     "find_pairs",
     "joined",

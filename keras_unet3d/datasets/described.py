@@ -49,12 +49,13 @@ def _find_decathlon(folder: Path, described: dict, keys: DataKeys) -> tuple[list
     channels = _number_of(folder, described, "modality")
     if not isinstance(described["training"], list):
         raise InputError(f"{folder / DESCRIPTION}: expected a list 'training', found {described['training']!r}.")
-    cases = []
+    cases, faults = [], []
     for item in described["training"]:
         if not isinstance(item, dict) or not all(isinstance(item.get(part), str) for part in ("image", "label")):
-            raise InputError(
-                f"{folder / DESCRIPTION}: expected an image and a label per training entry, found {item!r}."
+            faults.append(
+                f"{folder / DESCRIPTION}: expected an image and a label per training entry, found {item!r}; correct it."
             )
+            continue
         image, label = folder / item["image"], folder / item["label"]
         cases.append(
             Case(
@@ -63,7 +64,7 @@ def _find_decathlon(folder: Path, described: dict, keys: DataKeys) -> tuple[list
                 partial(open_volume, label, keys.label, keys.axes),
             )
         )
-    return cases, ()
+    return cases, tuple(faults)
 
 
 def _open_with_channels(path: Path, keys: DataKeys, channels: int, description: Path) -> Volume:

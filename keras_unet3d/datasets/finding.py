@@ -36,30 +36,39 @@ def open_data(data: Sequence[str | Path], keys: DataKeys = DataKeys(), globs: Gl
 
 
 def joined(found: Sequence[Found]) -> Found:
-    """Return the cases of all of `found`, which must declare the same.
+    """Return the cases of all of `found`, and what they declare together.
 
     Raises:
-        InputError: nothing found, or a label value that means one thing here and another there.
+        InputError: nothing found, or as `agreed`.
     """
     if not found:
         raise InputError(
             "DATA: expected HDF5 files, a folder, --images and --labels, or the word sample; found none "
             "(--val takes every word up to the next option, so DATA goes before it)."
         )
+    return Found(
+        tuple(case for each in found for case in each.cases),
+        *agreed(found),
+        tuple(fault for each in found for fault in each.faults),
+    )
+
+
+def agreed(declaring: Sequence[Found | DataSet]) -> tuple[dict[int, str], tuple[int, ...]]:
+    """Return the names of label values and the unlabelled values that all declare together.
+
+    Raises:
+        InputError: a label value that means one thing here and another there.
+    """
     meanings: dict[int, str] = {}
-    for each in found:
+    for each in declaring:
         for value, name in (*each.label_names.items(), *((value, "unlabelled") for value in each.unlabelled)):
             if meanings.setdefault(value, name) != name:
                 raise InputError(
                     f"DATA: expected data sets that agree on their labels, found {value} to mean {meanings[value]!r} "
                     f"in one and {name!r} in another; fit them apart."
                 )
-    return Found(
-        tuple(case for each in found for case in each.cases),
-        {value: name for each in found for value, name in each.label_names.items()},
-        tuple(dict.fromkeys(value for each in found for value in each.unlabelled)),
-        tuple(fault for each in found for fault in each.faults),
-    )
+    names = {value: name for each in declaring for value, name in each.label_names.items()}
+    return names, tuple(dict.fromkeys(value for each in declaring for value in each.unlabelled))
 
 
 def find_data(path: str | Path, keys: DataKeys) -> Found:

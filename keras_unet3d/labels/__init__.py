@@ -16,7 +16,15 @@ from keras_unet3d.labels.inference import (
 )
 from keras_unet3d.labels.slices import AnnotatedSlices, annotated_slices
 from keras_unet3d.labels.survey import Survey, survey
-from keras_unet3d.labels.table import MOST_CLASSES, TARGETS, UNLABELLED, LabelTable, parse_classes, shown_class
+from keras_unet3d.labels.table import (
+    MOST_CLASSES,
+    TARGETS,
+    UNLABELLED,
+    LabelTable,
+    parse_classes,
+    shown_class,
+    smallest_type,
+)
 
 __all__ = [
     "MOST_CLASSES",
@@ -36,6 +44,7 @@ __all__ = [
     "parse_classes",
     "propose_table",
     "shown_class",
+    "smallest_type",
     "survey",
     "table_faults",
     "unknown_in",

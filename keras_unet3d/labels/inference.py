@@ -20,6 +20,7 @@ _SENTINELS = (255, 65535)
 _MEND = (
     "correct the labels, declare the value (--classes VALUE=NAME,...), or add --unlabelled VALUE if it means unlabelled"
 )
+_MEND_INSTANCES = "correct the labels, or add --unlabelled VALUE if it means unlabelled"
 # A plane counts as annotated from corner to corner if this share of it is; a few missed voxels do not matter.
 _FULL = 0.99
 # A class of a larger share may be one that nobody meant.
@@ -66,9 +67,9 @@ def table_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> 
     for volume, found in counts.items():
         yield from value_faults(volume, found, table)
     first = next(iter(counts))
-    if table.num_classes < 2:
+    if table.num_classes == 1:
         yield (
-            f"{first}: expected at least two classes, found only the label {table.shown() or 'none'} in all volumes; "
+            f"{first}: expected at least two classes, found only the label {table.shown()} in all volumes; "
             "annotate a second class (the background counts), or declare it (--classes)."
         )
     if table.num_classes > MOST_CLASSES:
@@ -94,17 +95,24 @@ def value_faults(volume: str, found: Mapping[int, int], table: LabelTable) -> It
     yield from unknown_in(volume, found, table)
 
 
-def unknown_in(volume: str, found: Mapping[int, int], table: LabelTable, mend: str = _MEND) -> Iterator[str]:
+def unknown_in(volume: str, found: Mapping[int, int], table: LabelTable, mend: str = "") -> Iterator[str]:
     """Yield a sentence on the values of one volume that are in no table, if there are any.
 
-    `mend` says what to do, "VALUE" in it stands for the first of them; the rest is as in `value_faults`.
+    `mend` says what to do, by default with the options of fit; "VALUE" in it stands for the first of the values. The
+    rest is as in `value_faults`.
     """
     known = {*table.values, *table.unlabelled}
     instances = table.target == "boundaries"
     wrong = [value for value in found if value not in known and not (instances and value >= 0)]
     if wrong:
-        expected = "of 0 or more" if instances or not table.values else table.shown()
-        yield unknown_values(volume, wrong, [found[value] for value in wrong], expected, mend)
+        expected = "labels of 0 or more" if instances or not table.values else f"the labels {table.shown()}"
+        yield unknown_values(
+            volume,
+            wrong,
+            [found[value] for value in wrong],
+            expected,
+            mend or (_MEND_INSTANCES if instances else _MEND),
+        )
 
 
 # ---- which value means "unlabelled" ------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The label table: raw values to classes with names, and back; which values mean "unlabelled"."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -36,7 +37,9 @@ class LabelTable:
         for value in (*self.values, *self.unlabelled):
             if not isinstance(value, int) or isinstance(value, bool):
                 raise InputError(f"label table: expected whole numbers as label values, found {value!r}.")
-        if len(set(self.values)) != len(self.values) or set(self.values) & set(self.unlabelled):
+        # The values of boundaries are written, those of unlabelled are read: instance 0 may mean unlabelled.
+        both = set(self.values) & set(self.unlabelled) if self.target == "semantic" else ()
+        if len(set(self.values)) != len(self.values) or both:
             raise InputError(
                 f"label table: expected every label value once, found {self.values} and {self.unlabelled}."
             )
@@ -66,7 +69,7 @@ class LabelTable:
             known |= where
         if not known.all():
             values, counts = np.unique(raw[~known], return_counts=True)
-            raise InputError(unknown_values(name, values, counts, self.shown(), "correct the labels"))
+            raise InputError(unknown_values(name, values, counts, f"the labels {self.shown()}", "correct the labels"))
         return classes
 
     def declared(self) -> str:
@@ -80,11 +83,17 @@ class LabelTable:
 
     def to_values(self, classes: np.ndarray) -> np.ndarray:
         """Return the raw values of `classes`, in the smallest integer type that holds them all."""
-        dtype = np.result_type(*(np.min_scalar_type(value) for value in self.values))
-        return np.asarray(self.values, dtype)[classes]
+        return np.asarray(self.values, smallest_type(self.values))[classes]
 
 
 BOUNDARY_TABLE = LabelTable((0, 1), ("interior", "boundary"), target="boundaries")
+
+
+def smallest_type(values: Iterable[int]) -> np.dtype:
+    """Return the smallest integer type that holds all of `values`."""
+    low, high = min(values), max(values)
+    kinds = ("int8", "int16", "int32", "int64") if low < 0 else ("uint8", "uint16", "uint32", "uint64")
+    return next(np.dtype(kind) for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
 
 
 def shown_class(value: int, name: str) -> str:
@@ -96,9 +105,11 @@ def unknown_values(name: str, found, counts, known: str, mend: str) -> str:
 
     "VALUE" in `mend` stands for the first of the values.
     """
-    shown = ", ".join(f"{value:g} ({count} voxels)" for value, count in zip(found[:5], counts[:5], strict=True))
+    # Whole numbers in full, 16777215 and not 1.67772e+07.
+    values = [str(int(value)) if float(value).is_integer() else f"{value:g}" for value in found[:5]]
+    shown = ", ".join(f"{value} ({count} voxels)" for value, count in zip(values, counts[:5], strict=True))
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    return f"{name}: expected the labels {known}; found {shown}{more}; {mend.replace('VALUE', f'{found[0]:g}')}."
+    return f"{name}: expected {known}; found {shown}{more}; {mend.replace('VALUE', values[0])}."
 
 
 def parse_classes(text: str) -> dict[int, str]:

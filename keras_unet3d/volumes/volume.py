@@ -115,7 +115,10 @@ def stacked(volumes: list[Volume], name: str) -> Volume:
 def checked_spacing(name, spacing) -> tuple[float, float, float] | None:
     if spacing is None:
         return None
-    values = tuple(float(value) for value in np.ravel(spacing))
+    try:
+        values = tuple(float(value) for value in np.ravel(spacing))
+    except (TypeError, ValueError):
+        values = ()
     if len(values) != 3 or not all(np.isfinite(value) and value > 0 for value in values):
         raise InputError(f"{name}: expected a voxel size of three positive numbers (z, y, x), found {spacing}.")
     return values

@@ -80,7 +80,7 @@ def check(
     surveys = [case.survey for case in cases if case.survey]
     table = None
     if surveys:
-        table = prepare.propose(surveys, found, settings, notes.append)
+        table = prepare.propose(surveys, found.label_names, found.unlabelled, settings, notes.append)
         faults += table_faults(table, {each.name: each.counts for each in surveys})
         notes += _rare_classes(table, surveys)
     classes = [_classes(case, table, faults) for case in cases]
@@ -140,7 +140,8 @@ def _read(case: Case, faults: list[str]) -> _Case:
 def _classes(case: _Case, table: LabelTable | None, faults: list[str]) -> Volume | None:
     """Return the class volume of a case whose labels are in order; note what is wrong with its weights."""
     classes = None
-    if case.survey and not any(value_faults(case.name, case.survey.counts, table)):
+    usable = case.survey and table.num_classes <= MOST_CLASSES
+    if usable and not any(value_faults(case.name, case.survey.counts, table)):
         classes = class_volume(case.label, table)
     if not case.weight:
         return classes

@@ -49,6 +49,11 @@ def evaluate(
     opened = open_data(
         [data] if isinstance(data, str | Path) else list(data), keys or predictor.keys, Globs(images, labels)
     )
+    classes = set(unlabelled) & set(table.values) if table.target == "semantic" else ()
+    if classes:
+        raise InputError(
+            f"--unlabelled {min(classes)}: expected a value that is no class of the network, {table.shown()}; leave it out."
+        )
     table = replace(table, unlabelled=tuple(dict.fromkeys((*table.unlabelled, *opened.unlabelled, *unlabelled))))
     examples = [example for example in opened.examples if only is None or example.file in only]
     if not examples:

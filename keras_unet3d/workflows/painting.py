@@ -1,6 +1,5 @@
 """Slices to paint on, on their way out (`suggest`) and back in (`merge`): one folder, one list, one name per slice."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from keras_unet3d.datasets import DataKeys, open_partly_labelled
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.files import read_json, write_json
-from keras_unet3d.labels import LabelTable, survey, unknown_in
+from keras_unet3d.labels import LabelTable, smallest_type, survey, unknown_in
 from keras_unet3d.volumes import Volume
 
 AXES = "zyx"
@@ -59,7 +58,8 @@ class Painting:
     def __post_init__(self):
         if not isinstance(self.volume, str) or not isinstance(self.labels, str | None):
             raise InputError(f"expected paths of a volume and its labels, found {self.volume!r}, {self.labels!r}.")
-        if type(self.unlabelled) is not int or self.unlabelled in self.table.values:
+        classes = self.table.values if self.table.target == "semantic" else ()
+        if type(self.unlabelled) is not int or self.unlabelled in classes:
             raise InputError(f"expected a value for unlabelled that is no class, found {self.unlabelled!r}.")
 
     def write(self, folder: Path) -> None:
@@ -112,14 +112,10 @@ def raw_labels(image: Volume, label: Volume | None, table: LabelTable, unlabelle
         InputError: a value that is in no table.
     """
     if label is None:
-        return np.full(image.shape, unlabelled, _smallest([*table.values, unlabelled]))
+        return np.full(image.shape, unlabelled, smallest_type([*table.values, unlabelled]))
     found = survey(label).counts
     known = replace(table, unlabelled=tuple({*table.unlabelled, unlabelled}))
     refuse(unknown_in(label.name, found, known, "give the labels that the network was trained on (--labels)"))
-    raw = label.array()[..., 0].astype(_smallest([*found, *table.values, unlabelled]))
+    raw = label.array()[..., 0].astype(smallest_type([*found, *table.values, unlabelled]))
     raw[np.isin(raw, table.unlabelled)] = unlabelled
     return raw
-
-
-def _smallest(values: Sequence[int]) -> np.dtype:
-    return np.result_type(*(np.min_scalar_type(value) for value in values))

@@ -9,7 +9,7 @@ import numpy as np
 from keras_unet3d import planning, runtime
 from keras_unet3d.architecture import Architecture
 from keras_unet3d.augment.draw import AugmentSettings
-from keras_unet3d.datasets import SAMPLE, DataKeys, DataSet, Example, Found
+from keras_unet3d.datasets import SAMPLE, DataKeys, DataSet, Example, agreed
 from keras_unet3d.errors import refuse
 from keras_unet3d.labels import (
     LabelTable,
@@ -35,7 +35,8 @@ def twice(images: Sequence[Volume]) -> Iterator[str]:
     """Yield a sentence for every volume that occurs again: it would be weighted double, or validate itself."""
     seen = set()
     for image in images:
-        which = (image.name, image.path and image.path.resolve())
+        # The path may be written in two ways; in HDF5 the rest of the name is the data set.
+        which = (image.path.resolve(), image.name.removeprefix(str(image.path))) if image.path else image.name
         if which in seen:
             yield f"{image.name}: expected every volume once, found it twice in DATA and --val; leave one out."
         seen.add(which)
@@ -46,21 +47,26 @@ def label_table(
 ) -> LabelTable:
     """Return the label table of the training volumes; what validation holds must be in it."""
     surveys = [survey(example.label) for example in training.examples]
-    table = propose(surveys, training, settings, say)
+    declared = agreed([training, validation] if validation else [training])
+    table = propose(surveys, *declared, settings, say)
     held_out = [survey(example.label) for example in validation.examples] if validation else []
     refuse(table_faults(table, {each.name: each.counts for each in (*surveys, *held_out)}))
     return table
 
 
 def propose(
-    surveys: Sequence[Survey], declaring: DataSet | Found, settings: FitSettings, say: Callable[[str], None]
+    surveys: Sequence[Survey],
+    names: dict[int, str],
+    unlabelled: tuple[int, ...],
+    settings: FitSettings,
+    say: Callable[[str], None],
 ) -> LabelTable:
     """Return the table that the surveyed volumes and the declarations suggest, and say what was inferred.
 
-    What the user declares wins over what the data set declares, which wins over what is found.
+    What the user declares wins over what the data set declares (`names`, `unlabelled`), which wins over what is found.
     """
-    unlabelled = tuple(dict.fromkeys((*settings.unlabelled, *declaring.unlabelled)))
-    declared = parse_classes(settings.classes) if settings.classes else declaring.label_names
+    unlabelled = tuple(dict.fromkeys((*settings.unlabelled, *unlabelled)))
+    declared = parse_classes(settings.classes) if settings.classes else names
     if not (declared or unlabelled or settings.num_classes or settings.target == "boundaries"):
         unlabelled, why = infer_unlabelled(surveys)
         if unlabelled:
