@@ -289,7 +289,7 @@ def test_every_fault_of_a_folder_of_hdf5_files_is_named(tmp_path):
         file["label"].attrs["element_size_um"] = (1.0, 1.0, 1.0)
     expected += [
         f"{cut}: expected a readable .h5 volume, found a broken or truncated file",
-        f"{sized}:label: expected the voxel size of the image {sized}:raw, 2 x 1 x 1; found 1 x 1 x 1",
+        f"{sized}:label: expected the voxel size of the image {sized}:raw, 2 x 1 x 1 um; found 1 x 1 x 1 um",
         f"{tmp_path}/data/a.h5:raw: expected every volume once, found it twice",
         f"{tmp_path}/gone.h5: expected data, found no such file or folder",
     ]
