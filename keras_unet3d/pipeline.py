@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from keras_unet3d.augment import elastic
+from keras_unet3d.augment import ENGINES, change_grey_values
 from keras_unet3d.augment.draw import AugmentSettings, draw, generator
 from keras_unet3d.geometry import Triple
 from keras_unet3d.intensity import normalize
@@ -21,13 +21,14 @@ Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class PatchSettings:
-    """Sizes (z, y, x) of the network's input and output, normalisation, augmentation (None: none), centres."""
+    """Sizes (z, y, x) of the network's input and output, normalisation, augmentation (None: none), centres, engine."""
 
     patch: Triple
     output: Triple
     normalization: str = "zscore"
     augment: AugmentSettings | None = None
     sampling: str = "classes"
+    engine: str = "elasticdeform"
 
 
 def training_sample(sources: list[Source], settings: PatchSettings, seed: int, index: int) -> Sample:
@@ -92,8 +93,8 @@ def _augmented(source: Source, settings: PatchSettings, start, rng) -> Sample:
     drawn = draw(rng, settings.augment, settings.patch, source.image.spacing)
     margin = np.asarray(drawn.margin)
     image, classes, weight = _read(source, start - margin, settings.patch + 2 * margin, settings.normalization)
-    image, classes, weight = elastic.warp(drawn, image, classes, weight)
-    return _finished(elastic.change_grey_values(drawn, image), classes, weight, settings)
+    image, classes, weight = ENGINES[settings.engine](drawn, image, classes, weight)
+    return _finished(change_grey_values(drawn, image), classes, weight, settings)
 
 
 def _read(source: Source, start, size, normalization: str):

@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
@@ -73,6 +73,18 @@ def dtype_policy(policy: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(former)
+
+
+def graph_function(function: Callable) -> Callable:
+    """Return `function`, of arrays of any sizes, as one compiled graph where the Keras backend is TensorFlow."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    # Shapes differ from call to call: trace once for all of them, and leave XLA, which would compile each, alone.
+    return tf.function(function, reduce_retracing=True, jit_compile=False)
 
 
 def versions() -> dict[str, str]:

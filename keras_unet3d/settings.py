@@ -6,6 +6,7 @@ import typing
 from collections.abc import Callable, Iterable
 from dataclasses import Field, dataclass, field, fields
 
+from keras_unet3d.augment import ENGINES
 from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.geometry import Triple
 from keras_unet3d.labels import MOST_CLASSES, TARGETS, check_class_weights, parse_classes
@@ -13,7 +14,6 @@ from keras_unet3d.runtime import PRECISIONS
 from keras_unet3d.sampling import SAMPLINGS
 
 LOSSES = ("crossentropy", "crossentropy+dice")
-ENGINES = ("elasticdeform",)
 
 
 def _option(default, text: str, choices: Iterable[str] = (), least: float | None = None):
@@ -56,7 +56,9 @@ class FitSettings:
     learning_rate: float = _option(2e-3, "Of AdamW, at the start; it decays to 0.", least=0)
     sampling: str = _option("classes", "Patch centres: every class alike often, or every labelled voxel.", SAMPLINGS)
     augment: bool = _option(True, "Rotate, scale, deform and change grey values of every patch.")
-    engine: str = _option("elasticdeform", "What deforms the patches.", ENGINES)
+    engine: str = _option(
+        "elasticdeform", "What deforms the patches; native is many times as fast, linear instead of cubic.", ENGINES
+    )
     rotation: float = _option(15.0, "Largest rotation about each axis, degrees.", least=0)
     grid_spacing: float = _option(
         32.0, "Distance of the deformation's control points, voxels of the finest axis.", least=2

@@ -14,6 +14,8 @@ import json, sys
 import numpy as np
 import keras
 import keras_unet3d
+from keras_unet3d.augment import native
+from keras_unet3d.augment.draw import AugmentSettings, draw, generator
 from keras_unet3d.model import logits_model
 
 rng = np.random.default_rng(0)
@@ -35,6 +37,11 @@ trained.compile(keras.optimizers.SGD(0.1), loss, weighted_metrics=[keras_unet3d.
 trained.fit(x, y, sample_weight=w, batch_size=2, epochs=2, verbose=0, shuffle=False)
 values["after"] = float(loss(y, trained(x), w))
 values["tiled"] = float(keras_unet3d.predict_volume(model, x[0], output="probabilities", tile=(4, 8, 8)).std())
+drawn = draw(generator(0, 0), AugmentSettings(grid_spacing=8, deformation=1.0), (8, 8, 8), (2.0, 1.0, 1.0))
+region = tuple(8 + 2 * margin for margin in drawn.margin)
+image = rng.normal(size=(*region, 2)).astype("float32")
+moved, labels, weights = native.warp(drawn, image, (image[..., 0] > 0).astype("uint8"), image[..., 1])
+values |= {"image": float(moved.std()), "labels": float(labels.sum()), "weights": float(weights.std())}
 assert ("tensorflow" in sys.modules) == (keras.backend.backend() == "tensorflow")
 print(json.dumps(values))
 """

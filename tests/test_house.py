@@ -36,7 +36,7 @@ ALLOWED = {
     "augment": {"labels"},
     "pipeline": {"volumes", "labels", "intensity", "sampling", "augment"},
     # what describes a fit and a network
-    "settings": {"labels", "sampling"},
+    "settings": {"augment", "labels", "sampling"},
     "spec": {"datasets", "intensity", "labels"},
     # from the batches to a network, and from a network to a label volume
     "training": {"losses", "metrics", "model", "pipeline", "report"},
@@ -48,7 +48,7 @@ ALLOWED["workflows"] = set(ALLOWED)
 # The only places that may import TensorFlow. In prediction it is `compiled` alone.
 TENSORFLOW = {"pipeline", "runtime", "prediction", "zoo"}
 # Written for every Keras backend.
-ANY_BACKEND = ("model.py", "losses.py", "metrics.py", "weighting.py")
+ANY_BACKEND = ("model.py", "losses.py", "metrics.py", "weighting.py", "augment/native.py")
 
 
 def _tree(path: Path) -> ast.Module:

@@ -23,7 +23,7 @@ def load_elasticdeform():
             f"elasticdeform: expected a working installation, found one that fails to import "
             f"({str(error).splitlines()[0] if str(error) else 'ImportError'}) with NumPy {np.__version__}; its wheels "
             "need NumPy 1: run pip install 'numpy<2' or, with a C compiler, pip install --no-binary elasticdeform "
-            "--force-reinstall elasticdeform; or train without augmentation (--no-augment)."
+            "--force-reinstall elasticdeform; or train with --engine native."
         ) from error
     return deform_grid
 
@@ -66,14 +66,3 @@ def _affine(drawn: Draw, patch) -> np.ndarray:
     centre = (np.asarray(patch) - 1) / 2
     forward = np.linalg.inv(drawn.matrix)
     return np.concatenate([forward, (centre - forward @ centre)[:, None]], axis=1)
-
-
-def change_grey_values(drawn: Draw, image: np.ndarray) -> np.ndarray:
-    """Return the normalised float32 image with gamma, contrast, brightness and noise of the draw."""
-    low, high = image.min(axis=(0, 1, 2)), image.max(axis=(0, 1, 2))
-    extent = np.maximum(high - low, 1e-6)
-    image = ((image - low) / extent) ** np.float32(drawn.gamma) * extent + low
-    mean = image.mean(axis=(0, 1, 2))
-    image = (image - mean) * np.float32(drawn.contrast) + mean + np.float32(drawn.brightness)
-    noise = np.random.default_rng(drawn.noise_seed).standard_normal(image.shape, np.float32)
-    return (image + np.float32(drawn.noise) * noise).astype(np.float32, copy=False)

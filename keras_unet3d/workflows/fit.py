@@ -79,7 +79,7 @@ def fit(
     data, val = ([part] if isinstance(part, str | Path) else list(part) for part in (data, val))
     out, globs = Path(out), Globs(images, labels, weights)
     _check_out(out, overwrite, [*data, *val, *globs.files()])
-    if settings.augment:
+    if settings.augment and settings.engine == "elasticdeform":
         load_elasticdeform()
     keys = DataKeys(settings.raw_key, settings.label_key, settings.weight_key, settings.axes)
     training = open_data(data, keys, globs)

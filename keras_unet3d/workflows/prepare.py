@@ -162,4 +162,6 @@ def patch_settings(spec: ModelSpec, settings: FitSettings, augment: bool) -> Pat
     changes = AugmentSettings(
         rotation=settings.rotation, grid_spacing=settings.grid_spacing, deformation=settings.deformation
     )
-    return PatchSettings(settings.patch, output, spec.normalization, changes if augment else None, settings.sampling)
+    return PatchSettings(
+        settings.patch, output, spec.normalization, changes if augment else None, settings.sampling, settings.engine
+    )
