@@ -605,3 +605,24 @@ def test_check_of_the_command_line_takes_the_options_of_fit_that_are_about_data(
     assert "2 channels" in out
     result = json.loads(Path("c.json").read_text())
     assert (result["labels"]["values"], result["volumes"][0]["weights"]) == ([0, 1, 2, 3, 4, 5], True)
+
+
+# ---- notes on what may be a mistake --------------------------------------------------------------------
+
+
+def test_a_volume_of_one_class_among_others_is_noted(tmp_path):
+    for seed, name in enumerate("ab"):
+        write_pair(tmp_path / f"{name}.h5", seed)
+    write_pair(tmp_path / "c.h5", label=np.zeros((16, 16, 16), np.uint8))
+    result = checked(tmp_path)
+    assert result["faults"] == []
+    (note,) = result["notes"]
+    assert note.startswith(f"{tmp_path}/c.h5:label: holds the label 0 alone; if something was not annotated")
+
+
+def test_a_voxel_size_unlike_the_others_is_noted(tmp_path):
+    for seed, name in enumerate("ab"):
+        write_pair(tmp_path / f"{name}.h5", seed)
+    write_pair(tmp_path / "c.h5", spacing=(2.0, 10.0, 10.0))
+    (note,) = checked(tmp_path)["notes"]
+    assert note.startswith(f"{tmp_path}/c.h5:raw: voxel size 2 x 10 x 10 um, the median is 2 x 1 x 1 um; correct it")

@@ -9,9 +9,7 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing
 from keras_unet3d.prediction import OUTPUTS, Predictor
 from keras_unet3d.volumes import FORMATS, Volume, open_volume, stem, volume_format, write_volume
-
-# A voxel size further than this from the training's is worth a word.
-_SPACING_TOLERANCE = 1.25
+from keras_unet3d.workflows import prepare
 
 
 def predict(
@@ -78,7 +76,7 @@ def _targets(inputs: list[Path], out: Path, overwrite: bool) -> list[Path]:
 def _warn_about_spacing(volume: Volume, predictor: Predictor, say) -> None:
     if volume.spacing and predictor.spacing:
         ratio = np.divide(volume.spacing, predictor.spacing)
-        if (np.maximum(ratio, 1 / ratio) > _SPACING_TOLERANCE).any():
+        if (np.maximum(ratio, 1 / ratio) > prepare.SPACING_TOLERANCE).any():
             say(
                 f"{volume.name}: voxel size {_sizes(volume.spacing)} differs from the training's "
                 f"{_sizes(predictor.spacing)}; expect a worse result, or resample the volume first"

@@ -27,6 +27,8 @@ from keras_unet3d.spec import ModelSpec
 from keras_unet3d.volumes import Volume
 
 _EPOCHS, _STEPS = 20, 100
+# A voxel size further than this from the others is worth a word.
+SPACING_TOLERANCE = 1.25
 # The embedded sample is small: it is learnt in less.
 _SAMPLE_EPOCHS, _SAMPLE_STEPS = 7, 25
 
