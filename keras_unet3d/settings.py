@@ -57,7 +57,7 @@ class FitSettings:
     sampling: str = _option("classes", "Patch centres: every class alike often, or every labelled voxel.", SAMPLINGS)
     augment: bool = _option(True, "Rotate, scale, deform and change grey values of every patch.")
     engine: str = _option(
-        "elasticdeform", "What deforms the patches; native is many times as fast, linear instead of cubic.", ENGINES
+        "elasticdeform", "What deforms the patches; native is several times as fast, linear instead of cubic.", ENGINES
     )
     rotation: float = _option(15.0, "Largest rotation about each axis, degrees.", least=0)
     grid_spacing: float = _option(

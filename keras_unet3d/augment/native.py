@@ -1,6 +1,6 @@
 """The native engine: the draw's map as small matrix products and one gather, on any Keras backend.
 
-It means the same as the elasticdeform engine, with linear instead of cubic interpolation of the image, and is many
+It means the same as the elasticdeform engine, with linear instead of cubic interpolation of the image, and is several
 times as fast (`benchmarks/augment.py`).
 """
 
