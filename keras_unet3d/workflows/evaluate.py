@@ -9,6 +9,7 @@ from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.evaluation import count, figures, means
 from keras_unet3d.labels import LabelTable, class_volume, survey, unknown_in
 from keras_unet3d.prediction import Predictor
+from keras_unet3d.workflows.prepare import plural
 
 
 def evaluate(
@@ -89,7 +90,7 @@ def _refuse_other_labels(examples: Sequence[Example], table: LabelTable) -> None
 
 def _lines(result: dict, background: str):
     width = max(len(name) for name in [*result["classes"], "mean"])
-    yield f"{'class':<{width}}    IoU   Dice   (all voxels of {len(result['volumes'])} volumes)"
+    yield f"{'class':<{width}}    IoU   Dice   (all voxels of {plural(len(result['volumes']), 'volume')})"
     for name, figure in result["classes"].items():
         shown = "absent from truth and prediction" if figure is None else f"{figure['iou']:.4f} {figure['dice']:.4f}"
         yield f"{name:<{width}} {shown}"
