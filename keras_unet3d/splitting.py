@@ -50,17 +50,19 @@ def split_by_slices(
     Slices closer than the guard go together. Training keeps every class where any choice allows it.
     """
     groups = [(axis, group) for axis, planes in enumerate(slices.per_axis) for group in _groups(planes)]
+    if len(groups) < 2:
+        return None
     count = sum(len(group) for _, group in groups)
+    # One group at least, though the smallest may be more than the share.
+    most = max(share * count, min(len(group) for _, group in groups))
     rng, second_best = np.random.default_rng(seed), None
     every_class = (index_labels(classes, num_classes).per_class > 0).sum()
     for _ in range(_ATTEMPTS):
         held: list[tuple[int, tuple[int, ...]]] = []
         for number in rng.permutation(len(groups)):
             taken = sum(len(group) for _, group in held)
-            if not held or taken + len(groups[number][1]) <= share * count:
+            if taken + len(groups[number][1]) <= most:
                 held.append(groups[number])
-        if sum(len(group) for _, group in held) >= count:
-            continue
         parts = _without_slices(classes, held, count)
         kept, tested = (
             (index_labels(part, num_classes).per_class > 0).sum() for part in (parts.training, parts.validation)

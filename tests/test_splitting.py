@@ -5,7 +5,7 @@ import pytest
 from conftest import says
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.labels import UNLABELLED, annotated_slices
+from keras_unet3d.labels import UNLABELLED, AnnotatedSlices, annotated_slices
 from keras_unet3d.sample import phantom
 from keras_unet3d.splitting import GUARD, split_by_region, split_by_slices, split_by_volume, split_one
 from keras_unet3d.volumes import from_array
@@ -225,3 +225,15 @@ def test_what_cannot_be_split_says_so(classes):
     words = ("my labels: expected annotations that can be split", "found too few", "annotate more slices", "--val")
     with pytest.raises(InputError, match=says(*words, "--validation-share 0")):
         split(classes)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_slab_is_not_held_out_where_single_slices_do(seed):
+    classes = np.full((40, 20, 20), UNLABELLED, np.uint8)
+    pattern = np.indices((20, 20)).sum(axis=0) % 2
+    for plane in (*range(12), 20, 30):
+        classes[plane] = pattern
+    slices = AnnotatedSlices((*range(12), 20, 30), (), (), False)
+    parts = split_by_slices(from_array(classes), slices, 0.2, 2, seed)
+    held = np.flatnonzero((parts.validation.array() != UNLABELLED).any(axis=(1, 2, 3)))
+    assert set(held) <= {20, 30}
