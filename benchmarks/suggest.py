@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first round")
     parser.add_argument("--count", type=int, default=5)
     parser.add_argument("--reach", type=float, default=REACH)
+    parser.add_argument("--only", nargs="+", choices=("suggested", "random", "even"), help="leave the others out")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     dense = load(arguments.data, arguments.target, arguments.volume)
@@ -64,6 +65,8 @@ def one_round(dense, seed: int, arguments) -> list[dict]:
         tested[(slice(None),) * axis + (plane,)] = False
     rows = []
     for name, slices in added.items():
+        if arguments.only and name not in ("begun", *arguments.only):
+            continue
         given = keep(dense.classes, [*begun, *slices])
         probabilities = learn(dense, given, variant).probabilities(dense.image) if slices else first
         rows.append(
