@@ -15,7 +15,7 @@ from keras_unet3d.errors import InputError
 @options.labels
 @options.weights
 @click.option("--json", "json_path", metavar="FILE", help="Write all that was found to FILE as well.")
-@click.option("--picture", metavar="FILE", help="Draw the annotated slices to FILE, a PNG.")
+@click.option("--picture", metavar="FILE", help="Draw up to 6 annotated slices of up to 8 volumes to FILE, a PNG.")
 @options.overwrite
 @options.fit_settings(only=options.ABOUT_DATA)
 def command(data, images, labels, weights, json_path, picture, overwrite, **given):

@@ -546,5 +546,5 @@ def test_evaluate_prints_a_table(predictor, tiny_data):
     said = []
     evaluate(predictor, [tiny_data], say=said.append)
     assert said[0].startswith("class")
-    assert "all voxels of 2 volumes" in said[0]
+    assert "labelled voxels of 2 volumes" in said[0]
     assert any(line.startswith("mean ") and "without 0" in line for line in said)

@@ -90,7 +90,7 @@ def _refuse_other_labels(examples: Sequence[Example], table: LabelTable) -> None
 
 def _lines(result: dict, background: str):
     width = max(len(name) for name in [*result["classes"], "mean"])
-    yield f"{'class':<{width}}    IoU   Dice   (all voxels of {plural(len(result['volumes']), 'volume')})"
+    yield f"{'class':<{width}}    IoU   Dice   (labelled voxels of {plural(len(result['volumes']), 'volume')})"
     for name, figure in result["classes"].items():
         shown = "absent from truth and prediction" if figure is None else f"{figure['iou']:.4f} {figure['dice']:.4f}"
         yield f"{name:<{width}} {shown}"

@@ -178,7 +178,7 @@ def _next_steps(out: Path, data: Sequence[str | Path], examples: Sequence[Exampl
     volume = shlex.quote(str(examples[0].image.path)) if alone else "VOLUME"
     steps = [
         (f"unet3d-cli predict {run} {volume} --out LABELS", "segment a volume"),
-        (f"unet3d-cli evaluate {run} {evaluated}", "IoU and Dice on labelled data"),
+        (f"unet3d-cli evaluate {run} {evaluated}", "IoU and Dice; give data it was not trained on"),
         (f"unet3d-cli export {run} --name NAME --out models", "a bundle for the zoo"),
     ]
     if table.unlabelled:
