@@ -12,11 +12,12 @@ from keras_unet3d.evaluation import count, figures, means
 from keras_unet3d.intensity import measure
 from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume, infer_table, survey
 from keras_unet3d.model import build
-from keras_unet3d.pipeline import training_dataset, validation_dataset, validation_positions, validation_sample
+from keras_unet3d.pipeline import Waiting, training_batches, validation_batches
 from keras_unet3d.prediction import Predictor, trained_predictor
+from keras_unet3d.samples import validation_positions, validation_sample
 from keras_unet3d.sampling import Source, index_labels
 from keras_unet3d.settings import FitSettings
-from keras_unet3d.training import Callbacks, Schedule, Shown, train
+from keras_unet3d.training import Callbacks, Feed, Schedule, Shown, train
 from keras_unet3d.volumes import Volume, from_array
 from keras_unet3d.workflows import prepare
 
@@ -95,12 +96,17 @@ def learn(dense: Dense, classes: np.ndarray, variant: Variant) -> Predictor:
     changed, plain = (prepare.patch_settings(spec, settings, augment) for augment in (True, False))
     model = build(spec.architecture)
     positions = validation_positions(sources, plain, 2)
-    training = training_dataset(sources, changed, settings.batch_size, variant.seed, settings.workers)
-    watched = validation_dataset(sources, plain, settings.batch_size, positions, settings.workers)
+    feed = Feed(
+        training_batches(sources, changed, settings.batch_size, variant.seed, settings.workers),
+        validation_batches(sources, plain, settings.batch_size, positions, settings.workers),
+        Waiting(),
+        augmentation=None,
+        advice="",
+    )
     shown = Shown(validation_sample(sources, plain, positions[0]), dense.table.names, spec.spacing)
     schedule = Schedule(1, variant.steps, settings.learning_rate, settings.loss)
     with tempfile.TemporaryDirectory() as run:
-        train(model, training, watched, shown, schedule, Path(run), Callbacks(lambda line: None, lambda done, of: None))
+        train(model, feed, shown, schedule, Path(run), Callbacks(lambda line: None, lambda done, of: None))
     return trained_predictor(model, spec)
 
 

@@ -29,7 +29,7 @@ def command(model, data, images, labels, unlabelled, held_out, json_path, raw_ke
 
     MODEL and DATA are as in predict and fit. Unlabelled voxels count nowhere; the means leave out the background.
     """
-    runtime.load_tensorflow_quietly()
+    runtime.load_backend_quietly()
     from keras_unet3d import zoo
     from keras_unet3d.files import refuse_existing, write_json
     from keras_unet3d.workflows.evaluate import evaluate

@@ -22,7 +22,7 @@ def command(run, name, version, out, description, licence, data_licence, overwri
 
     Add DIR to $KERAS_UNET3D_ZOO and the model is found by NAME.
     """
-    runtime.load_tensorflow_quietly()
+    runtime.load_backend_quietly()
     from keras_unet3d import zoo
 
     card = zoo.Card(name, version, description=description, licence=zoo.Licence(weights=licence, data=data_licence))

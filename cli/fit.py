@@ -25,7 +25,7 @@ def command(data, out, val, images, labels, weights, config, overwrite, **given)
     are given with --images and --labels.
     """
     settings = options.settings_from(config, given)
-    runtime.load_tensorflow_quietly()
+    runtime.load_backend_quietly()
     from keras_unet3d.workflows.fit import fit
 
     with live("training") as (say, progress):

@@ -25,7 +25,7 @@ def command(model, inputs, out, probabilities, tile, overlap, raw_key, axes, ove
     MODEL is a run folder, a bundle, or a name that `unet3d-cli zoo list` shows. The result has the format,
     geometry and voxel size of the input, and the label values of the training data.
     """
-    runtime.load_tensorflow_quietly()
+    runtime.load_backend_quietly()
     from keras_unet3d import zoo
     from keras_unet3d.workflows.predict import predict
 

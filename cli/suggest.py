@@ -24,7 +24,7 @@ def command(model, volume, out, labels, count, across, overlap, overwrite):
     MODEL is as in predict, VOLUME a volume it was trained on or any other. Slices are ranked by the network's
     uncertainty over voxels without a label, away from annotated slices. merge brings the painted slices back.
     """
-    runtime.load_tensorflow_quietly()
+    runtime.load_backend_quietly()
     from keras_unet3d import zoo
     from keras_unet3d.workflows.suggest import suggest
 

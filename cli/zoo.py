@@ -46,7 +46,7 @@ def show(name):
 @click.argument("name")
 def verify(name):
     """Check every checksum of a model and replay its stored test."""
-    runtime.load_tensorflow_quietly()
+    runtime.load_backend_quietly()
     from keras_unet3d import zoo
 
     for line in zoo.verify(name):

@@ -65,11 +65,14 @@ def measure(volume: Volume, how: str = "zscore") -> Statistics:
 
 
 def _zscore(voxels: np.ndarray, statistics: Statistics) -> np.ndarray:
-    return ((voxels - statistics.mean) / statistics.std).astype(np.float32)
+    # Half the memory and time of double precision, where the voxels have no more digits themselves.
+    precision = np.result_type(voxels.dtype, np.float32)
+    mean, std = (np.asarray(value, precision) for value in (statistics.mean, statistics.std))
+    return np.divide(np.subtract(voxels, mean, dtype=precision), std, dtype=precision).astype(np.float32, copy=False)
 
 
 def _none(voxels: np.ndarray, statistics: Statistics) -> np.ndarray:
-    return voxels.astype(np.float32)
+    return voxels.astype(np.float32, copy=False)
 
 
 NORMALIZERS: dict[str, Callable[[np.ndarray, Statistics], np.ndarray]] = {"zscore": _zscore, "none": _none}

@@ -1,151 +1,212 @@
-"""From sources to batches `(x, y, w)`: one pure function per sample, one `tf.data` chain around it."""
+"""The chains that feed a training: samples made in parallel, in order, ahead of need; with or without TensorFlow.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import product
+On the TensorFlow backend a chain is a `tf.data.Dataset`, on any other a `keras.utils.PyDataset` of the same batches.
+Where the device augments, a batch is a dictionary of regions and draws, see `augment.native.packed`.
+"""
 
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import keras
 import numpy as np
 
-from keras_unet3d.augment import ENGINES, change_grey_values
-from keras_unet3d.augment.draw import AugmentSettings, draw, generator
-from keras_unet3d.geometry import Triple
-from keras_unet3d.intensity import normalize
-from keras_unet3d.labels import UNLABELLED
-from keras_unet3d.sampling import Source, draw_patch_start, draw_voxel, read_filled, read_mirrored
+from keras_unet3d.augment import native
+from keras_unet3d.samples import PatchSettings, training_region, training_sample, validation_sample
+from keras_unet3d.sampling import Source
 
-# A one-voxel slice can vanish when a map shrinks the image: such a sample is drawn again, this often.
-_ATTEMPTS = 8
+# Batches that are ready before they are asked for.
+_AHEAD = 2
 
-Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+@dataclass
+class Waiting:
+    """Seconds that a training has spent waiting for its input."""
+
+    seconds: float = 0.0
+    since: float = field(default=0.0, repr=False)
+
+    def begin(self) -> None:
+        self.since = time.perf_counter()
+
+    def end(self) -> None:
+        self.seconds += time.perf_counter() - self.since
 
 
 @dataclass(frozen=True)
-class PatchSettings:
-    """Sizes (z, y, x) of the network's input and output, normalisation, augmentation (None: none), centres, engine."""
+class Chain:
+    """How batches are made of samples.
 
-    patch: Triple
-    output: Triple
-    normalization: str = "zscore"
-    augment: AugmentSettings | None = None
-    sampling: str = "classes"
-    engine: str = "elasticdeform"
-
-
-def training_sample(sources: list[Source], settings: PatchSettings, seed: int, index: int) -> Sample:
-    """Return sample number `index` of the endless training set of `seed`: the same wherever it is computed.
-
-    Returns:
-        x: `(z, y, x, channels)` float32, the patch.
-        y: `(z', y', x')` int32, classes of the network's output region; 0 where unlabelled.
-        w: `(z', y', x')` float32, sample weights; 0 where unlabelled.
+    Attributes:
+        sample: index -> arrays of one sample, a tuple or a dictionary; a pure function.
+        stack: samples -> a batch.
+        batch_size: samples per batch; the last of a finite chain may have fewer.
+        workers: threads that make samples.
+        count: number of samples, None for no end.
     """
-    rng = generator(seed, index)
-    source = sources[rng.integers(len(sources))]
-    for attempt in range(_ATTEMPTS):
-        rng = generator(seed, index, attempt)
-        voxel = draw_voxel(rng, source, settings.sampling)
-        start = draw_patch_start(rng, voxel, settings.patch, settings.output, source.image.shape)
-        sample = _augmented(source, settings, start, rng) if settings.augment else _plain(source, settings, start)
-        if sample[2].any():
-            return sample
-    return _plain(source, settings, start)
+
+    sample: Callable[[int], tuple | dict]
+    stack: Callable[[Sequence], tuple | dict]
+    batch_size: int
+    workers: int
+    count: int | None = None
 
 
-def validation_positions(sources: list[Source], settings: PatchSettings, most: int) -> list[tuple[int, np.ndarray]]:
-    """Return at most `most` (source, patch start) on a grid over all sources, those that see labels."""
-    positions = []
-    for number, source in enumerate(sources):
-        for start in _grid(source.image.shape, settings):
-            inner = start + (np.asarray(settings.patch) - settings.output) // 2
-            if (read_filled(source.classes, inner, settings.output, UNLABELLED) != UNLABELLED).any():
-                positions.append((number, start))
-    # Evenly spread, so that a limit does not leave out whole volumes.
-    chosen = np.unique(np.linspace(0, len(positions) - 1, min(most, len(positions))).round().astype(int))
-    return [positions[i] for i in chosen]
+def training_batches(
+    sources: list[Source],
+    settings: PatchSettings,
+    batch_size: int,
+    seed: int,
+    workers: int,
+    waiting: Waiting | None = None,
+    on_device: bool = False,
+):
+    """Return endless batches `(x, y, w)`, the same in the same order for any `workers`.
+
+    Args:
+        sources: what patches are taken from.
+        settings: how.
+        batch_size: patches per batch.
+        seed: of the samples.
+        workers: threads that make them.
+        waiting: is told how long whoever iterates waits.
+        on_device: whether batches are what `augment.layer.Augmentation` takes, to be augmented by whoever iterates.
+    """
+
+    def augmented(index):
+        return training_sample(sources, settings, seed, index)
+
+    def packed(index):
+        drawn, image, classes, weight = training_region(sources, settings, seed, index)
+        if weight is None and any(source.weight for source in sources):
+            weight = np.ones(classes.shape, np.float32)
+        return native.packed(drawn, image, classes, weight, complete=True)
+
+    sample, stack = (packed, native.stacked) if on_device else (augmented, _stacked)
+    return _BATCHES[_backend()](Chain(sample, stack, batch_size, workers), waiting or Waiting())
 
 
-def _grid(shape, settings: PatchSettings):
-    """Yield patch starts whose outputs cover the volume, spread evenly; a small volume lies in the middle."""
-    per_axis = []
-    for extent, size in zip(shape, settings.output, strict=True):
-        if extent <= size:
-            per_axis.append([(extent - size) // 2])
-        else:
-            count = -(-extent // size)
-            per_axis.append(np.linspace(0, extent - size, count).round().astype(int).tolist())
-    inset = (np.asarray(settings.patch) - settings.output) // 2
-    for first in product(*per_axis):
-        yield np.array(first) - inset
+def validation_batches(sources: list[Source], settings: PatchSettings, batch_size: int, positions, workers: int):
+    """Return the finite batches `(x, y, w)` of the patches at `positions`, made once and kept in memory."""
+    chain = Chain(
+        lambda index: validation_sample(sources, settings, positions[index]),
+        _stacked,
+        batch_size,
+        workers,
+        len(positions),
+    )
+    return _BATCHES[_backend()](chain, Waiting())
 
 
-def validation_sample(sources: list[Source], settings: PatchSettings, position) -> Sample:
-    """Return the patch at one of `validation_positions`, not augmented."""
-    number, start = position
-    return _plain(sources[number], settings, start)
+def _backend() -> str:
+    return "tensorflow" if keras.backend.backend() == "tensorflow" else "other"
 
 
-def _plain(source: Source, settings: PatchSettings, start) -> Sample:
-    image, classes, weight = _read(source, start, settings.patch, settings.normalization)
-    return _finished(image, classes, weight, settings)
+def _stacked(samples: Sequence[tuple]) -> tuple:
+    return tuple(np.stack(arrays) for arrays in zip(*samples, strict=True))
 
 
-def _augmented(source: Source, settings: PatchSettings, start, rng) -> Sample:
-    drawn = draw(rng, settings.augment, settings.patch, source.image.spacing)
-    margin = np.asarray(drawn.margin)
-    image, classes, weight = _read(source, start - margin, settings.patch + 2 * margin, settings.normalization)
-    image, classes, weight = ENGINES[settings.engine](drawn, image, classes, weight)
-    return _finished(change_grey_values(drawn, image), classes, weight, settings)
-
-
-def _read(source: Source, start, size, normalization: str):
-    image = normalize(read_mirrored(source.image, start, size), source.statistics, normalization)
-    classes = read_filled(source.classes, start, size, UNLABELLED)[..., 0]
-    weight = None
-    if source.weight is not None:
-        weight = read_filled(source.weight, start, size, 0)[..., 0].astype(np.float32)
-    return image, classes, weight
-
-
-def _finished(image, classes, weight, settings: PatchSettings) -> Sample:
-    """Cut labels to the network's output and turn "unlabelled" into weight 0."""
-    inset = [(p - o) // 2 for p, o in zip(settings.patch, settings.output, strict=True)]
-    centre = tuple(slice(i, i + o) for i, o in zip(inset, settings.output, strict=True))
-    classes = classes[centre]
-    labelled = classes != UNLABELLED
-    y = np.where(labelled, classes, 0).astype(np.int32)
-    w = labelled.astype(np.float32)
-    return image, y, w if weight is None else w * weight[centre]
-
-
-# ---- tf.data -------------------------------------------------------------------------------------
-
-
-def training_dataset(sources: list[Source], settings: PatchSettings, batch_size: int, seed: int, workers: int):
-    """Return an endless `tf.data.Dataset` of batches `(x, y, w)`, in the same order for any `workers`."""
+def _tf_data(chain: Chain, waiting: Waiting):
     import tensorflow as tf
 
-    indices = tf.data.Dataset.counter()
-    sample = lambda index: training_sample(sources, settings, seed, int(index))  # noqa: E731
-    return _chain(indices, sample, sources, settings, batch_size, workers)
+    # What the samples look like is read off the first one.
+    example = chain.sample(0)
+    names = list(example) if isinstance(example, dict) else range(len(example))
+    arrays = [example[name] for name in names]
+    types = [array.dtype for array in arrays]
+    shapes = [native.shape_of(name, array) for name, array in zip(names, arrays, strict=True)]
 
-
-def validation_dataset(sources: list[Source], settings: PatchSettings, batch_size: int, positions, workers: int):
-    """Return the finite `tf.data.Dataset` of the patches at `positions`, cached in memory."""
-    import tensorflow as tf
-
-    indices = tf.data.Dataset.range(len(positions))
-    sample = lambda index: validation_sample(sources, settings, positions[int(index)])  # noqa: E731
-    return _chain(indices, sample, sources, settings, batch_size, workers).cache()
-
-
-def _chain(indices, sample: Callable, sources, settings: PatchSettings, batch_size: int, workers: int):
-    import tensorflow as tf
-
-    shapes = ((*settings.patch, sources[0].image.channels), settings.output, settings.output)
+    def make(index):
+        sample = chain.sample(int(index))
+        return [sample[name] for name in names]
 
     def load(index):
+        arrays = tf.numpy_function(make, [index], types, stateful=False)
         # numpy_function loses the shapes; without them Keras could not check the weights against the labels.
-        arrays = tf.numpy_function(sample, [index], (tf.float32, tf.int32, tf.float32), stateful=False)
-        return tuple(tf.ensure_shape(array, shape) for array, shape in zip(arrays, shapes, strict=True))
+        shaped = [tf.ensure_shape(part, shape) for part, shape in zip(arrays, shapes, strict=True)]
+        return dict(zip(names, shaped, strict=True)) if isinstance(example, dict) else tuple(shaped)
 
-    return indices.map(load, num_parallel_calls=workers, deterministic=True).batch(batch_size).prefetch(2)
+    indices = tf.data.Dataset.counter() if chain.count is None else tf.data.Dataset.range(chain.count)
+    samples = indices.map(load, num_parallel_calls=chain.workers, deterministic=True)
+    batches = samples.padded_batch(chain.batch_size) if isinstance(example, dict) else samples.batch(chain.batch_size)
+    if chain.count is not None:
+        return batches.cache().prefetch(_AHEAD)
+    return _timed(batches.prefetch(_AHEAD), waiting)
+
+
+def _timed(batches, waiting: Waiting):
+    """Return the same `tf.data.Dataset`, telling `waiting` how long each batch was waited for.
+
+    Keras fetches a batch inside its compiled step. There, a clock is read before the batch is asked for and once it is
+    there: `zip` asks its parts in turn, in the thread of whoever iterates.
+    """
+    import tensorflow as tf
+
+    def clock(tell: Callable[[], None]):
+        def call():
+            tell()
+            return np.float32(0)
+
+        return tf.numpy_function(call, [], tf.float32, stateful=True)
+
+    def ended(begun, batch):
+        with tf.control_dependencies([begun]), tf.control_dependencies([clock(waiting.end)]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    begun = tf.data.Dataset.counter().map(lambda _: clock(waiting.begin))
+    options = tf.data.Options()
+    # A buffer behind the clocks would wait in the place of whoever iterates.
+    options.experimental_optimization.inject_prefetch = False
+    return tf.data.Dataset.zip((begun, batches)).map(ended).with_options(options)
+
+
+class _PyBatches(keras.utils.PyDataset):
+    """The batches of a chain without TensorFlow: threads of its own make samples ahead of need, in order."""
+
+    def __init__(self, chain: Chain, waiting: Waiting):
+        # Keras' own threads would hide how long is waited.
+        super().__init__(workers=1)
+        self._chain, self._waiting = chain, waiting
+        self._pool = ThreadPoolExecutor(chain.workers)
+        # Batches under way, as their number and the futures of their samples, in order.
+        self._under_way: deque = deque()
+        self._kept: dict[int, tuple | dict] = {}
+
+    @property
+    def num_batches(self) -> int | None:
+        chain = self._chain
+        return None if chain.count is None else -(-chain.count // chain.batch_size)
+
+    def __getitem__(self, index: int):
+        if index in self._kept:
+            return self._kept[index]
+        self._send_for(index)
+        _, futures = self._under_way.popleft()
+        self._waiting.begin()
+        samples = [future.result() for future in futures]
+        self._waiting.end()
+        batch = self._chain.stack(samples)
+        if self._chain.count is not None:
+            self._kept[index] = batch
+        return batch
+
+    def _send_for(self, index: int) -> None:
+        """Have batch `index` made, and some behind it; what is under way for others is dropped."""
+        if self._under_way and self._under_way[0][0] != index:
+            for _, futures in self._under_way:
+                for future in futures:
+                    future.cancel()
+            self._under_way.clear()
+        last = index + _AHEAD if self.num_batches is None else min(index + _AHEAD, self.num_batches - 1)
+        for number in range(index + len(self._under_way), last + 1):
+            self._under_way.append((number, self._futures(number)))
+
+    def _futures(self, number: int) -> list:
+        size = self._chain.batch_size
+        end = (number + 1) * size if self._chain.count is None else min((number + 1) * size, self._chain.count)
+        return [self._pool.submit(self._chain.sample, index) for index in range(number * size, end)]
+
+
+_BATCHES = {"tensorflow": _tf_data, "other": _PyBatches}

@@ -18,12 +18,12 @@ def prefer_fast_cpu_kernels() -> None:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def load_tensorflow_quietly() -> None:
-    """Import TensorFlow without its start-up notes; for the command line, whose error is one sentence.
+def load_backend_quietly() -> None:
+    """Import Keras and its backend without start-up notes; for the command line, whose error is one sentence.
 
-    The notes are written by C++ code straight to file descriptor 2. If the import fails they are shown.
+    TensorFlow's are written by C++ code straight to file descriptor 2. If the import fails they are shown.
     """
-    if "tensorflow" in sys.modules:
+    if "keras" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
@@ -31,7 +31,7 @@ def load_tensorflow_quietly() -> None:
         terminal = os.dup(2)
         os.dup2(notes.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401
+            import keras  # noqa: F401
         except BaseException:
             notes.seek(0)
             os.write(terminal, notes.read())
@@ -42,7 +42,14 @@ def load_tensorflow_quietly() -> None:
 
 
 def has_gpu() -> bool:
-    """Return whether TensorFlow sees a GPU, and let its memory grow as needed instead of all at once."""
+    """Return whether the Keras backend sees a GPU; TensorFlow's memory then grows as needed instead of all at once."""
+    import keras
+
+    backend = keras.backend.backend()
+    return _GPUS[backend]() if backend in _GPUS else False
+
+
+def _tensorflow_has_gpu() -> bool:
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -53,6 +60,21 @@ def has_gpu() -> bool:
             # The device is in use already: its memory policy is the caller's.
             break
     return bool(gpus)
+
+
+def _jax_has_gpu() -> bool:
+    import jax
+
+    return jax.default_backend() == "gpu"
+
+
+def _torch_has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+_GPUS = {"tensorflow": _tensorflow_has_gpu, "jax": _jax_has_gpu, "torch": _torch_has_gpu}
 
 
 def resolve_precision(precision: str) -> str:
@@ -75,16 +97,38 @@ def dtype_policy(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(former)
 
 
-def graph_function(function: Callable) -> Callable:
-    """Return `function`, of arrays of any sizes, as one compiled graph where the Keras backend is TensorFlow."""
+def compiled_for_host(function: Callable) -> Callable:
+    """Return `function`, of arrays and dictionaries of them, compiled for the CPU: NumPy arrays in and out.
+
+    XLA compiles it anew for every combination of shapes (0.3 s and more each).
+    """
     import keras
 
-    if keras.backend.backend() != "tensorflow":
-        return function
+    backend = keras.backend.backend()
+    compiled = _COMPILERS[backend](function) if backend in _COMPILERS else function
+
+    def call(*arguments):
+        # A GPU has better to do, and what it made would have to come back.
+        with keras.device("cpu:0"):
+            found = compiled(*arguments)
+        return keras.tree.map_structure(keras.ops.convert_to_numpy, found, none_is_leaf=False)
+
+    return call
+
+
+def _compiled_by_tensorflow(function: Callable) -> Callable:
     import tensorflow as tf
 
-    # Shapes differ from call to call: trace once for all of them, and leave XLA, which would compile each, alone.
-    return tf.function(function, reduce_retracing=True, jit_compile=False)
+    return tf.function(function, jit_compile=True)
+
+
+def _compiled_by_jax(function: Callable) -> Callable:
+    import jax
+
+    return jax.jit(function)
+
+
+_COMPILERS = {"tensorflow": _compiled_by_tensorflow, "jax": _compiled_by_jax}
 
 
 def versions() -> dict[str, str]:
@@ -93,7 +137,7 @@ def versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
-    for package in ("keras-unet3d", "tensorflow", "keras", "numpy", "elasticdeform", "scipy"):
+    for package in ("keras-unet3d", "tensorflow", "jax", "keras", "numpy", "elasticdeform", "scipy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

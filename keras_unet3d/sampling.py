@@ -113,7 +113,11 @@ def read_mirrored(volume: Volume, start, size) -> np.ndarray:
     indices = [_mirror(np.arange(a, a + n), extent) for a, n, extent in zip(start, size, volume.shape, strict=True)]
     box = tuple(slice(int(index.min()), int(index.max()) + 1) for index in indices)
     voxels = volume.read(box)
-    return voxels[np.ix_(*(index - s.start for index, s in zip(indices, box, strict=True)))]
+    for axis, (index, s, first) in enumerate(zip(indices, box, start, strict=True)):
+        # Copying is slow: only axes along which something is mirrored.
+        if first != s.start or len(index) != s.stop - s.start:
+            voxels = voxels.take(index - s.start, axis)
+    return voxels
 
 
 def _mirror(index: np.ndarray, extent: int) -> np.ndarray:

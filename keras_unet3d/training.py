@@ -1,6 +1,7 @@
 """Training: compile, fit, and what is kept and shown after every epoch."""
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +9,18 @@ from pathlib import Path
 import keras
 
 from keras_unet3d import report
+from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.files import whole_file
 from keras_unet3d.losses import SampleWeightedSparseCrossentropy
 from keras_unet3d.metrics import Dice, IoU
 from keras_unet3d.model import logits_model
-from keras_unet3d.pipeline import Sample
+from keras_unet3d.pipeline import Waiting
+from keras_unet3d.samples import Sample
 
 MONITORED = "val_iou"
+# Share of a training spent waiting for input; the name of it in the figures of an epoch.
+WAITING = "waiting"
+_TOO_LONG = 0.1
 _WEIGHT_DECAY = 1e-4
 _DICE_WEIGHTS = {"crossentropy": 0.0, "crossentropy+dice": 1.0}
 
@@ -28,6 +34,25 @@ class Schedule:
     learning_rate: float
     loss: str
     class_weights: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a network is trained on.
+
+    Attributes:
+        training: endless batches `(x, y, w)`, or what `augmentation` makes them of.
+        validation: finite batches `(x, y, w)`.
+        waiting: is told how long the training waits for its batches.
+        augmentation: is applied to every batch on the device that trains; None where the host has done it.
+        advice: what to do where the input is waited for.
+    """
+
+    training: object
+    validation: object
+    waiting: Waiting
+    augmentation: Augmentation | None
+    advice: str
 
 
 @dataclass(frozen=True)
@@ -49,8 +74,7 @@ class Shown:
 
 def train(
     model: keras.Model,
-    training,
-    validation,
+    feed: Feed,
     shown: Shown,
     schedule: Schedule,
     run: Path,
@@ -59,12 +83,11 @@ def train(
     """Fit `model` in place and return the history, a list of values per metric.
 
     Writes into `run`: `model.keras` (the best by validation IoU), `last.keras`, `history.csv`, `curves.png`,
-    `slices.png` and TensorBoard's `logs/`.
+    `slices.png` and, on the TensorFlow backend, TensorBoard's `logs/`.
 
     Args:
         model: made by `build_model`, output "probabilities". It is trained through its logits.
-        training: endless data set of `(x, y, w)`.
-        validation: finite data set of `(x, y, w)`.
+        feed: what it is trained on.
         shown: what `slices.png` shows.
         schedule: how long, how fast, which loss.
         run: an existing folder.
@@ -74,6 +97,9 @@ def train(
         FloatingPointError: the loss is no longer finite.
     """
     trained = logits_model(model)
+    if feed.augmentation:
+        trained = _AugmentsFirst(trained.inputs, trained.outputs[0], name=trained.name)
+        trained.augmentation = feed.augmentation
     classes = trained.output_shape[-1]
     steps = schedule.epochs * schedule.steps_per_epoch
     rate = keras.optimizers.schedules.PolynomialDecay(schedule.learning_rate, steps, end_learning_rate=0.0, power=0.9)
@@ -84,23 +110,44 @@ def train(
         ),
         weighted_metrics=[IoU(classes), Dice(classes)],
     )
+    if feed.augmentation:
+        # Keras would read the shapes of x, y and w off a training batch, which has none of them.
+        trained.evaluate(feed.validation, steps=1, verbose=0)
     history = trained.fit(
-        training,
-        validation_data=validation,
+        feed.training,
+        validation_data=feed.validation,
         epochs=schedule.epochs,
         steps_per_epoch=schedule.steps_per_epoch,
         shuffle=False,  # the samples are drawn at random already
         verbose=0,
         callbacks=[
             _Guard(),
+            # The others find its figure among those of the epoch.
+            _Waits(feed.waiting),
             keras.callbacks.CSVLogger(str(run / "history.csv")),
-            keras.callbacks.TensorBoard(str(run / "logs"), write_graph=False),
+            *_tensorboard(run),
             _Keep(model, run),
             _Pictures(model, shown, run),
-            _Progress(callbacks, schedule),
+            _Progress(callbacks, schedule, feed.advice),
         ],
     )
     return history.history
+
+
+def _tensorboard(run: Path) -> list[keras.callbacks.Callback]:
+    # Its logs are written by TensorFlow.
+    if keras.backend.backend() != "tensorflow":
+        return []
+    return [keras.callbacks.TensorBoard(str(run / "logs"), write_graph=False)]
+
+
+class _AugmentsFirst(keras.Model):
+    """A network whose training step begins with the augmentation of the batch, on the device and compiled with it."""
+
+    def train_step(self, *arguments):
+        # The batch comes last on every backend; before it, on some, the state.
+        *state, batch = arguments
+        return super().train_step(*state, self.augmentation(batch))
 
 
 class _Guard(keras.callbacks.Callback):
@@ -149,12 +196,36 @@ class _Pictures(keras.callbacks.Callback):
         report.patch(x[..., 0], y, w > 0, predicted, path, self.shown.names, self.shown.spacing)
 
 
-class _Progress(keras.callbacks.Callback):
-    """One line per epoch, and the steps in between for a bar."""
+class _Waits(keras.callbacks.Callback):
+    """Adds to the figures of an epoch the share of its steps that was spent waiting for input."""
 
-    def __init__(self, callbacks: Callbacks, schedule: Schedule):
+    def __init__(self, waiting: Waiting):
         super().__init__()
-        self.callbacks, self.schedule, self.epoch = callbacks, schedule, 0
+        self.waiting, self.begun, self.ended, self.first_step = waiting, 0.0, 0.0, True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begin()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.ended = time.perf_counter()
+        if self.first_step and self.params["steps"] > 1:
+            # It is compiled meanwhile: that is no measure of the others.
+            self._begin()
+        self.first_step = False
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs[WAITING] = min(self.waiting.seconds / max(self.ended - self.begun, 1e-9), 1.0)
+
+    def _begin(self) -> None:
+        self.begun, self.waiting.seconds = time.perf_counter(), 0.0
+
+
+class _Progress(keras.callbacks.Callback):
+    """One line per epoch, the steps in between for a bar, and once what to do where the input is waited for."""
+
+    def __init__(self, callbacks: Callbacks, schedule: Schedule, advice: str):
+        super().__init__()
+        self.callbacks, self.schedule, self.advice, self.epoch, self.advised = callbacks, schedule, advice, 0, False
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -166,4 +237,8 @@ class _Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         shown = ("loss", "iou", "val_loss", "val_iou", "val_dice")
         figures = "  ".join(f"{name} {logs[name]:.3f}" for name in shown)
-        self.callbacks.say(f"epoch {epoch + 1:>3}/{self.schedule.epochs}  {figures}")
+        waited = logs[WAITING]
+        self.callbacks.say(f"epoch {epoch + 1:>3}/{self.schedule.epochs}  {figures}  waiting for input {waited:.0%}")
+        if waited > _TOO_LONG and not self.advised:
+            self.advised = True
+            self.callbacks.say(f"input: {waited:.0%} of the time was spent waiting for patches; {self.advice}")

@@ -5,18 +5,21 @@ import builtins
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.stats import kstest
 
-from keras_unet3d.augment import ENGINES, change_grey_values, elastic, native
+from keras_unet3d.augment import ENGINES, elastic, grey, native
 from keras_unet3d.augment.draw import AugmentSettings, draw, generator
 from keras_unet3d.errors import InputError
 from keras_unet3d.labels import UNLABELLED
 
 PATCH = (12, 18, 20)
+# Settings under which grey values stay as they are.
+GREY = dict(contrast=(1, 1), brightness=0, gamma=(1, 1), noise=0, blur_share=0, low_resolution_share=0)
 
 
-def a_draw(index=0, spacing=(2.0, 1.0, 1.0), patch=PATCH, **changes):
-    settings = AugmentSettings(**{"grid_spacing": 12, "deformation": 1.5} | changes)
-    return draw(generator(7, index), settings, patch, spacing)
+def a_draw(index=0, spacing=(2.0, 1.0, 1.0), patch=PATCH, channels=1, **changes):
+    settings = AugmentSettings(**GREY | {"grid_spacing": 12, "deformation": 1.5} | changes)
+    return draw(generator(7, index), settings, patch, spacing, channels)
 
 
 def region(drawn, patch=PATCH):
@@ -44,7 +47,7 @@ ENGINE = pytest.mark.parametrize("engine, order", [("elasticdeform", 3), ("nativ
 @ENGINE
 @pytest.mark.parametrize("index", range(4))
 def test_engine_against_scipy(engine, order, index):
-    drawn = a_draw(index)
+    drawn = a_draw(index, channels=2)
     rng = np.random.default_rng(index)
     image = rng.normal(size=(*region(drawn), 2)).astype(np.float32)
     classes = rng.integers(0, 3, region(drawn)).astype(np.uint8)
@@ -71,9 +74,9 @@ def test_engines_agree(index, monkeypatch):
     image = gaussian_filter(rng.normal(size=(*region(drawn, (24, 40, 40)), 1)), 2).astype(np.float32)
     classes = np.digitize(image[..., 0], [0, 0.05]).astype(np.uint8)
     weight = rng.uniform(size=classes.shape).astype(np.float32)
-    found = native.warp(drawn, image, classes, weight)
+    found = native.augment(drawn, image, classes, weight)
     monkeypatch.setattr(elastic, "IMAGE_ORDER", 1)
-    expected = elastic.warp(drawn, image, classes, weight)
+    expected = elastic.augment(drawn, image, classes, weight)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
     assert (found[1] == expected[1]).mean() > 0.999
     assert (found[2] == expected[2]).mean() > 0.999
@@ -148,23 +151,123 @@ def test_a_draw_is_a_function_of_seed_and_index():
     np.random.seed(1)
     again, other = a_draw(5), a_draw(6)
     np.testing.assert_array_equal(first.displacement, again.displacement)
-    assert first.noise_seed == again.noise_seed != other.noise_seed
+    assert first.grey.noise_seed == again.grey.noise_seed != other.grey.noise_seed
 
 
-def test_grey_values():
-    image = np.random.default_rng(0).normal(size=(16, 16, 16, 2)).astype(np.float32)
-    plain = dict(contrast=(1, 1), brightness=0, gamma=(1, 1), noise=0)
-    np.testing.assert_allclose(change_grey_values(a_draw(**plain), image), image, atol=1e-5)
-    contrast = change_grey_values(a_draw(**plain | {"contrast": (2, 2)}), image)
-    np.testing.assert_allclose(contrast.std(axis=(0, 1, 2)), 2 * image.std(axis=(0, 1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(contrast.mean(axis=(0, 1, 2)), image.mean(axis=(0, 1, 2)), atol=1e-4)
-    gamma = change_grey_values(a_draw(**plain | {"gamma": (2, 2)}), image)
-    np.testing.assert_allclose([gamma.min(), gamma.max()], [image.min(), image.max()], rtol=1e-4)
-    assert gamma.mean() < image.mean()
-    drawn = a_draw(**plain | {"noise": 1.0})
-    noisy = change_grey_values(drawn, image)
-    assert (noisy - image).std() == pytest.approx(drawn.noise, rel=0.05)
-    assert noisy.dtype == np.float32
+def changed(image, **changes):
+    """Return the draw with `changes` alone and the image `(z, y, x, channels)` that it makes."""
+    drawn = a_draw(patch=image.shape[:3], channels=image.shape[3], **changes)
+    arrays = {name: array[None] for name, array in grey.arrays(drawn.grey, image.shape[:3]).items()}
+    return drawn.grey, np.asarray(grey.change(image[None], arrays))[0]
+
+
+@pytest.fixture
+def image():
+    smooth = gaussian_filter(np.random.default_rng(0).normal(size=(16, 16, 16, 2)), (1, 1, 1, 0))
+    return (smooth / smooth.std()).astype(np.float32)
+
+
+def test_nothing_drawn_leaves_grey_values_alone(image):
+    np.testing.assert_allclose(changed(image)[1], image, atol=1e-5)
+
+
+def test_contrast_keeps_the_mean_and_multiplies_the_deviation(image):
+    drawn, found = changed(image, contrast=(0.5, 2))
+    assert drawn.contrast[0] != drawn.contrast[1], "channels change independently"
+    np.testing.assert_allclose(found.std(axis=(0, 1, 2)), drawn.contrast * image.std(axis=(0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(found.mean(axis=(0, 1, 2)), image.mean(axis=(0, 1, 2)), atol=1e-4)
+
+
+def test_brightness_is_added(image):
+    drawn, found = changed(image, brightness=0.5)
+    np.testing.assert_allclose((found - image).mean(axis=(0, 1, 2)), drawn.brightness, atol=1e-4)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_gamma_by_hand(inverted):
+    values = np.array([0.0, 0.25, 0.5, 1.0], np.float32) * 4 - 2
+    image = np.broadcast_to(values, (1, 1, 4))[..., None]
+    arrays = grey.arrays(a_draw(gamma=(2, 2), patch=(1, 1, 4)).grey, (1, 1, 4)) | {"inverted": np.float32([inverted])}
+    found = np.asarray(grey.change(image[None], {name: array[None] for name, array in arrays.items()}))[0, 0, 0, :, 0]
+    # On the share of 0..1: x**2, or 1 - (1 - x)**2.
+    shares = [0, 7 / 16, 3 / 4, 1] if inverted else [0, 1 / 16, 1 / 4, 1]
+    np.testing.assert_allclose(found, np.array(shares) * 4 - 2, atol=1e-5)
+
+
+def test_noise_has_the_drawn_deviation_and_is_a_function_of_the_seed(image):
+    drawn, found = changed(image, noise=1.0)
+    np.testing.assert_allclose((found - image).std(axis=(0, 1, 2)), drawn.noise, rtol=0.05)
+    np.testing.assert_array_equal(found, changed(image, noise=1.0)[1])
+
+
+def test_normal_values_are_normal_and_independent():
+    values = np.asarray(grey.normal(np.array([[3, 4], [3, 5], [4, 4]], np.int32), (40, 40, 40, 1)))
+    flat = values.reshape(3, -1)
+    np.testing.assert_allclose(flat.mean(axis=1), 0, atol=0.02)
+    np.testing.assert_allclose(flat.std(axis=1), 1, atol=0.02)
+    assert kstest(flat[0], "norm").pvalue > 0.001
+    # Neither with another seed nor with a neighbour along any axis is there a correlation.
+    assert abs(np.corrcoef(flat) - np.eye(3)).max() < 0.02
+    for axis in range(3):
+        pairs = np.moveaxis(values[0], axis, 0)
+        assert abs(np.corrcoef(pairs[1:].ravel(), pairs[:-1].ravel())[0, 1]) < 0.02
+
+
+def test_blur_is_a_gaussian_that_is_isotropic_in_physical_space(image):
+    drawn, found = changed(image, blur=(0.9, 0.9), blur_share=1)
+    np.testing.assert_allclose(drawn.blur, [[0.45, 0.9, 0.9]] * 2)
+    expected = gaussian_filter(image, (0.45, 0.9, 0.9, 0), mode="mirror")
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_low_resolution_leaves_coarse_axes_alone(image):
+    drawn, found = changed(image, low_resolution=(0.5, 0.5), low_resolution_share=1)
+    np.testing.assert_allclose(drawn.low_resolution, [[1, 0.5, 0.5]] * 2)
+    # The means of every two voxels along y and x, and linear between them.
+    coarse = image.reshape(16, 8, 2, 8, 2, 2).mean(axis=(2, 4))
+    positions = np.clip((np.arange(16) - 0.5) / 2, 0, 7)
+    grid = np.meshgrid(np.arange(16), positions, positions, indexing="ij")
+    for channel in range(2):
+        expected = map_coordinates(coarse[..., channel], grid, order=1, mode="nearest")
+        np.testing.assert_allclose(found[..., channel], expected, atol=1e-5)
+
+
+def test_an_axis_of_one_voxel_has_one_resolution():
+    image = np.arange(12, dtype=np.float32).reshape(1, 3, 4, 1)
+    _, found = changed(image, blur_share=1, low_resolution_share=1, low_resolution=(0.5, 0.5))
+    assert found.shape == image.shape and np.isfinite(found).all()
+
+
+def test_shares_of_blurred_and_coarse_channels():
+    drawn = [draw(generator(0, i), AugmentSettings(), PATCH, None, 4).grey for i in range(300)]
+    assert np.mean([each.blur.any(axis=1) for each in drawn]) == pytest.approx(0.1, abs=0.03)
+    assert np.mean([(each.low_resolution < 1).any(axis=1) for each in drawn]) == pytest.approx(0.125, abs=0.03)
+    assert np.mean([each.inverted for each in drawn]) == pytest.approx(0.25, abs=0.04)
+
+
+def test_both_engines_change_grey_values_alike(monkeypatch):
+    settings = AugmentSettings(blur_share=1, low_resolution_share=1)
+    drawn = draw(generator(0, 1), settings, PATCH, (2, 1, 1))
+    image = gaussian_filter(np.random.default_rng(0).normal(size=region(drawn)), 2).astype(np.float32)[..., None]
+    monkeypatch.setattr(elastic, "IMAGE_ORDER", 1)
+    found, expected = (ENGINES[name](drawn, image, image[..., 0] > 0, None)[0] for name in ENGINES)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_volumes_of_different_voxel_size_are_deformed_alike_in_physical_space():
+    settings = AugmentSettings(voxel=0.5, deformation=4, grid_spacing=32)
+    grids = {
+        edge: [draw(generator(0, i), settings, (65, 65, 65), (edge,) * 3).displacement for i in range(40)]
+        for edge in (0.25, 0.5, 1.0)
+    }
+    for edge, displacements in grids.items():
+        # 4 voxels of 0.5 um are 2 um; 32 of them are 16 um.
+        deviation = np.concatenate([each.ravel() for each in displacements]).std()
+        assert deviation * edge == pytest.approx(2, rel=0.05)
+    shape = draw(
+        generator(0, 0), AugmentSettings(voxel=0.5, rotation=0, scaling=(1, 1), deformation=0), (65,) * 3, (1,) * 3
+    )
+    assert shape.displacement.shape == (3, 5, 5, 5)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +279,11 @@ def test_grey_values():
         (dict(deformation=float("nan")), "deformation: expected 0 or more"),
         (dict(grid_spacing=1), "grid_spacing: expected 2 voxels or more"),
         (dict(flips=(3,)), "flips: expected axes 0"),
+        (dict(voxel=0.0), "voxel: expected a length above 0, found 0"),
+        (dict(blur=(0, 1)), "blur: expected 0 < smallest <= largest"),
+        (dict(low_resolution=(0.5, 2)), "low_resolution: expected at most 1, found 2"),
+        (dict(blur_share=1.5), "blur_share: expected a share from 0 to 1, found 1.5"),
+        (dict(low_resolution_share=-1), "low_resolution_share: expected a share from 0 to 1, found -1"),
     ],
 )
 def test_wrong_settings(changes, sentence):
@@ -201,6 +309,6 @@ def test_a_broken_elasticdeform_says_how_to_mend_it(monkeypatch):
 def test_a_thin_volume_and_one_control_interval_do_no_harm():
     drawn = a_draw(patch=(1, 9, 9), grid_spacing=32)
     image = np.ones((*region(drawn, (1, 9, 9)), 1), np.float32)
-    moved, labels, _ = native.warp(drawn, image, np.ones(image.shape[:3], np.uint8), None)
+    moved, labels, _ = native.augment(drawn, image, np.ones(image.shape[:3], np.uint8), None)
     np.testing.assert_allclose(moved, 1, atol=1e-6)
     assert labels.shape == (1, 9, 9) and set(np.unique(labels)) <= {1, UNLABELLED}

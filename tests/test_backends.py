@@ -15,6 +15,7 @@ import numpy as np
 import keras
 import keras_unet3d
 from keras_unet3d.augment import native
+from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.augment.draw import AugmentSettings, draw, generator
 from keras_unet3d.model import logits_model
 
@@ -37,11 +38,21 @@ trained.compile(keras.optimizers.SGD(0.1), loss, weighted_metrics=[keras_unet3d.
 trained.fit(x, y, sample_weight=w, batch_size=2, epochs=2, verbose=0, shuffle=False)
 values["after"] = float(loss(y, trained(x), w))
 values["tiled"] = float(keras_unet3d.predict_volume(model, x[0], output="probabilities", tile=(4, 8, 8)).std())
-drawn = draw(generator(0, 0), AugmentSettings(grid_spacing=8, deformation=1.0), (8, 8, 8), (2.0, 1.0, 1.0))
+changes = AugmentSettings(grid_spacing=8, deformation=1.0, blur_share=1, low_resolution_share=1)
+drawn = draw(generator(0, 0), changes, (8, 8, 8), (2.0, 1.0, 1.0), channels=2)
 region = tuple(8 + 2 * margin for margin in drawn.margin)
 image = rng.normal(size=(*region, 2)).astype("float32")
-moved, labels, weights = native.warp(drawn, image, (image[..., 0] > 0).astype("uint8"), image[..., 1])
+region = (drawn, image, (image[..., 0] > 0).astype("uint8"), image[..., 1])
+moved, labels, weights = native.augment(*region)
 values |= {"image": float(moved.std()), "labels": float(labels.sum()), "weights": float(weights.std())}
+batch = native.stacked([native.packed(*region, complete=True)] * 2)
+x, y, w = (keras.ops.convert_to_numpy(part) for part in Augmentation(inset=(1, 1, 1))(batch))
+inner = (slice(1, -1),) * 3
+labelled = labels[inner] != 255
+for sample in range(2):
+    np.testing.assert_allclose(x[sample], moved, atol=1e-5)
+    np.testing.assert_array_equal(y[sample], np.where(labelled, labels[inner], 0))
+    np.testing.assert_allclose(w[sample], labelled * weights[inner])
 assert ("tensorflow" in sys.modules) == (keras.backend.backend() == "tensorflow")
 print(json.dumps(values))
 """

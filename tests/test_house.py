@@ -34,12 +34,13 @@ ALLOWED = {
     "sampling": {"volumes", "labels", "intensity"},
     "splitting": {"volumes", "labels", "sampling"},
     "augment": {"labels"},
-    "pipeline": {"volumes", "labels", "intensity", "sampling", "augment"},
+    "samples": {"labels", "intensity", "sampling", "augment"},
+    "pipeline": {"sampling", "augment", "samples"},
     # what describes a fit and a network
     "settings": {"augment", "labels", "sampling"},
     "spec": {"datasets", "intensity", "labels"},
     # from the batches to a network, and from a network to a label volume
-    "training": {"losses", "metrics", "model", "pipeline", "report"},
+    "training": {"augment", "losses", "metrics", "model", "pipeline", "report", "samples"},
     "prediction": {"datasets", "intensity", "labels", "model", "sampling", "spec", "tiling", "volumes"},
 }
 # Workflows string rooms together: they may import all of them, and each other.
@@ -48,7 +49,15 @@ ALLOWED["workflows"] = set(ALLOWED)
 # The only places that may import TensorFlow. In prediction it is `compiled` alone.
 TENSORFLOW = {"pipeline", "runtime", "prediction", "zoo"}
 # Written for every Keras backend.
-ANY_BACKEND = ("model.py", "losses.py", "metrics.py", "weighting.py", "augment/native.py")
+ANY_BACKEND = (
+    "model.py",
+    "losses.py",
+    "metrics.py",
+    "weighting.py",
+    "augment/native.py",
+    "augment/grey.py",
+    "augment/layer.py",
+)
 
 
 def _tree(path: Path) -> ast.Module:

@@ -1,18 +1,23 @@
 """Samples: reproducible, with labels, the same eagerly and inside tf.data."""
 
+import time
+from dataclasses import replace
+
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from keras_unet3d import FitSettings, pipeline
+from keras_unet3d import FitSettings, pipeline, samples
 from keras_unet3d.architecture import Architecture
 from keras_unet3d.augment.draw import AugmentSettings
+from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.datasets import DataKeys, DataSet, Example
 from keras_unet3d.intensity import measure
 from keras_unet3d.labels import UNLABELLED, LabelTable
-from keras_unet3d.pipeline import PatchSettings, training_sample
+from keras_unet3d.samples import PatchSettings, training_sample
 from keras_unet3d.sampling import Source, draw_voxel, index_labels
 from keras_unet3d.spec import ModelSpec
 from keras_unet3d.volumes import from_array
@@ -164,37 +169,112 @@ def test_samples_depend_on_seed_and_index_only():
         assert not np.array_equal(first[0], training_sample([source], s, seed, index)[0])
 
 
-def test_tf_data_gives_the_same_samples_in_order_for_any_number_of_workers():
+BATCHES = pytest.mark.parametrize("made_by", ["tensorflow", "other"])
+
+
+def batches(data, count):
+    """Return the first batches of a `tf.data.Dataset` or a `PyDataset` as tuples of arrays."""
+    if isinstance(data, keras.utils.PyDataset):
+        return [data[index] for index in range(count)]
+    return list(data.take(count).as_numpy_iterator())
+
+
+@BATCHES
+def test_chains_give_the_samples_in_order_for_any_number_of_workers(made_by, monkeypatch):
+    monkeypatch.setattr(pipeline, "_backend", lambda: made_by)
     source, s = a_source(), settings(AugmentSettings())
     expected = [training_sample([source], s, 0, index) for index in range(6)]
     for workers in (1, 3):
-        data = pipeline.training_dataset([source], s, 2, 0, workers)
-        assert [tuple(spec.shape) for spec in data.element_spec] == [
-            (None, 16, 20, 24, 2),
-            (None, 16, 20, 24),
-            (None, 16, 20, 24),
-        ]
-        batches = list(data.take(3).as_numpy_iterator())
-        for part in range(3):
-            together = np.concatenate([batch[part] for batch in batches])
-            np.testing.assert_array_equal(together, np.stack([sample[part] for sample in expected]))
+        data = pipeline.training_batches([source], s, 2, 0, workers)
+        for part, arrays in enumerate(zip(*batches(data, 3), strict=True)):
+            np.testing.assert_array_equal(np.concatenate(arrays), np.stack([sample[part] for sample in expected]))
+
+
+def test_tf_data_knows_the_shapes():
+    data = pipeline.training_batches([a_source()], settings(AugmentSettings()), 2, 0, 1)
+    assert [tuple(spec.shape) for spec in data.element_spec] == [
+        (None, 16, 20, 24, 2),
+        (None, 16, 20, 24),
+        (None, 16, 20, 24),
+    ]
+
+
+def test_batches_without_tensorflow_can_be_asked_for_in_any_order(monkeypatch):
+    monkeypatch.setattr(pipeline, "_backend", lambda: "other")
+    data = pipeline.training_batches([a_source()], settings(AugmentSettings()), 1, 0, 2)
+    assert data.num_batches is None
+    in_turn = [data[index][0] for index in range(4)]
+    for index in (2, 0, 3, 3):
+        np.testing.assert_array_equal(data[index][0], in_turn[index])
+
+
+@BATCHES
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_device_makes_the_samples_of_the_host(made_by, weighted, monkeypatch):
+    monkeypatch.setattr(pipeline, "_backend", lambda: made_by)
+    weight = np.random.default_rng(1).uniform(0.5, 2, (30, 40, 44)).astype(np.float32)
+    # Of two volumes only one has weights; the others are 1.
+    sources = [a_source(), a_source(weight=weight if weighted else None)]
+    s = settings(AugmentSettings(blur_share=0.5), patch=(16, 20, 24), output=(12, 16, 20))
+    host, device = (
+        pipeline.training_batches(sources, replace(s, engine="native"), 2, 0, 2, on_device=d) for d in (0, 1)
+    )
+    layer = Augmentation(inset=(2, 2, 2))
+    for expected, regions in zip(batches(host, 4), batches(device, 4), strict=True):
+        x, y, w = map(np.asarray, layer(regions))
+        assert (x.dtype, y.dtype, w.dtype) == tuple(part.dtype for part in expected)
+        np.testing.assert_allclose(x, expected[0], atol=1e-4)
+        np.testing.assert_array_equal(y, expected[1])
+        np.testing.assert_allclose(w, expected[2])
+
+
+def test_the_layer_maps_a_tf_data_chain_and_survives_saving():
+    s = replace(settings(AugmentSettings()), engine="native")
+    host, device = (pipeline.training_batches([a_source()], s, 1, 0, 1, on_device=d) for d in (False, True))
+    layer = Augmentation.from_config(Augmentation(inset=(0, 1, 2)).get_config())
+    x, y, _ = next(iter(device.map(layer).take(1).as_numpy_iterator()))
+    expected = next(iter(host.take(1).as_numpy_iterator()))
+    np.testing.assert_allclose(x, expected[0], atol=1e-4)
+    np.testing.assert_array_equal(y, expected[1][:, :, 1:-1, 2:-2])
+
+
+@BATCHES
+@pytest.mark.parametrize("slow", ["making", "taking"])
+def test_waiting_is_what_the_taker_waits(made_by, slow):
+    waiting, pause = pipeline.Waiting(), 0.1
+
+    def sample(index):
+        time.sleep(pause if slow == "making" else 0)
+        return (np.full(3, index),)
+
+    data = pipeline._BATCHES[made_by](pipeline.Chain(sample, pipeline._stacked, 1, 1), waiting)
+    taken = iter(data) if made_by == "tensorflow" else (data[index] for index in range(6))
+    for _ in range(6):
+        time.sleep(pause if slow == "taking" else 0)
+        next(taken)
+    # Of 0.6 seconds: nearly all of them, or nearly none.
+    assert waiting.seconds > 0.4 if slow == "making" else waiting.seconds < 0.2
 
 
 def test_validation_positions_cover_the_labels_and_only_those():
     source = a_source(annotate=lambda classes: classes.__setitem__((slice(None), slice(None), 0), 1))
     s = settings(patch=(16, 20, 24))
-    positions = pipeline.validation_positions([source], s, most=100)
-    seen = sum(pipeline.validation_sample([source], s, position)[2].sum() for position in positions)
+    positions = samples.validation_positions([source], s, most=100)
+    seen = sum(samples.validation_sample([source], s, position)[2].sum() for position in positions)
     assert seen >= (source.classes.array() != UNLABELLED).sum()
-    assert all(pipeline.validation_sample([source], s, position)[2].any() for position in positions)
-    assert len(pipeline.validation_positions([source], s, most=3)) == 3
+    assert all(samples.validation_sample([source], s, position)[2].any() for position in positions)
+    assert len(samples.validation_positions([source], s, most=3)) == 3
 
 
-def test_validation_dataset_is_finite_and_repeats_itself():
+@BATCHES
+def test_validation_batches_are_finite_and_repeat_themselves(made_by, monkeypatch):
+    monkeypatch.setattr(pipeline, "_backend", lambda: made_by)
     source, s = a_source(), settings()
-    positions = pipeline.validation_positions([source], s, most=3)
-    data = pipeline.validation_dataset([source], s, 2, positions, 2)
-    first, second = (list(data.as_numpy_iterator()) for _ in range(2))
+    positions = samples.validation_positions([source], s, most=3)
+    data = pipeline.validation_batches([source], s, 2, positions, 2)
+    if made_by == "other":
+        assert data.num_batches == 2
+    first, second = (batches(data, 2) for _ in range(2))
     assert [len(batch[0]) for batch in first] == [2, 1]
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a[0], b[0])

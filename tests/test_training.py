@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 import keras_unet3d
-from keras_unet3d.training import Callbacks, Schedule, Shown, train
+from keras_unet3d.pipeline import Waiting
+from keras_unet3d.training import Callbacks, Feed, Schedule, Shown, train
 
 X = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
 Y = (X[..., 0] > 0).astype(np.int32)
@@ -14,12 +15,13 @@ W = np.ones(Y.shape, np.float32)
 SILENT = Callbacks(lambda line: None, lambda done, of: None)
 
 
-def trained(tmp_path, epochs=3, weights=W, rate=1e-2, callbacks=SILENT):
+def trained(tmp_path, epochs=3, weights=W, rate=1e-2, callbacks=SILENT, waiting=None):
     model = keras_unet3d.build_model(base_filters=2, depth=2, seed=0)
     data = tf.data.Dataset.from_tensors((X, Y, weights))
+    feed = Feed(data.repeat(), data, waiting or Waiting(), None, "use --engine native")
     schedule = Schedule(epochs, 4, rate, "crossentropy+dice")
     shown = Shown((X[0], Y[0], W[0]), ("below", "above"), None)
-    return model, train(model, data.repeat(), data, shown, schedule, tmp_path, callbacks)
+    return model, train(model, feed, shown, schedule, tmp_path, callbacks)
 
 
 def test_learns_and_keeps_the_best_and_the_last(tmp_path):
@@ -54,3 +56,35 @@ def test_a_loss_that_is_no_number_stops_and_keeps_what_was_good(tmp_path):
     with pytest.raises(FloatingPointError, match=r"epoch 1: the loss is (nan|inf); .* Lower --learning-rate"):
         trained(tmp_path, weights=np.full(W.shape, np.inf, np.float32))
     assert not (tmp_path / "model.keras").exists()
+
+
+class Clock(Waiting):
+    """Has waited a very long time whenever it is asked, or not at all."""
+
+    def __init__(self, waited):
+        self.waited = waited
+
+    @property
+    def seconds(self):
+        return self.waited
+
+    @seconds.setter
+    def seconds(self, value):
+        pass
+
+
+def test_what_was_waited_for_is_kept_and_advised_once(tmp_path):
+    said = []
+    _, history = trained(tmp_path, callbacks=Callbacks(said.append, lambda done, of: None), waiting=Clock(1e9))
+    assert history["waiting"] == [1.0] * 3
+    assert [line for line in said if line.startswith("input:")] == [
+        "input: 100% of the time was spent waiting for patches; use --engine native"
+    ]
+    assert said[0].endswith("waiting for input 100%")
+    assert (tmp_path / "history.csv").read_text().splitlines()[0].endswith(",waiting")
+
+
+def test_no_advice_where_nothing_was_waited_for(tmp_path):
+    said = []
+    trained(tmp_path, callbacks=Callbacks(said.append, lambda done, of: None), waiting=Clock(0.0))
+    assert len(said) == 3 and all(line.endswith("waiting for input 0%") for line in said)

@@ -15,20 +15,29 @@ import numpy as np
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Triple
 
+# Share of the channels whose gamma works on the negative.
+_INVERTED = 0.25
+
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """How strongly samples are changed.
+    """How strongly samples are changed; the grey-value changes go as far as nnU-Net's.
 
     Attributes:
         rotation: largest angle about each axis, degrees.
         scaling: smallest and largest factor.
-        grid_spacing: distance of the control points, in voxels of the finest axis.
-        deformation: standard deviation of their displacements, in voxels of the finest axis.
+        grid_spacing: distance of the control points, in `voxel`s.
+        deformation: standard deviation of their displacements, in `voxel`s.
+        voxel: the length, in the volumes' unit, that distances are given in; None: the finest edge of each volume's
+            voxels. With it, volumes of different voxel size are deformed alike in physical space.
         contrast: smallest and largest factor around the mean.
         brightness: standard deviation of what is added, in standard deviations of the image.
-        gamma: smallest and largest exponent on the grey values scaled to 0..1.
+        gamma: smallest and largest exponent on the grey values scaled to 0..1; for one sample in four to the negative.
         noise: largest standard deviation of the added noise, in standard deviations of the image.
+        blur: smallest and largest standard deviation of a Gaussian, in `voxel`s.
+        blur_share: share of the channels that are blurred.
+        low_resolution: smallest and largest resolution, as a share of one value per `voxel`.
+        low_resolution_share: share of the channels that are sampled down to it and up again.
         flips: axes (0 z, 1 y, 2 x) along which a sample may be mirrored.
     """
 
@@ -36,46 +45,76 @@ class AugmentSettings:
     scaling: tuple[float, float] = (0.85, 1.2)
     grid_spacing: float = 32.0
     deformation: float = 4.0
+    voxel: float | None = None
     contrast: tuple[float, float] = (0.75, 1.25)
     brightness: float = 0.15
     gamma: tuple[float, float] = (0.75, 1.4)
     noise: float = 0.15
+    blur: tuple[float, float] = (0.5, 1.0)
+    blur_share: float = 0.1
+    low_resolution: tuple[float, float] = (0.5, 1.0)
+    low_resolution_share: float = 0.125
     flips: tuple[int, ...] = ()
 
     def __post_init__(self):
-        for field in ("scaling", "contrast", "gamma"):
+        for field in ("scaling", "contrast", "gamma", "blur", "low_resolution"):
             low, high = getattr(self, field)
             if not 0 < low <= high:
                 raise InputError(f"{field}: expected 0 < smallest <= largest, found {low} and {high}.")
+        if self.low_resolution[1] > 1:
+            raise InputError(f"low_resolution: expected at most 1, found {self.low_resolution[1]}.")
         for field in ("rotation", "deformation", "brightness", "noise"):
             if not getattr(self, field) >= 0:
                 raise InputError(f"{field}: expected 0 or more, found {getattr(self, field)}.")
+        for field in ("blur_share", "low_resolution_share"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise InputError(f"{field}: expected a share from 0 to 1, found {getattr(self, field)}.")
         if not self.grid_spacing >= 2:
             raise InputError(f"grid_spacing: expected 2 voxels or more, found {self.grid_spacing}.")
+        if self.voxel is not None and not self.voxel > 0:
+            raise InputError(f"voxel: expected a length above 0, found {self.voxel}.")
         if not set(self.flips) <= {0, 1, 2}:
             raise InputError(f"flips: expected axes 0 (z), 1 (y) or 2 (x), found {self.flips}.")
 
 
 @dataclass(frozen=True)
+class GreyDraw:
+    """What happens to the grey values of one sample: an array `(channels,)` each, but for `noise_seed`.
+
+    Attributes:
+        blur: standard deviation of the Gaussian, voxels `(channels, 3)`; 0 for none.
+        low_resolution: share of the voxels kept per axis, `(channels, 3)`; 1 for all.
+        gamma: exponent; `inverted` where it works on the negative.
+        contrast: factor around the mean.
+        brightness: added.
+        noise: standard deviation of what is added, a function of `noise_seed` and the voxel.
+    """
+
+    blur: np.ndarray
+    low_resolution: np.ndarray
+    gamma: np.ndarray
+    inverted: np.ndarray
+    contrast: np.ndarray
+    brightness: np.ndarray
+    noise: np.ndarray
+    noise_seed: int
+
+
+@dataclass(frozen=True)
 class Draw:
-    """What happens to one sample; both image and labels follow the same map.
+    """What happens to one sample; image and labels follow the same map.
 
     Attributes:
         matrix: `(3, 3)`, from voxels of the patch to voxels of the source, about the patch's centre.
         displacement: `(3, gz, gy, gx)` control points over the region, voxels.
         margin: voxels (z, y, x) that the region has on each side of the patch.
-        contrast, brightness, gamma: see `AugmentSettings`.
-        noise: standard deviation of the noise, drawn from `noise_seed`.
+        grey: what happens to the grey values.
     """
 
     matrix: np.ndarray
     displacement: np.ndarray
     margin: Triple
-    contrast: float
-    brightness: float
-    gamma: float
-    noise: float
-    noise_seed: int
+    grey: GreyDraw
 
 
 def generator(seed: int, *position: int) -> np.random.Generator:
@@ -83,16 +122,18 @@ def generator(seed: int, *position: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *position])))
 
 
-def draw(rng: np.random.Generator, settings: AugmentSettings, patch: Triple, spacing: Triple | None) -> Draw:
+def draw(rng: np.random.Generator, settings: AugmentSettings, patch: Triple, spacing=None, channels: int = 1) -> Draw:
     """Draw the parameters of one sample.
 
     Args:
         rng: of this sample.
         settings: how strongly.
         patch: size (z, y, x).
-        spacing: voxel size (z, y, x), any unit; rotation, scaling and displacement are isotropic in it.
+        spacing: voxel size (z, y, x) in the unit of `settings.voxel`; rotation, scaling, displacement and blur are
+            isotropic in it. None for cubes.
+        channels: of the image; their grey values change independently.
     """
-    spacing = np.ones(3) if spacing is None else np.asarray(spacing, float) / min(spacing)
+    spacing = np.ones(3) if spacing is None else np.asarray(spacing, float) / (settings.voxel or min(spacing))
     matrix = _matrix(rng, settings, spacing)
     sigma = settings.deformation / spacing
     half = (np.asarray(patch) - 1) / 2
@@ -100,15 +141,24 @@ def draw(rng: np.random.Generator, settings: AugmentSettings, patch: Triple, spa
     margin = np.maximum(np.ceil(np.abs(matrix) @ half - half + 3 * sigma), 0).astype(int)
     points = np.maximum(np.round((np.asarray(patch) + 2 * margin - 1) * spacing / settings.grid_spacing).astype(int), 1)
     displacement = rng.normal(size=(3, *(points + 1))) * sigma[:, None, None, None]
-    return Draw(
-        matrix,
-        displacement,
-        tuple(margin.tolist()),
-        contrast=_log_uniform(rng, *settings.contrast),
-        brightness=rng.normal() * settings.brightness,
-        gamma=_log_uniform(rng, *settings.gamma),
-        noise=rng.uniform(0, settings.noise),
-        noise_seed=int(rng.integers(2**63)),
+    return Draw(matrix, displacement, tuple(margin.tolist()), _grey(rng, settings, spacing, channels))
+
+
+def _grey(rng, settings: AugmentSettings, spacing, channels: int) -> GreyDraw:
+    blurred = rng.random(channels) < settings.blur_share
+    blur = _log_uniform(rng, *settings.blur, channels) * blurred
+    coarse = rng.random(channels) < settings.low_resolution_share
+    kept = np.where(coarse, rng.uniform(*settings.low_resolution, channels), 1)
+    return GreyDraw(
+        blur=blur[:, None] / spacing,
+        # An axis that is as coarse already keeps its voxels.
+        low_resolution=np.where(coarse[:, None], np.minimum(kept[:, None] * spacing, 1), 1),
+        gamma=_log_uniform(rng, *settings.gamma, channels),
+        inverted=rng.random(channels) < _INVERTED,
+        contrast=_log_uniform(rng, *settings.contrast, channels),
+        brightness=rng.normal(size=channels) * settings.brightness,
+        noise=rng.uniform(0, settings.noise, channels),
+        noise_seed=int(rng.integers(2**62)),
     )
 
 
@@ -131,5 +181,5 @@ def _matrix(rng, settings: AugmentSettings, spacing) -> np.ndarray:
     return physical * spacing[None, :] / spacing[:, None]
 
 
-def _log_uniform(rng, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+def _log_uniform(rng, low: float, high: float, count: int | None = None):
+    return np.exp(rng.uniform(np.log(low), np.log(high), count))

@@ -1,10 +1,13 @@
-"""The reference engine: elasticdeform applies a draw to image, labels and weights in one call."""
+"""The reference engine: elasticdeform applies a draw's map to image, labels and weights in one call."""
 
 import contextlib
 import io
+from functools import cache
 
 import numpy as np
 
+from keras_unet3d import runtime
+from keras_unet3d.augment import grey
 from keras_unet3d.augment.draw import Draw
 from keras_unet3d.errors import InputError
 from keras_unet3d.labels import UNLABELLED
@@ -28,11 +31,11 @@ def load_elasticdeform():
     return deform_grid
 
 
-def warp(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None):
-    """Return image, classes and weights of the patch, moved by the draw's map.
+def augment(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None):
+    """Return image, classes and weights of the patch, moved by the draw's map, grey values changed.
 
     Args:
-        drawn: the map; arrays are its region, the patch and `drawn.margin` on each side.
+        drawn: of the sample; arrays are its region, the patch and `drawn.margin` on each side.
         image: `(z, y, x, channels)`, float32.
         classes: `(z, y, x)`, uint8.
         weight: `(z, y, x)`, float32, or None.
@@ -43,6 +46,7 @@ def warp(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray
     """
     deform_grid = load_elasticdeform()
     crop = [slice(m, size - m) for m, size in zip(drawn.margin, classes.shape, strict=True)]
+    patch = [s.stop - s.start for s in crop]
     channels = [np.ascontiguousarray(image[..., channel]) for channel in range(image.shape[-1])]
     labels = [classes] if weight is None else [classes, weight]
     moved = deform_grid(
@@ -52,10 +56,17 @@ def warp(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray
         mode=["mirror"] * len(channels) + ["constant"] * len(labels),
         cval=[0.0] * len(channels) + [float(UNLABELLED), 0.0][: len(labels)],
         crop=crop,
-        affine=_affine(drawn, [s.stop - s.start for s in crop]),
+        affine=_affine(drawn, patch),
     )
     channels, labels = moved[: len(channels)], moved[len(channels) :]
-    return np.stack(channels, axis=-1), labels[0], labels[1] if weight is not None else None
+    drawn_arrays = {name: array[None] for name, array in grey.arrays(drawn.grey, patch).items()}
+    image = _compiled_grey()(np.stack(channels, axis=-1)[None], drawn_arrays)[0]
+    return image, labels[0], labels[1] if weight is not None else None
+
+
+@cache
+def _compiled_grey():
+    return runtime.compiled_for_host(grey.change)
 
 
 def _affine(drawn: Draw, patch) -> np.ndarray:

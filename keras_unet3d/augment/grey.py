@@ -1,16 +1,96 @@
-"""Grey-value changes, the same for both engines."""
+"""Grey-value changes of a batch, on any Keras backend: resolution, gamma, contrast, brightness, noise; in this order."""
+
+import math
 
 import numpy as np
+from keras import ops
 
-from keras_unet3d.augment.draw import Draw
+from keras_unet3d.augment.draw import GreyDraw
+from keras_unet3d.geometry import AXES, Triple
+
+# Of a well-mixing 32-bit hash (C. Wellons, "lowbias32"), as signed numbers: every backend has those.
+_SHIFTS, _FACTORS = (16, 15, 16), (0x7FEB352D, 0x846CA68B - 2**32)
+_STEP = 0x9E3779B9 - 2**32
 
 
-def change_grey_values(drawn: Draw, image: np.ndarray) -> np.ndarray:
-    """Return the normalised float32 image with gamma, contrast, brightness and noise of the draw."""
-    low, high = image.min(axis=(0, 1, 2)), image.max(axis=(0, 1, 2))
-    extent = np.maximum(high - low, 1e-6)
-    image = ((image - low) / extent) ** np.float32(drawn.gamma) * extent + low
-    mean = image.mean(axis=(0, 1, 2))
-    image = (image - mean) * np.float32(drawn.contrast) + mean + np.float32(drawn.brightness)
-    noise = np.random.default_rng(drawn.noise_seed).standard_normal(image.shape, np.float32)
-    return (image + np.float32(drawn.noise) * noise).astype(np.float32, copy=False)
+def arrays(grey: GreyDraw, patch: Triple) -> dict[str, np.ndarray]:
+    """Return what `change` needs of a draw; the matrices of resolution only where it changes."""
+    values = {name: getattr(grey, name) for name in ("gamma", "inverted", "contrast", "brightness", "noise")}
+    found = {name: value.astype(np.float32) for name, value in values.items()}
+    found["noise_seed"] = np.array(divmod(grey.noise_seed, 2**31), np.int32)
+    if grey.blur.any() or (grey.low_resolution < 1).any():
+        for axis, size in enumerate(patch):
+            each = zip(grey.blur[:, axis], grey.low_resolution[:, axis], strict=True)
+            found[f"resolution_{AXES[axis]}"] = np.stack([_resolution(size, *one) for one in each]).astype(np.float32)
+    return found
+
+
+def unchanged_resolution(patch: Triple, channels: int) -> dict[str, np.ndarray]:
+    """Return the matrices of resolution that change nothing."""
+    eyes = {f"resolution_{name}": np.eye(size, dtype=np.float32) for name, size in zip(AXES, patch, strict=True)}
+    return {name: np.stack([eye] * channels) for name, eye in eyes.items()}
+
+
+def _resolution(size: int, blur: float, kept: float) -> np.ndarray:
+    """Return the `(size, size)` matrix that blurs one axis and samples it down and up again."""
+    from scipy.ndimage import gaussian_filter1d
+
+    matrix = gaussian_filter1d(np.eye(size), blur, axis=0, mode="mirror") if blur else np.eye(size)
+    count = max(round(size * kept), 1)
+    if count == size:
+        return matrix
+    down, up = _linear(size, count), _linear(count, size)
+    return up @ down @ matrix
+
+
+def _linear(old: int, new: int) -> np.ndarray:
+    """Return the `(new, old)` matrix that samples an axis anew, linearly, the outer edges of its voxels kept."""
+    positions = (np.arange(new) + 0.5) * old / new - 0.5
+    return np.stack([np.interp(positions, np.arange(old), one) for one in np.eye(old)], axis=1)
+
+
+def change(image, drawn: dict):
+    """Return the normalised images `(batch, z, y, x, channels)`, float32, with the changes of `arrays`, stacked."""
+    if "resolution_z" in drawn:
+        image = ops.einsum("nczw,nwyxc->nzyxc", drawn["resolution_z"], image)
+        image = ops.einsum("ncyw,nzwxc->nzyxc", drawn["resolution_y"], image)
+        image = ops.einsum("ncxw,nzywc->nzyxc", drawn["resolution_x"], image)
+    names = ("gamma", "inverted", "contrast", "brightness", "noise")
+    gamma, inverted, contrast, brightness, noise = (drawn[name][:, None, None, None] for name in names)
+    low, high = (function(image, axis=(1, 2, 3), keepdims=True) for function in (ops.min, ops.max))
+    extent = ops.maximum(high - low, 1e-6)
+    share = (image - low) / extent
+    # The negative of a share is 1 - share.
+    share = inverted + (1 - 2 * inverted) * share
+    share = ops.power(ops.clip(share, 0.0, 1.0), gamma)
+    image = low + extent * (inverted + (1 - 2 * inverted) * share)
+    mean = ops.mean(image, axis=(1, 2, 3), keepdims=True)
+    image = (image - mean) * contrast + mean + brightness
+    return image + noise * normal(drawn["noise_seed"], image.shape[1:])
+
+
+def normal(seed, shape):
+    """Return standard normal values `(batch, *shape)`, a pure function of `seed` `(batch, 2)` int32 and the position.
+
+    It is the same on every backend, so that a sample is.
+    """
+    counter = ops.reshape(ops.arange(math.prod(shape), dtype="int32"), (1, *shape))
+    first, second = (ops.reshape(seed[:, i], (-1, *(1 for _ in shape))) for i in range(2))
+    radius = _hashed(ops.bitwise_xor(_hashed(counter + first), second))
+    angle = _hashed(radius + _STEP)
+    # Box and Muller's transform.
+    return ops.sqrt(-2 * ops.log(_unit(radius))) * ops.cos(2 * math.pi * _unit(angle))
+
+
+def _hashed(values):
+    """Return `values`, int32, thoroughly mixed."""
+    for shift, factor in zip(_SHIFTS, (*_FACTORS, 1), strict=True):
+        # The shift carries the sign along: what it brought in is masked off.
+        shifted = ops.bitwise_and(ops.bitwise_right_shift(values, shift), 2 ** (32 - shift) - 1)
+        values = ops.bitwise_xor(values, shifted) * factor
+    return values
+
+
+def _unit(hashed):
+    """Return numbers between 0 and 1, exclusive."""
+    return (ops.cast(ops.bitwise_and(hashed, 2**23 - 1), "float32") + 0.5) / 2**23

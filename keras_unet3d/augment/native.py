@@ -1,39 +1,98 @@
-"""The native engine: the draw's map as small matrix products and one gather, on any Keras backend.
+"""The native engine: a draw's map as small matrix products and one gather, in batch, on any Keras backend.
 
-It means the same as the elasticdeform engine, with linear instead of cubic interpolation of the image, and is several
-times as fast (`benchmarks/augment.py`).
+It means the same as the elasticdeform engine, with linear instead of cubic interpolation of the image, and is many
+times as fast (`benchmarks/augment.py`): everything but the reading is one compiled function.
+
+A sample comes as a dictionary of arrays, see `packed`. Its region, whose size differs from draw to draw, lies flat in a
+buffer whose length is one of few, so that the function is compiled for few shapes.
 """
 
+from collections.abc import Sequence
 from functools import cache, lru_cache
 
 import numpy as np
 from keras import ops
 
 from keras_unet3d import runtime
+from keras_unet3d.augment import grey
 from keras_unet3d.augment.draw import Draw
-from keras_unet3d.geometry import Triple
+from keras_unet3d.geometry import AXES, Triple
 from keras_unet3d.labels import UNLABELLED
 
+# Control points per axis are filled up to a multiple of this.
+_POINTS = 8
+# Axes of the arrays of `packed` whose sizes differ from sample to sample.
+_OPEN = {"image": (0,), "classes": (0,), "weight": (0,), "displacement": (1, 2, 3)}
+_OPEN |= {f"along_{name}": (1,) for name in AXES}
 
-def warp(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None):
-    """Return image, classes and weights of the patch, moved by the draw's map; as `elastic.warp`."""
-    patch = tuple(size - 2 * margin for size, margin in zip(classes.shape, drawn.margin, strict=True))
-    weights = np.zeros(classes.shape, np.float32) if weight is None else weight.astype(np.float32, copy=False)
-    moved = _compiled()(
-        image,
-        classes.astype(np.int32),
-        weights,
-        drawn.matrix.astype(np.float32),
-        drawn.displacement.astype(np.float32),
-        *spline_weights(drawn, patch),
-    )
-    image, classes, weights = (np.asarray(ops.convert_to_numpy(part)) for part in moved)
-    return image, classes.astype(np.uint8), None if weight is None else weights
+
+def augment(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None):
+    """Return image, classes and weights of the patch, moved by the draw's map and changed; as `elastic.augment`."""
+    one = {name: array[None] for name, array in packed(drawn, image, classes, weight).items()}
+    image, classes, weight = _compiled()(one)
+    return image[0], classes[0].astype(np.uint8), weight if weight is None else weight[0]
 
 
 @cache
 def _compiled():
-    return runtime.graph_function(warp_region)
+    return runtime.compiled_for_host(augmented)
+
+
+def packed(
+    drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None, complete: bool = False
+) -> dict[str, np.ndarray]:
+    """Return what `augmented` needs of one sample, without the batch axis.
+
+    Args:
+        drawn: of the sample.
+        image: `(z, y, x, channels)`, float32, the region: the patch and `drawn.margin` on each side.
+        classes: `(z, y, x)`, uint8.
+        weight: `(z, y, x)`, float32, or None.
+        complete: whether what changes nothing is there too, so that all samples have the same entries.
+    """
+    size = classes.shape
+    patch = tuple(extent - 2 * margin for extent, margin in zip(size, drawn.margin, strict=True))
+    # The next power of two above the number of voxels.
+    length = 1 << (classes.size - 1).bit_length()
+    points = drawn.displacement.shape[1:]
+    filled = [_POINTS * -(-count // _POINTS) for count in points]
+    arrays = {
+        "image": _resized(image.reshape(-1, image.shape[-1]).astype(np.float32, copy=False), (length, image.shape[-1])),
+        "classes": _resized(classes.ravel(), (length,)),
+        "size": np.array(size, np.int32),
+        "matrix": drawn.matrix.astype(np.float32),
+        "displacement": _resized(drawn.displacement.astype(np.float32), (3, *filled)),
+    }
+    for name, along, count in zip(AXES, spline_weights(drawn, patch), filled, strict=True):
+        arrays[f"along_{name}"] = _resized(along, (len(along), count))
+    if weight is not None:
+        arrays["weight"] = _resized(weight.astype(np.float32, copy=False).ravel(), (length,))
+    unchanged = grey.unchanged_resolution(patch, image.shape[-1]) if complete else {}
+    return arrays | unchanged | grey.arrays(drawn.grey, patch)
+
+
+def stacked(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return complete samples of one patch size as a batch: every array as large as the largest of its kind."""
+    together = {}
+    for name in samples[0]:
+        arrays = [sample[name] for sample in samples]
+        shape = np.max([array.shape for array in arrays], axis=0)
+        together[name] = np.stack([_resized(array, shape) for array in arrays])
+    return together
+
+
+def shape_of(name: str, array: np.ndarray) -> tuple[int | None, ...]:
+    """Return the shape of an array of `packed`, None where it differs from sample to sample."""
+    return tuple(None if axis in _OPEN.get(name, ()) else size for axis, size in enumerate(array.shape))
+
+
+def _resized(array: np.ndarray, shape) -> np.ndarray:
+    """Return `array` in the corner of a larger one; what is beyond is never read, or multiplied by 0."""
+    if array.shape == tuple(shape):
+        return array
+    larger = np.zeros(shape, array.dtype)
+    larger[tuple(slice(0, size) for size in array.shape)] = array
+    return larger
 
 
 def spline_weights(drawn: Draw, patch: Triple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -51,36 +110,55 @@ def _spline_weights(size: int, margin: int, points: int) -> np.ndarray:
     return np.stack(each, axis=1).astype(np.float32)
 
 
-def warp_region(image, classes, weights, matrix, displacement, along_z, along_y, along_x):
-    """Return image, classes and weights of a patch, tensors in and out.
+def augmented(batch: dict):
+    """Return images, classes and weights of the patches of a batch: tensors of `packed` samples in, tensors out.
 
-    Args:
-        image: `(z, y, x, channels)` float32, the region: the patch and as many voxels on either side of it.
-        classes: `(z, y, x)` int32.
-        weights: `(z, y, x)` float32.
-        matrix: `(3, 3)`, from voxels of the patch to voxels of the source, about the patch's centre.
-        displacement: `(3, gz, gy, gx)` control points.
-        along_z, along_y, along_x: see `spline_weights`.
+    Returns:
+        image: `(batch, z, y, x, channels)` float32; voxels from outside the region are mirrored.
+        classes: `(batch, z, y, x)` int32; `UNLABELLED` from outside.
+        weight: `(batch, z, y, x)` float32, 0 from outside; None where the batch has none.
     """
-    moved = ops.einsum("dabx,yb->dayx", ops.einsum("dabc,xc->dabx", displacement, along_x), along_y)
-    moved = ops.einsum("dayx,za->dzyx", moved, along_z)
+    sizes = [_per_sample(batch["size"][:, axis]) for axis in range(3)]
+    source = _source(batch, sizes)
+    # Where each sample begins in the flattened batch.
+    samples, length = ops.shape(batch["classes"])
+    begin = _per_sample(ops.arange(samples, dtype="int32") * length)
+    nearest, inside = _nearest(source, sizes)
+    classes = ops.cast(_taken(batch["classes"], begin + nearest), "int32")
+    classes = ops.where(inside, classes, UNLABELLED)
+    weight = None
+    if "weight" in batch:
+        weight = ops.where(inside, _taken(batch["weight"], begin + nearest), 0.0)
+    image = _linear(ops.reshape(batch["image"], [-1, batch["image"].shape[-1]]), source, sizes, begin)
+    return grey.change(image, batch), classes, weight
+
+
+def _per_sample(values):
+    return ops.reshape(values, [-1, 1, 1, 1])
+
+
+def _taken(values, index):
+    return ops.take(ops.reshape(values, [-1]), index)
+
+
+def _source(batch: dict, sizes):
+    """Return where every voxel of the patches comes from, voxels of the region: a tensor per axis."""
+    along = [batch[f"along_{name}"] for name in AXES]
+    moved = ops.einsum("ndabc,nxc->ndabx", batch["displacement"], along[2])
+    moved = ops.einsum("ndabx,nyb->ndayx", moved, along[1])
+    moved = ops.einsum("ndayx,nza->ndzyx", moved, along[0])
     centred = []
-    for axis, along in enumerate((along_z, along_y, along_x)):
-        size = ops.shape(along)[0]
-        offsets = ops.cast(ops.arange(size), "float32") - (ops.cast(size, "float32") - 1) / 2
-        centred.append(ops.reshape(offsets, [-1 if other == axis else 1 for other in range(3)]))
-    sizes = ops.shape(classes)
+    for axis in range(3):
+        extent = along[axis].shape[1]
+        offsets = np.arange(extent, dtype=np.float32) - (extent - 1) / 2
+        centred.append(offsets.reshape([1, *(-1 if other == axis else 1 for other in range(3))]))
     # The patch lies in the middle of the region, so that their centres are the same point.
-    source = [
-        sum(matrix[axis, other] * centred[other] for other in range(3))
-        + moved[axis]
+    return [
+        sum(_per_sample(batch["matrix"][:, axis, other]) * centred[other] for other in range(3))
+        + moved[:, axis]
         + (ops.cast(sizes[axis], "float32") - 1) / 2
         for axis in range(3)
     ]
-    nearest, inside = _nearest(source, sizes)
-    classes = ops.where(inside, ops.take(ops.reshape(classes, [-1]), nearest), UNLABELLED)
-    weights = ops.where(inside, ops.take(ops.reshape(weights, [-1]), nearest), 0.0)
-    return _linear(image, source, sizes), classes, weights
 
 
 def _nearest(source, sizes):
@@ -93,14 +171,13 @@ def _nearest(source, sizes):
     return flat, inside
 
 
-def _linear(image, source, sizes):
+def _linear(voxels, source, sizes, begin):
     """Return the image interpolated linearly, mirrored at the border of the region."""
-    voxels = ops.reshape(image, [-1, ops.shape(image)[-1]])
     low, high, share = zip(*(_neighbours(*each) for each in zip(source, sizes, strict=True)), strict=True)
     total = 0.0
     for z, of_z in ((low[0], 1 - share[0]), (high[0], share[0])):
         for y, of_y in ((low[1], 1 - share[1]), (high[1], share[1])):
-            row = (z * sizes[1] + y) * sizes[2]
+            row = begin + (z * sizes[1] + y) * sizes[2]
             first, second = (ops.take(voxels, row + x, axis=0) for x in (low[2], high[2]))
             share_x = ops.expand_dims(share[2], -1)
             total += ops.expand_dims(of_z * of_y, -1) * (first + share_x * (second - first))

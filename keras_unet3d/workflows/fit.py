@@ -3,7 +3,7 @@
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +15,16 @@ from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.files import read_json, refuse_existing_folder, write_json
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.model import build, float32_copy
-from keras_unet3d.pipeline import training_dataset, validation_dataset, validation_positions, validation_sample
 from keras_unet3d.prediction import trained_predictor
+from keras_unet3d.samples import validation_positions, validation_sample
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.spec import ModelSpec
-from keras_unet3d.training import MONITORED, Callbacks, Schedule, Shown, train
-from keras_unet3d.workflows import dense, prepare, sources
+from keras_unet3d.training import MONITORED, WAITING, Callbacks, Schedule, Shown, train
+from keras_unet3d.workflows import dense, feeding, prepare, sources
 
 CONFIG, NETWORK = "config.json", "model.keras"
 # What a run's config.json always has.
 CONFIG_ENTRIES = ("settings", "model", "data", "versions")
-_VALIDATION_PATCHES = 32
 # Validation patches among which the one with most to see is drawn after every epoch.
 _LOOKED_AT = 8
 
@@ -92,15 +91,23 @@ def fit(
     split = sources.split(training, validation, spec, settings, say)
     say(f"validation: {split.said}")
     class_weights = sources.weigh_classes(split, table, settings, say)
+    with runtime.dtype_policy(settings.precision):
+        model = build(spec.architecture)
+    settings = replace(settings, engine=feeding.chosen_engine(model, split, spec, settings, say))
     # Only now that everything is known to be good does an earlier run go.
     if out.is_dir():
         shutil.rmtree(out)
     out.mkdir(parents=True)
     config = _config(data, split, spec, settings, class_weights)
     write_json(out / CONFIG, config)
-    history = _train(split, spec, settings, class_weights, out, Callbacks(say, progress))
+    say(_described(model, settings))
+    shown = _shown(split, spec, settings)
+    schedule = Schedule(settings.epochs, settings.steps_per_epoch, settings.learning_rate, settings.loss, class_weights)
+    feed = feeding.feed(split, spec, settings)
+    history = train(model, feed, shown, schedule, out, Callbacks(say, progress))
     best = _best(history)
-    write_json(out / CONFIG, config | {"best": best})
+    waiting = {"waiting": float(np.mean(history[WAITING]))}
+    write_json(out / CONFIG, config | {"best": best, "input": waiting})
     say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
     if data == [SAMPLE] and not globs:
         dense.segment_sample(trained_predictor(_best_model(out), spec), out, say)
@@ -138,27 +145,21 @@ def _config(data: Sequence, split: sources.Split, spec: ModelSpec, settings: Fit
     }
 
 
-def _train(
-    split: sources.Split, spec: ModelSpec, settings: FitSettings, class_weights, out: Path, callbacks: Callbacks
-) -> dict:
-    with runtime.dtype_policy(settings.precision):
-        model = build(spec.architecture)
-    callbacks.say(
+def _described(model, settings: FitSettings) -> str:
+    return (
         f"network: {model.count_params():,} parameters, depth {settings.depth}, {settings.base_filters} filters, "
         f"{settings.precision}; patch {' x '.join(map(str, settings.patch))}, batch {settings.batch_size}, "
-        f"{settings.epochs} epochs of {settings.steps_per_epoch} steps"
+        f"{prepare.plural(settings.epochs, 'epoch')} of {prepare.plural(settings.steps_per_epoch, 'step')}"
     )
-    changed = prepare.patch_settings(spec, settings, augment=settings.augment)
+
+
+def _shown(split: sources.Split, spec: ModelSpec, settings: FitSettings) -> Shown:
+    """Return the validation patch, of a few, that has most to see."""
     plain = prepare.patch_settings(spec, settings, augment=False)
-    positions = validation_positions(split.validation, plain, _VALIDATION_PATCHES)
-    batch, workers = settings.batch_size, settings.workers
-    training = training_dataset(split.training, changed, batch, settings.seed, workers)
-    validation = validation_dataset(split.validation, plain, batch, positions, workers)
-    samples = (validation_sample(split.validation, plain, position) for position in positions[:_LOOKED_AT])
+    positions = validation_positions(split.validation, plain, _LOOKED_AT)
+    samples = (validation_sample(split.validation, plain, position) for position in positions)
     most = max(samples, key=lambda sample: report.minority(sample[1], sample[2] > 0).sum())
-    shown = Shown(most, spec.labels.names, spec.spacing)
-    schedule = Schedule(settings.epochs, settings.steps_per_epoch, settings.learning_rate, settings.loss, class_weights)
-    return train(model, training, validation, shown, schedule, out, callbacks)
+    return Shown(most, spec.labels.names, spec.spacing)
 
 
 def _best(history: dict[str, list[float]]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from keras_unet3d.labels import (
     survey,
     table_faults,
 )
-from keras_unet3d.pipeline import PatchSettings
+from keras_unet3d.samples import PatchSettings
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.spec import ModelSpec
 from keras_unet3d.volumes import Volume
