@@ -84,27 +84,33 @@ def training_batches(
             weight = np.ones(classes.shape, np.float32)
         return native.packed(drawn, image, classes, weight, complete=True)
 
-    sample, stack = (packed, native.stacked) if on_device else (augmented, _stacked)
-    return _BATCHES[_backend()](Chain(sample, stack, batch_size, workers), waiting or Waiting())
+    sample, stack = (packed, native.stacked) if on_device else (augmented, stacked)
+    return batches(Chain(sample, stack, batch_size, workers), waiting or Waiting())
 
 
 def validation_batches(sources: list[Source], settings: PatchSettings, batch_size: int, positions, workers: int):
     """Return the finite batches `(x, y, w)` of the patches at `positions`, made once and kept in memory."""
     chain = Chain(
         lambda index: validation_sample(sources, settings, positions[index]),
-        _stacked,
+        stacked,
         batch_size,
         workers,
         len(positions),
     )
-    return _BATCHES[_backend()](chain, Waiting())
+    return batches(chain, Waiting())
+
+
+def batches(chain: Chain, waiting: Waiting):
+    """Return the batches of a chain as what the Keras backend takes best; `waiting` is told what is waited for them."""
+    return _BATCHES[_backend()](chain, waiting)
 
 
 def _backend() -> str:
     return "tensorflow" if keras.backend.backend() == "tensorflow" else "other"
 
 
-def _stacked(samples: Sequence[tuple]) -> tuple:
+def stacked(samples: Sequence[tuple]) -> tuple:
+    """Return samples as a batch."""
     return tuple(np.stack(arrays) for arrays in zip(*samples, strict=True))
 
 

@@ -120,6 +120,75 @@ def annotations(rows: Sequence[Sequence[Panel]], path: Path, names: Sequence[str
     _save(figure, path)
 
 
+@dataclass(frozen=True)
+class Change:
+    """A patch before and after augmentation.
+
+    Attributes:
+        before, after: grey values `(z, y, x)`.
+        classes: of the latter, `(z, y, x)`; -1 where unlabelled.
+        source: where each of its voxels comes from, `(3, z, y, x)`, voxels.
+        spacing: voxel size (z, y, x), for the right proportions.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    classes: np.ndarray
+    source: np.ndarray
+    spacing: tuple[float, float, float] | None = None
+
+
+def changes(rows: Sequence[Change], path: Path, names: Sequence[str]) -> None:
+    """Draw a row per change: a plane across z before and after with label contours, the deformed grid, and one across y."""
+    spacing = [np.ones(3) if row.spacing is None else np.asarray(row.spacing) for row in rows]
+    heights = [
+        row.after.shape[1] * size[1] / (row.after.shape[2] * size[2]) for row, size in zip(rows, spacing, strict=True)
+    ]
+    figure, axes = _figure(len(rows), 5, (13, 2.6 * sum(heights) + 0.35 * len(rows) + 0.4), heights)
+    for line, row, size in zip(axes, rows, spacing, strict=True):
+        for axis, (title, across, contours, grid) in zip(line, _CHANGE_PANELS, strict=True):
+            plane = _fullest(minority(row.classes, row.classes >= 0), across)
+            vertical, horizontal = (other for other in range(3) if other != across)
+            image = (row.before if title == "before" else row.after).take(plane, across)
+            axis.imshow(_grey(image.astype(float)), aspect=size[vertical] / size[horizontal], interpolation="nearest")
+            if contours:
+                _contours(axis, row.classes.take(plane, across), len(names))
+            if grid:
+                for along in (vertical, horizontal):
+                    _lines(axis, row.source[along].take(plane, across))
+            axis.set_title(f"{title}, {_AXES[across]} = {plane}", fontsize=8)
+            axis.set_xticks([])
+            axis.set_yticks([])
+    _legend(figure, names)
+    _save(figure, path)
+
+
+# Title, axis across which the plane is taken, whether it has label contours, and a grid.
+_CHANGE_PANELS = (
+    ("before", 0, False, False),
+    ("after", 0, True, False),
+    ("grid", 0, False, True),
+    ("after", 1, True, False),
+    ("grid", 1, False, True),
+)
+# Voxels of the source between two lines of the grid.
+_GRID = 8
+
+
+def _contours(axis, classes, count: int) -> None:
+    for number in range(count):
+        inside = classes == number
+        if inside.any() and not inside.all():
+            axis.contour(inside, levels=[0.5], colors=_COLOURS[number % len(_COLOURS)], linewidths=0.9)
+
+
+def _lines(axis, source) -> None:
+    """Draw what were straight lines before the deformation."""
+    levels = np.arange(np.ceil(source.min() / _GRID), np.floor(source.max() / _GRID) + 1) * _GRID
+    if len(levels):
+        axis.contour(source, levels=levels, colors="#F0E442", linewidths=0.7, linestyles="solid")
+
+
 def _legend(figure, names: Sequence[str]) -> None:
     from matplotlib.patches import Patch
 

@@ -8,7 +8,7 @@ from dataclasses import Field, dataclass, field, fields
 
 from keras_unet3d.augment import ENGINES
 from keras_unet3d.errors import InputError, did_you_mean
-from keras_unet3d.geometry import Triple
+from keras_unet3d.geometry import AXES, Triple
 from keras_unet3d.labels import MOST_CLASSES, TARGETS, check_class_weights, parse_classes
 from keras_unet3d.runtime import PRECISIONS
 from keras_unet3d.sampling import SAMPLINGS
@@ -66,13 +66,17 @@ class FitSettings:
     augment_on: str = _option("host", "Where: in threads of the host, or on the device that trains.", AUGMENT_ON)
     rotation: float = _option(15.0, "Largest rotation about each axis, degrees.", least=0)
     grid_spacing: float = _option(
-        32.0, "Distance of the deformation's control points, voxels of the finest axis.", least=2
+        32.0, "Distance of the deformation's control points, voxels along the finest axis.", least=2
     )
-    deformation: float = _option(4.0, "Standard deviation of their displacements, voxels of the finest axis.", least=0)
+    deformation: float = _option(
+        4.0, "Standard deviation of their displacements, voxels along the finest axis.", least=0
+    )
+    flips: str | None = _option(None, "Axes along which patches may be mirrored, like yx [default: none].")
     precision: str = _option("auto", "Number format; auto is mixed_float16 on a GPU, else float32.", PRECISIONS)
     validation_share: float = _option(
         0.2, "Share of volumes, or of a volume's annotated slices, held out where no --val is given; 0 for none."
     )
+    memory: float = _option(1.0, "Volumes are held in memory up to so many GB; others are read crop by crop.", least=0)
     workers: int | None = _option(None, "Threads that make samples [default: one per core].", least=1)
     seed: int = _option(0, "Of initial weights, split and samples.", least=0)
 
@@ -97,6 +101,8 @@ class FitSettings:
                 raise InputError(f"classes: expected to be given alone, found {other} too; leave one of them out.")
         if self.num_classes is not None and self.num_classes > MOST_CLASSES:
             raise InputError(f"num_classes: expected at most {MOST_CLASSES}, found {self.num_classes}.")
+        if self.flips is not None and (not set(self.flips) <= set(AXES) or len(set(self.flips)) < len(self.flips)):
+            raise InputError(f"flips: expected some of the axes z, y and x, each once, like yx; found {self.flips!r}.")
         if self.augment_on == "device" and self.engine == "elasticdeform":
             raise InputError("engine: expected native or auto with augment_on=device, found elasticdeform.")
         if self.class_weights is not None:

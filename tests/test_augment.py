@@ -245,6 +245,13 @@ def test_shares_of_blurred_and_coarse_channels():
     assert np.mean([each.inverted for each in drawn]) == pytest.approx(0.25, abs=0.04)
 
 
+def test_a_voxel_size_that_is_wrong_by_orders_keeps_the_region_small():
+    for edge in (1e-6, 1e6):
+        drawn = draw(generator(0, 0), AugmentSettings(voxel=1.0), (32, 32, 32), (edge,) * 3)
+        assert max(drawn.margin) < 100
+        assert max(drawn.displacement.shape) <= 32
+
+
 def test_both_engines_change_grey_values_alike(monkeypatch):
     settings = AugmentSettings(blur_share=1, low_resolution_share=1)
     drawn = draw(generator(0, 1), settings, PATCH, (2, 1, 1))

@@ -240,14 +240,15 @@ def test_the_layer_maps_a_tf_data_chain_and_survives_saving():
 
 @BATCHES
 @pytest.mark.parametrize("slow", ["making", "taking"])
-def test_waiting_is_what_the_taker_waits(made_by, slow):
+def test_waiting_is_what_the_taker_waits(made_by, slow, monkeypatch):
     waiting, pause = pipeline.Waiting(), 0.1
 
     def sample(index):
         time.sleep(pause if slow == "making" else 0)
         return (np.full(3, index),)
 
-    data = pipeline._BATCHES[made_by](pipeline.Chain(sample, pipeline._stacked, 1, 1), waiting)
+    monkeypatch.setattr(pipeline, "_backend", lambda: made_by)
+    data = pipeline.batches(pipeline.Chain(sample, pipeline.stacked, 1, 1), waiting)
     taken = iter(data) if made_by == "tensorflow" else (data[index] for index in range(6))
     for _ in range(6):
         time.sleep(pause if slow == "taking" else 0)

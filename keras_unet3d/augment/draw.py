@@ -17,6 +17,8 @@ from keras_unet3d.geometry import Triple
 
 # Share of the channels whose gamma works on the negative.
 _INVERTED = 0.25
+# The finest edge of a volume's voxels is taken to be at most so many times off the common one.
+_FURTHEST = 4
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def draw(rng: np.random.Generator, settings: AugmentSettings, patch: Triple, spa
             isotropic in it. None for cubes.
         channels: of the image; their grey values change independently.
     """
-    spacing = np.ones(3) if spacing is None else np.asarray(spacing, float) / (settings.voxel or min(spacing))
+    spacing = np.ones(3) if spacing is None else _in_voxels(np.asarray(spacing, float), settings.voxel)
     matrix = _matrix(rng, settings, spacing)
     sigma = settings.deformation / spacing
     half = (np.asarray(patch) - 1) / 2
@@ -142,6 +144,12 @@ def draw(rng: np.random.Generator, settings: AugmentSettings, patch: Triple, spa
     points = np.maximum(np.round((np.asarray(patch) + 2 * margin - 1) * spacing / settings.grid_spacing).astype(int), 1)
     displacement = rng.normal(size=(3, *(points + 1))) * sigma[:, None, None, None]
     return Draw(matrix, displacement, tuple(margin.tolist()), _grey(rng, settings, spacing, channels))
+
+
+def _in_voxels(spacing: np.ndarray, voxel: float | None) -> np.ndarray:
+    finest = spacing.min()
+    # A voxel size that is wrong by orders of magnitude must not ask for regions of that size.
+    return spacing / (finest if voxel is None else np.clip(voxel, finest / _FURTHEST, finest * _FURTHEST))
 
 
 def _grey(rng, settings: AugmentSettings, spacing, channels: int) -> GreyDraw:

@@ -86,6 +86,16 @@ def shape_of(name: str, array: np.ndarray) -> tuple[int | None, ...]:
     return tuple(None if axis in _OPEN.get(name, ()) else size for axis, size in enumerate(array.shape))
 
 
+def source_positions(drawn: Draw, patch: Triple) -> np.ndarray:
+    """Return where every voxel of a patch comes from, `(3, z, y, x)`, in voxels counted from the patch's first."""
+    shape = tuple(extent + 2 * margin for extent, margin in zip(patch, drawn.margin, strict=True))
+    one = packed(drawn, np.zeros((*shape, 1), np.float32), np.zeros(shape, np.uint8), None)
+    batch = {name: array[None] for name, array in one.items()}
+    source = _source(batch, [_per_sample(batch["size"][:, axis]) for axis in range(3)])
+    within = [ops.convert_to_numpy(each)[0] - margin for each, margin in zip(source, drawn.margin, strict=True)]
+    return np.stack(within)
+
+
 def _resized(array: np.ndarray, shape) -> np.ndarray:
     """Return `array` in the corner of a larger one; what is beyond is never read, or multiplied by 0."""
     if array.shape == tuple(shape):

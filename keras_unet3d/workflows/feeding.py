@@ -42,19 +42,22 @@ def feed(split: Split, spec: ModelSpec, settings: FitSettings) -> Feed:
         validation_batches(split.validation, plain, batch, positions, workers),
         waiting,
         Augmentation(inset) if on_device else None,
-        _advice(settings),
+        advice(split, settings),
     )
 
 
-def _advice(settings: FitSettings) -> str:
+def advice(split: Split, settings: FitSettings) -> str:
+    """Return what to do where the network waits for its patches: the first of what is left to do."""
     cores = os.cpu_count() or 1
-    if settings.augment and settings.engine == "elasticdeform" and settings.augment_on == "host":
-        return "use --engine native"
-    if settings.workers < cores:
-        return f"use more --workers ({settings.workers} of {cores} cores are used)"
-    if settings.augment and settings.augment_on == "host" and runtime.has_gpu():
-        return "use --augment-on device"
-    return "use faster storage, or more memory so that the volumes can be held in it"
+    on_host = settings.augment and settings.augment_on == "host"
+    left = {
+        "use --engine native": on_host and settings.engine == "elasticdeform",
+        f"use more --workers: {settings.workers} of {cores} cores are used": settings.workers < cores,
+        "use a larger --memory, so that all volumes are held in it": not split.in_memory,
+        "use --augment-on device": on_host and runtime.has_gpu(),
+        "use --no-augment or a machine with more cores: there is nothing faster": True,
+    }
+    return next(what for what, helps in left.items() if helps)
 
 
 def chosen_engine(

@@ -20,7 +20,7 @@ from keras_unet3d.samples import validation_positions, validation_sample
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.spec import ModelSpec
 from keras_unet3d.training import MONITORED, WAITING, Callbacks, Schedule, Shown, train
-from keras_unet3d.workflows import dense, feeding, prepare, sources
+from keras_unet3d.workflows import dense, feeding, prepare, sheet, sources
 
 CONFIG, NETWORK = "config.json", "model.keras"
 # What a run's config.json always has.
@@ -101,6 +101,9 @@ def fit(
     config = _config(data, split, spec, settings, class_weights)
     write_json(out / CONFIG, config)
     say(_described(model, settings))
+    say(prepare.describe_changes(spec, settings))
+    if settings.augment:
+        sheet.draw_sheet(split, spec, settings, out / "samples.png")
     shown = _shown(split, spec, settings)
     schedule = Schedule(settings.epochs, settings.steps_per_epoch, settings.learning_rate, settings.loss, class_weights)
     feed = feeding.feed(split, spec, settings)

@@ -11,6 +11,7 @@ from keras_unet3d.architecture import Architecture
 from keras_unet3d.augment.draw import AugmentSettings
 from keras_unet3d.datasets import SAMPLE, DataKeys, DataSet, Example, agreed
 from keras_unet3d.errors import refuse
+from keras_unet3d.geometry import AXES
 from keras_unet3d.labels import (
     LabelTable,
     Survey,
@@ -108,8 +109,7 @@ def plan(
     images = [example.image for example in examples]
     refuse(other_channels(images))
     shape = tuple(np.median([image.shape for image in images], axis=0).round().astype(int).tolist())
-    spacings = [image.spacing for image in images if image.spacing]
-    spacing = tuple(np.median(spacings, axis=0).tolist()) if len(spacings) == len(images) else None
+    spacing, unit = _common_spacing(images)
     gpu = runtime.has_gpu()
     kernels, pools = planning.plan_levels(shape, spacing, settings.depth)
     architecture = Architecture(
@@ -140,8 +140,15 @@ def plan(
         precision=runtime.resolve_precision(settings.precision),
         workers=settings.workers or os.cpu_count() or 1,
     )
-    unit = images[0].unit if spacing else None
     return ModelSpec(architecture, table, "zscore", settings.patch, spacing, unit, keys), settings
+
+
+def _common_spacing(images: Sequence[Volume]):
+    """Return the median voxel size and its unit; None where a volume has none, or units differ."""
+    units = {image.unit for image in images}
+    if len(units) > 1 or not all(image.spacing for image in images):
+        return None, None
+    return tuple(np.median([image.spacing for image in images], axis=0).tolist()), units.pop()
 
 
 def other_channels(images: Sequence[Volume]) -> Iterator[str]:
@@ -162,8 +169,28 @@ def patch_settings(spec: ModelSpec, settings: FitSettings, augment: bool) -> Pat
     geometry = spec.architecture.geometry
     output = tuple(geometry.output_size(size, axis) for axis, size in enumerate(settings.patch))
     changes = AugmentSettings(
-        rotation=settings.rotation, grid_spacing=settings.grid_spacing, deformation=settings.deformation
+        rotation=settings.rotation,
+        grid_spacing=settings.grid_spacing,
+        deformation=settings.deformation,
+        voxel=min(spec.spacing) if spec.spacing else None,
+        flips=tuple(AXES.index(axis) for axis in settings.flips or ""),
     )
     return PatchSettings(
         settings.patch, output, spec.normalization, changes if augment else None, settings.sampling, settings.engine
+    )
+
+
+def describe_changes(spec: ModelSpec, settings: FitSettings) -> str:
+    """Return how strongly patches are changed, with lengths where the voxel size is known."""
+    if not settings.augment:
+        return "augmentation: none"
+
+    def length(voxels: float) -> str:
+        known = f" = {voxels * min(spec.spacing):.3g} {spec.unit}" if spec.spacing and spec.unit else ""
+        return f"{voxels:g} voxels{known}"
+
+    return (
+        f"augmentation: rotation up to {settings.rotation:g} degrees, scaling, control points {length(settings.grid_spacing)} "
+        f"apart moved by {length(settings.deformation)}, grey values"
+        f"{f', mirrored along {settings.flips}' if settings.flips else ''}"
     )

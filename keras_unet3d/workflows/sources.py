@@ -1,5 +1,6 @@
 """The sources of patches: every volume read, checked and indexed, and training told from validation."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,18 +17,23 @@ from keras_unet3d.splitting import split_by_volume, split_one
 from keras_unet3d.volumes import Volume, in_memory
 from keras_unet3d.workflows.prepare import plural
 
-# Volumes that together take less are held in memory; larger ones are read crop by crop.
-_MOST_IN_MEMORY = 2 * 2**30
-
 
 @dataclass(frozen=True)
 class Split:
-    """The sources of training and of validation patches, and a line on how they were told apart."""
+    """The sources of training and of validation patches.
+
+    Attributes:
+        training, validation: the sources.
+        said: a line on how they were told apart.
+        whole_volumes: whether whole volumes were held out.
+        in_memory: whether all volumes are held in memory.
+    """
 
     training: list[Source]
     validation: list[Source]
     said: str
     whole_volumes: bool
+    in_memory: bool
 
 
 def split(
@@ -35,24 +41,30 @@ def split(
 ) -> Split:
     """Read, check and index every volume, and tell training from validation."""
     examples = training.examples + (validation.examples if validation else ())
-    keep = in_memory if _fits_in_memory(examples, say) else _as_it_is
-    sources = [_source(example, spec.labels, keep) for example in examples]
+    held = held_in_memory(examples, settings.memory)
+    say(_described_memory(examples, held, settings.memory))
+    sources = [
+        _source(example, spec.labels, in_memory if kept else _as_it_is)
+        for example, kept in zip(examples, held, strict=True)
+    ]
     _say_padding(examples, settings.patch, say)
     count, share, classes = len(training.examples), settings.validation_share, spec.labels.num_classes
     if validation:
-        return Split(sources[:count], sources[count:], f"{plural(len(sources) - count, 'given volume')}", True)
+        return Split(
+            sources[:count], sources[count:], f"{plural(len(sources) - count, 'given volume')}", True, all(held)
+        )
     if not share:
-        return Split(sources, sources, "nothing held out: its figures are of the training labels", False)
+        return Split(sources, sources, "nothing held out: its figures are of the training labels", False, all(held))
     if count > 1:
-        kept, held = split_by_volume(count, share, settings.seed)
-        said = f"{len(held)} of {count} volumes"
-        return Split([sources[i] for i in kept], [sources[i] for i in held], said, True)
+        kept, held_out = split_by_volume(count, share, settings.seed)
+        said = f"{len(held_out)} of {count} volumes"
+        return Split([sources[i] for i in kept], [sources[i] for i in held_out], said, True, all(held))
     parts = split_one(sources[0].classes, annotated_slices(sources[0].classes), share, classes, settings.seed)
     first, last = (
         replace(sources[0], classes=part, index=index_labels(part, classes))
         for part in (parts.training, parts.validation)
     )
-    return Split([first], [last], parts.said, False)
+    return Split([first], [last], parts.said, False, all(held))
 
 
 def weigh_classes(split: Split, table: LabelTable, settings: FitSettings, say: Callable[[str], None]):
@@ -69,14 +81,39 @@ def _as_it_is(volume: Volume) -> Volume:
     return volume
 
 
-def _fits_in_memory(examples: Sequence[Example], say: Callable[[str], None]) -> bool:
-    volumes = [volume for example in examples for volume in (example.image, example.weight) if volume]
-    total = sum(volume.nbytes for volume in volumes) + sum(int(np.prod(each.label.shape)) for each in examples)
-    if total > _MOST_IN_MEMORY:
-        say(f"memory: {total / 2**30:.1f} GB of volumes are read crop by crop")
-        return False
-    say(f"memory: holding {plural(len(examples), 'volume')}, {total / 2**20:.0f} MB")
-    return True
+def held_in_memory(examples: Sequence[Example], most: float) -> list[bool]:
+    """Return which examples are held in memory: the smallest, until they take `most` GB."""
+    total, held = 0, [False] * len(examples)
+    for number in sorted(range(len(examples)), key=lambda number: _size(examples[number])):
+        total += _size(examples[number])
+        held[number] = total <= most * 2**30
+    return held
+
+
+def _size(example: Example) -> int:
+    """Return the bytes that an example takes in memory; classes take one per voxel."""
+    images = [volume for volume in (example.image, example.weight) if volume]
+    return sum(volume.nbytes for volume in images) + math.prod(example.label.shape)
+
+
+def _described_memory(examples: Sequence[Example], held: Sequence[bool], most: float) -> str:
+    sizes = np.array([_size(example) for example in examples])
+    held = np.array(held)
+    line = f"memory: holding {_of(int(held.sum()), len(held))}, {_bytes(sizes[held].sum())}"
+    if held.all():
+        return line
+    return (
+        f"{line}; the others, {_bytes(sizes[~held].sum())}, are read crop by crop "
+        f"(--memory {math.ceil(sizes.sum() / 2**30)} would hold all; now {most:g} GB)"
+    )
+
+
+def _of(part: int, count: int) -> str:
+    return plural(count, "volume") if part == count else f"{part} of {plural(count, 'volume')}"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"
 
 
 def _source(example: Example, table: LabelTable, keep: Callable[[Volume], Volume]) -> Source:

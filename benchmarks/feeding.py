@@ -1,0 +1,102 @@
+"""Step time of `fit` with augmentation over that on a constant batch: python benchmarks/feeding.py [--patch Z Y X] ...
+
+The embedded sample, repeated to 80x192x192 voxels; the network, the batches and the training loop of `fit`. The sides take
+turns, so that other work on the machine falls on all of them; the median step counts. KERAS_BACKEND=jax runs it without
+TensorFlow.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d import runtime, sample
+from keras_unet3d.architecture import Architecture
+from keras_unet3d.augment.draw import AugmentSettings
+from keras_unet3d.augment.layer import Augmentation
+from keras_unet3d.intensity import measure
+from keras_unet3d.labels import UNLABELLED
+from keras_unet3d.model import build
+from keras_unet3d.pipeline import Chain, Waiting, batches, stacked, training_batches, validation_batches
+from keras_unet3d.samples import PatchSettings, training_sample, validation_positions
+from keras_unet3d.sampling import Source, index_labels
+from keras_unet3d.training import Callbacks, Feed, Schedule, Shown, train
+from keras_unet3d.volumes import from_array
+
+CONSTANT = "constant batch"
+SIDES = (CONSTANT, "native", "elasticdeform", "native, on the device")
+# Compilation, of the step and of the warp for regions of a few sizes.
+WARM_UP = 12
+
+
+def main() -> None:
+    """Print a row per side."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--patch", type=int, nargs=3, default=(64, 64, 64), metavar=("Z", "Y", "X"))
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--base-filters", type=int, default=8)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--steps", type=int, default=24, help="per side and round, and those of the warm-up")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
+    options = parser.parse_args()
+    source = phantom_source()
+    times = {side: [] for side in options.sides}
+    waits = {side: [] for side in options.sides}
+    for _ in range(options.rounds):
+        for side in options.sides:
+            seconds, waited = run(side, source, options)
+            times[side] += seconds
+            waits[side].append(waited)
+    print("| | step, s | over the constant batch | waiting for input |\n| --- | --- | --- | --- |")
+    constant = np.median(times[CONSTANT])
+    for side in options.sides:
+        step = np.median(times[side])
+        print(f"| {side} | {step:.3f} | {step / constant:.3f} | {np.mean(waits[side]):.1%} |")
+
+
+def phantom_source() -> Source:
+    """Return the embedded sample eight times over, half a stack in each direction beside itself."""
+    phantom = sample.phantom()
+    image = from_array(np.tile(phantom.image, (2, 2, 2)), spacing=phantom.spacing)
+    classes = np.where(phantom.sparse == sample.UNLABELLED, UNLABELLED, phantom.sparse).astype(np.uint8)
+    classes = from_array(np.tile(classes, (2, 2, 2)))
+    return Source("phantom", image, classes, None, measure(image), index_labels(classes, len(sample.NAMES)))
+
+
+def run(side: str, source: Source, options) -> tuple[list[float], float]:
+    """Train for some steps and return the seconds of each after the warm-up, and the share of them spent waiting."""
+    patch = tuple(options.patch)
+    engine = "elasticdeform" if side == "elasticdeform" else "native"
+    settings = PatchSettings(patch, patch, augment=AugmentSettings(), engine=engine)
+    waiting, size = Waiting(), options.batch_size
+    on_device = side.endswith("device")
+    if side == CONSTANT:
+        fixed = [training_sample([source], settings, 0, index) for index in range(size)]
+        training = batches(Chain(lambda index: fixed[index % size], stacked, size, 1), waiting)
+    else:
+        training = training_batches([source], settings, size, 0, options.workers, waiting, on_device)
+    positions = validation_positions([source], settings, 1)
+    validation = validation_batches([source], settings, size, positions, 1)
+    feed = Feed(training, validation, waiting, Augmentation() if on_device else None, "")
+    with runtime.dtype_policy(runtime.resolve_precision(options.precision)):
+        model = build(Architecture(num_classes=3, base_filters=options.base_filters, depth=3, seed=0))
+    ends, waited = [], []
+
+    def progress(done, of):
+        ends.append(time.perf_counter())
+        waited.append(waiting.seconds)
+
+    x, y, w = training_sample([source], settings, 0, 0)
+    schedule = Schedule(1, WARM_UP + options.steps, 1e-3, "crossentropy+dice")
+    with tempfile.TemporaryDirectory() as folder:
+        train(model, feed, Shown((x, y, w), sample.NAMES, None), schedule, Path(folder), Callbacks(print, progress))
+    share = (waited[-1] - waited[WARM_UP]) / (ends[-1] - ends[WARM_UP])
+    return np.diff(ends[WARM_UP:]).tolist(), share
+
+
+if __name__ == "__main__":
+    main()
