@@ -14,7 +14,8 @@ VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "keras_unet3d" / "__init__
 # Python 3.13 has neither that wheel nor NumPy 1: pip compiles elasticdeform there, against NumPy 2.
 NUMPY = ["numpy>=1.26.4,<2; python_version<'3.13'", "numpy>=2.1; python_version>='3.13'"]
 
-TEST = ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9"]
+# JAX, so that the core is tested on a second backend and `fit` without TensorFlow.
+TEST = ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9", "jax>=0.7.1"]
 
 setup(
     name="keras-unet3d",
