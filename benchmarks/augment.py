@@ -1,102 +1,106 @@
-"""Patches per second of the two augmentation engines: python benchmarks/augment.py [--patch Z Y X] [--threads N ...]
+"""Patches per second of the augmentation engines: python benchmarks/augment.py [--peers PYTHON] [--patch Z Y X] [--cores N ...]
 
-Image and labels of one patch, rotation, scaling and B-spline deformation as `fit` draws them. Beside the engines stand
-plain SciPy (`map_coordinates` along the same map) and elasticdeform called bare, without rotation, scaling and the context
-that the engines read around a patch. Threads share the work as in `tf.data`: each makes whole patches.
+Image and labels of one patch: rotation, scaling and B-spline deformation as `fit` draws them. Ours take their voxels from
+a region around the patch, so that no invented border enters, and change the grey values too, but for "map alone"; the
+peers get the bare patch and leave grey values as they are.
+Every figure is of a process of its own that may use so many cores: ours with as many threads, as in `tf.data`; the peers
+(`augment_peers.py`, run by the PYTHON of an environment of their own, see README.md) with as many worker processes.
 """
 
 import argparse
+import json
 import os
+import subprocess
+import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from pathlib import Path
 
-import elasticdeform
-import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
-
-from keras_unet3d.augment import ENGINES
-from keras_unet3d.augment.draw import AugmentSettings, Draw, draw, generator
-from keras_unet3d.augment.native import spline_weights
-
-DRAWS = 6
-
-
-@dataclass(frozen=True)
-class Job:
-    """One drawn sample: the draw, and image `(z, y, x, 1)` and classes `(z, y, x)` of its region."""
-
-    drawn: Draw
-    image: np.ndarray
-    classes: np.ndarray
-
-    @property
-    def patch(self) -> tuple[int, ...]:
-        """Size of the patch in the middle of the region."""
-        return tuple(size - 2 * margin for size, margin in zip(self.classes.shape, self.drawn.margin, strict=True))
+SIDES = ("native engine", "native engine, map alone", "elasticdeform engine")
+DRAWS = 8
 
 
 def main() -> None:
-    """Print a row per engine."""
+    """Print a row per side."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--patch", type=int, nargs=3, default=(64, 64, 64), metavar=("Z", "Y", "X"))
-    parser.add_argument("--threads", type=int, nargs="+", default=(1, os.cpu_count()))
+    parser.add_argument("--cores", type=int, nargs="+", default=sorted({1, os.cpu_count()}))
     parser.add_argument("--seconds", type=float, default=8.0, help="per figure")
+    parser.add_argument("--peers", metavar="PYTHON", help="of the environment in which the peers are installed")
+    parser.add_argument("--side", choices=SIDES, help="measure one, in this process, and print its rate")
     options = parser.parse_args()
-    jobs = [job(tuple(options.patch), index) for index in range(DRAWS)]
-    print("| | " + " | ".join(f"{count} thread(s), patches/s" for count in options.threads) + " |")
-    print("| --- " * (1 + len(options.threads)) + "|")
-    for name, side in SIDES.items():
-        rates = [rate(side, jobs, count, options.seconds) for count in options.threads]
-        print(f"| {name} | " + " | ".join(f"{each:.1f}" for each in rates) + " |", flush=True)
+    if options.side:
+        print(rate(options.side, tuple(options.patch), options.cores[0], options.seconds))
+        return
+    print("| | " + " | ".join(f"{count} core(s), patches/s" for count in options.cores) + " | |")
+    print("| --- " * (2 + len(options.cores)) + "|")
+    for side in SIDES:
+        rates = [in_a_process_of_its_own(side, cores, options) for cores in options.cores]
+        print(f"| {side} | " + " | ".join(f"{each:.1f}" for each in rates) + " | |", flush=True)
+    for name, found in peers(options).items():
+        if found:
+            rates = [found[str(count)] for count in options.cores]
+            print(
+                f"| {name} {found['version']} | "
+                + " | ".join(f"{each:.1f}" for each in rates)
+                + f" | {found['what']} |"
+            )
 
 
-def job(patch, index: int) -> Job:
-    """Return a drawn sample of smooth noise and its sign."""
-    drawn = draw(generator(0, index), AugmentSettings(), patch, None)
-    region = tuple(size + 2 * margin for size, margin in zip(patch, drawn.margin, strict=True))
-    image = gaussian_filter(np.random.default_rng(index).normal(size=region), 2).astype(np.float32)
-    return Job(drawn, image[..., None], (image > 0).astype(np.uint8))
+def in_a_process_of_its_own(side: str, cores: int, options) -> float:
+    """Return the rate of a side that has never had more than `cores` cores: thread pools are as large as that."""
+    wanted = ["--side", side, "--cores", cores, "--seconds", options.seconds, "--patch", *options.patch]
+    program = [sys.executable, __file__, *map(str, wanted)]
+    pinned = lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])  # noqa: E731
+    done = subprocess.run(program, preexec_fn=pinned, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return float(done.stdout.splitlines()[-1])
 
 
-def rate(side, jobs: list[Job], threads: int, seconds: float) -> float:
-    """Return patches per second of `side` on so many threads, after every shape has been seen once."""
-    for each in jobs:
-        side(each)
+def peers(options) -> dict:
+    """Return what the peers' program found; nothing where their environment is not given."""
+    if not options.peers:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "peers.json"
+        wanted = ["--threads", *options.cores, "--seconds", options.seconds, "--patch", *options.patch, "--json", file]
+        program = [options.peers, Path(__file__).with_name("augment_peers.py"), *wanted]
+        subprocess.run(list(map(str, program)), check=True, stdout=subprocess.DEVNULL)
+        return json.loads(file.read_text())
+
+
+def rate(side: str, patch: tuple, threads: int, seconds: float) -> float:
+    """Return patches per second on so many threads, after every shape has been seen once."""
+    import numpy as np
+    from scipy.ndimage import gaussian_filter
+
+    from keras_unet3d import runtime
+    from keras_unet3d.augment import ENGINES, native
+    from keras_unet3d.augment.draw import AugmentSettings, draw, generator
+
+    moved = runtime.compiled_for_host(native.moved)
+    augment = {
+        "native engine": ENGINES["native"],
+        "elasticdeform engine": ENGINES["elasticdeform"],
+        "native engine, map alone": lambda *job: moved({name: x[None] for name, x in native.packed(*job).items()}),
+    }[side]
+    jobs = []
+    for index in range(DRAWS):
+        drawn = draw(generator(0, index), AugmentSettings(), patch)
+        region = tuple(size + 2 * margin for size, margin in zip(patch, drawn.margin, strict=True))
+        image = gaussian_filter(np.random.default_rng(index).normal(size=region), 2).astype(np.float32)
+        jobs.append((drawn, image[..., None], (image > 0).astype(np.uint8), None))
+    for job in jobs:
+        augment(*job)
     done, start = 0, time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
         while time.perf_counter() - start < seconds:
-            list(pool.map(side, jobs * threads))
+            list(pool.map(lambda job: augment(*job), jobs * threads))
             done += len(jobs) * threads
     return done / (time.perf_counter() - start)
 
-
-def scipy_side(each: Job, order: int):
-    """Move image and labels along the draw's map by SciPy."""
-    drawn, patch = each.drawn, each.patch
-    centred = np.stack(np.meshgrid(*(np.arange(size) - (size - 1) / 2 for size in patch), indexing="ij"))
-    field = np.einsum("dabc,za,yb,xc->dzyx", drawn.displacement, *spline_weights(drawn, patch), optimize=True)
-    middle = (np.array(each.classes.shape) - 1) / 2
-    positions = np.einsum("ij,jzyx->izyx", drawn.matrix, centred) + field + middle[:, None, None, None]
-    map_coordinates(each.image[..., 0], positions, order=order, mode="mirror")
-    map_coordinates(each.classes, positions, order=0, cval=255)
-
-
-def bare_elasticdeform(each: Job):
-    """Deform the middle of image and labels alone, nothing else."""
-    middle = tuple(slice(m, m + size) for m, size in zip(each.drawn.margin, each.patch, strict=True))
-    arrays = [np.ascontiguousarray(each.image[middle][..., 0]), np.ascontiguousarray(each.classes[middle])]
-    grid = np.random.default_rng(0).normal(size=(3, *(max(round((size - 1) / 32), 1) + 1 for size in each.patch))) * 4
-    elasticdeform.deform_grid(arrays, grid, order=[3, 0])
-
-
-SIDES = {
-    "native engine": lambda each: ENGINES["native"](each.drawn, each.image, each.classes, None),
-    "elasticdeform engine": lambda each: ENGINES["elasticdeform"](each.drawn, each.image, each.classes, None),
-    "elasticdeform, bare": bare_elasticdeform,
-    "SciPy, linear": lambda each: scipy_side(each, 1),
-    "SciPy, cubic": lambda each: scipy_side(each, 3),
-}
 
 if __name__ == "__main__":
     main()

@@ -10,7 +10,6 @@ from keras_unet3d.geometry import AXES, Triple
 
 # Of a well-mixing 32-bit hash (C. Wellons, "lowbias32"), as signed numbers: every backend has those.
 _SHIFTS, _FACTORS = (16, 15, 16), (0x7FEB352D, 0x846CA68B - 2**32)
-_STEP = 0x9E3779B9 - 2**32
 
 
 def arrays(grey: GreyDraw, patch: Triple) -> dict[str, np.ndarray]:
@@ -76,10 +75,10 @@ def normal(seed, shape):
     """
     counter = ops.reshape(ops.arange(math.prod(shape), dtype="int32"), (1, *shape))
     first, second = (ops.reshape(seed[:, i], (-1, *(1 for _ in shape))) for i in range(2))
-    radius = _hashed(ops.bitwise_xor(_hashed(counter + first), second))
-    angle = _hashed(radius + _STEP)
-    # Box and Muller's transform.
-    return ops.sqrt(-2 * ops.log(_unit(radius))) * ops.cos(2 * math.pi * _unit(angle))
+    mixed = _hashed(ops.bitwise_xor(_hashed(counter + first), second))
+    # Between -1 and 1, exclusive; the inverse of the distribution makes them normal.
+    uniform = (ops.cast(ops.bitwise_and(mixed, 2**24 - 1), "float32") + 0.5) / 2**23 - 1
+    return math.sqrt(2) * ops.erfinv(uniform)
 
 
 def _hashed(values):
@@ -89,8 +88,3 @@ def _hashed(values):
         shifted = ops.bitwise_and(ops.bitwise_right_shift(values, shift), 2 ** (32 - shift) - 1)
         values = ops.bitwise_xor(values, shifted) * factor
     return values
-
-
-def _unit(hashed):
-    """Return numbers between 0 and 1, exclusive."""
-    return (ops.cast(ops.bitwise_and(hashed, 2**23 - 1), "float32") + 0.5) / 2**23

@@ -121,7 +121,13 @@ def _spline_weights(size: int, margin: int, points: int) -> np.ndarray:
 
 
 def augmented(batch: dict):
-    """Return images, classes and weights of the patches of a batch: tensors of `packed` samples in, tensors out.
+    """Return images, classes and weights of the patches of a batch: as `moved`, grey values changed."""
+    image, classes, weight = moved(batch)
+    return grey.change(image, batch), classes, weight
+
+
+def moved(batch: dict):
+    """Return images, classes and weights of a batch, moved by the draws' maps: tensors of `packed` samples in, tensors out.
 
     Returns:
         image: `(batch, z, y, x, channels)` float32; voxels from outside the region are mirrored.
@@ -140,7 +146,7 @@ def augmented(batch: dict):
     if "weight" in batch:
         weight = ops.where(inside, _taken(batch["weight"], begin + nearest), 0.0)
     image = _linear(ops.reshape(batch["image"], [-1, batch["image"].shape[-1]]), source, sizes, begin)
-    return grey.change(image, batch), classes, weight
+    return image, classes, weight
 
 
 def _per_sample(values):
@@ -154,9 +160,10 @@ def _taken(values, index):
 def _source(batch: dict, sizes):
     """Return where every voxel of the patches comes from, voxels of the region: a tensor per axis."""
     along = [batch[f"along_{name}"] for name in AXES]
-    moved = ops.einsum("ndabc,nxc->ndabx", batch["displacement"], along[2])
-    moved = ops.einsum("ndabx,nyb->ndayx", moved, along[1])
-    moved = ops.einsum("ndayx,nza->ndzyx", moved, along[0])
+    # The largest product last, so that it writes its voxels in their order.
+    moved = ops.einsum("ndabc,nza->ndzbc", batch["displacement"], along[0])
+    moved = ops.einsum("ndzbc,nyb->ndzyc", moved, along[1])
+    moved = ops.einsum("ndzyc,nxc->ndzyx", moved, along[2])
     centred = []
     for axis in range(3):
         extent = along[axis].shape[1]
@@ -197,7 +204,8 @@ def _linear(voxels, source, sizes, begin):
 def _neighbours(position, size):
     """Return the voxels before and after a mirrored position along one axis, and the share of the latter."""
     last = ops.cast(size - 1, "float32")
-    folded = last - ops.abs(ops.mod(position, ops.maximum(2 * last, 1.0)) - last)
+    # Mirrored once at either end: the region's margin is three standard deviations, so that nothing is further off.
+    folded = ops.clip(last - ops.abs(last - ops.abs(position)), 0.0, last)
     before = ops.floor(folded)
-    index = ops.clip(ops.cast(before, "int32"), 0, size - 1)
+    index = ops.cast(before, "int32")
     return index, ops.minimum(index + 1, size - 1), folded - before
