@@ -14,8 +14,10 @@ VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "keras_unet3d" / "__init__
 # Python 3.13 has neither that wheel nor NumPy 1: pip compiles elasticdeform there, against NumPy 2.
 NUMPY = ["numpy>=1.26.4,<2; python_version<'3.13'", "numpy>=2.1; python_version>='3.13'"]
 
+# 3.0.0 to 3.0.7 are withdrawn: their zarr.load() deletes data.
+ZARR = ["zarr>=3.0.8"]
 # JAX, so that the core is tested on a second backend and `fit` without TensorFlow.
-TEST = ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9", "jax>=0.7.1"]
+TEST = [*ZARR, "pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9", "jax>=0.7.1"]
 
 setup(
     name="keras-unet3d",
@@ -53,7 +55,7 @@ setup(
         "click>=8.2",
         "tensorboard>=2.20",
     ],
-    extras_require={"test": TEST, "gpu": ["tensorflow[and-cuda]>=2.20"]},
+    extras_require={"test": TEST, "zarr": ZARR, "gpu": ["tensorflow[and-cuda]>=2.20"]},
     entry_points={"console_scripts": ["unet3d-cli = keras_unet3d.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: MIT License",

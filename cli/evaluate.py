@@ -19,8 +19,8 @@ from keras_unet3d.errors import InputError
 @options.fit_settings(only=("unlabelled",))
 @click.option("--held-out", is_flag=True, help="Only the volumes that the fit of MODEL, a run, held out.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the figures to FILE as well.")
-@click.option("--raw-key", help="HDF5 data set of the image [default: as in training].")
-@click.option("--label-key", help="HDF5 data set of the labels [default: as in training].")
+@click.option("--raw-key", help="Data set of the image [default: as in training].")
+@click.option("--label-key", help="Data set of the labels [default: as in training].")
 @click.option("--axes", help="Order of the files' axes, e.g. czyx [default: as in training].")
 @options.overlap
 @options.overwrite

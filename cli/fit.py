@@ -20,7 +20,7 @@ from keras_unet3d.cli.terminal import live
 def command(data, out, val, images, labels, weights, config, overwrite, **given):
     """Train a network on volumes with some labels.
 
-    DATA: HDF5 files (image `raw`, labels `label`), folders of them, a folder with dataset.json (Medical
+    DATA: HDF5 or Zarr (image `raw`, labels `label`), folders of them, a folder with dataset.json (Medical
     Segmentation Decathlon or nnU-Net), or the word sample: the embedded data set. Pairs of NIfTI or TIFF files
     are given with --images and --labels.
     """

@@ -12,11 +12,11 @@ from keras_unet3d.cli.terminal import live
 @click.command("predict")
 @click.argument("model")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--out", required=True, metavar="PATH", help="A file for one input, or a folder.")
+@click.option("--out", required=True, metavar="PATH", help="A volume for one input, or a folder.")
 @click.option("--probabilities", is_flag=True, help="Write class probabilities instead of labels.")
 @click.option("--tile", type=int, nargs=3, metavar="Z Y X", help="Size of the network's input [default: chosen].")
 @options.overlap
-@click.option("--raw-key", help="HDF5 data set of the image [default: as in training].")
+@click.option("--raw-key", help="Data set of the image in HDF5 or Zarr [default: as in training].")
 @click.option("--axes", help="Order of the file's axes, e.g. czyx [default: as in training].")
 @options.overwrite
 def command(model, inputs, out, probabilities, tile, overlap, raw_key, axes, overwrite):

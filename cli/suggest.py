@@ -11,7 +11,7 @@ from keras_unet3d.cli.terminal import live
 @click.argument("model")
 @click.argument("volume")
 @click.option("--out", required=True, metavar="DIR", help="Folder to make: list, picture, slices to paint on.")
-@click.option("--labels", metavar="FILE", help="Labels so far [default: those in an HDF5 volume].")
+@click.option("--labels", metavar="FILE", help="Labels so far [default: those beside the image].")
 @click.option("--count", type=click.IntRange(1), default=5, show_default=True, help="How many slices.")
 @click.option(
     "--across", type=click.Choice(("z", "y", "x")), multiple=True, help="Only slices across this axis; may be repeated."

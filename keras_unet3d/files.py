@@ -45,6 +45,12 @@ def _refuse_file_above(path: Path) -> None:
             raise InputError(f"{path}: expected a path inside folders, found the file {parent}; choose another path.")
 
 
+def overlapping(one: Path, other: Path) -> bool:
+    """Return whether the paths are the same, or one of them lies in the other."""
+    one, other = one.resolve(), other.resolve()
+    return one == other or one in other.parents or other in one.parents
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the place of `path` only if nothing went wrong."""

@@ -38,9 +38,9 @@ class FitSettings:
         (), "Raw label value that means unlabelled; may be repeated [default: what is obvious, and said]."
     )
     target: str = _option("semantic", "Classes, or the boundaries between instance labels.", TARGETS)
-    raw_key: str = _option("raw", "HDF5 data set of the image.")
-    label_key: str = _option("label", "HDF5 data set of the labels.")
-    weight_key: str = _option("weight", "HDF5 data set of voxel weights, used where it is present.")
+    raw_key: str = _option("raw", "Data set of the image in HDF5 or Zarr.")
+    label_key: str = _option("label", "Data set of the labels in HDF5 or Zarr.")
+    weight_key: str = _option("weight", "Data set of voxel weights in HDF5 or Zarr, used where it is present.")
     axes: str | None = _option(None, "Order of the file's axes, e.g. czyx; needed where there are four.")
     base_filters: int | None = _option(
         None, "Channels of the first convolution [default: 8 on a CPU, 32 on a GPU].", least=1

@@ -404,11 +404,15 @@ def test_check_never_raises_for_a_file_that_is_cut_off(tmp_path, broken):
 @pytest.mark.parametrize(
     "data, more, said",
     [
-        ([], {}, "DATA: expected HDF5 files, a folder, --images and --labels, or the word sample; found none"),
+        (
+            [],
+            {},
+            "DATA: expected HDF5 or Zarr volumes, a folder, --images and --labels, or the word sample; found none",
+        ),
         (["gone.h5"], {}, "gone.h5: expected data, found no such file or folder"),
         ([], {"images": "*.tif"}, "--images and --labels: expected both, found one"),
         ([], {"images": "*.tif", "labels": "*.tif"}, "--images *.tif: expected files, found none"),
-        (["notes.txt"], {}, "notes.txt: expected an HDF5 file that holds image and labels, found .txt"),
+        (["notes.txt"], {}, "notes.txt: expected an HDF5 or Zarr volume that holds image and labels, found .txt"),
         (["broken"], {}, "broken/dataset.json: expected the description of a data set in JSON"),
     ],
 )

@@ -385,7 +385,9 @@ def test_two_labels_of_one_data_set_have_names_of_their_own(tmp_path, make):
 
 
 def test_no_data_is_refused():
-    with pytest.raises(InputError, match=says("DATA: expected HDF5 files, a folder, --images and --labels", "sample")):
+    with pytest.raises(
+        InputError, match=says("DATA: expected HDF5 or Zarr volumes, a folder, --images and --labels", "sample")
+    ):
         open_data([])
 
 
@@ -397,7 +399,9 @@ def test_missing_data_is_refused(tmp_path, name):
 
 def test_one_file_of_another_format_is_refused(tmp_path):
     path = write_tif(tmp_path / "a.tif", raw())
-    with pytest.raises(InputError, match=says("a.tif: expected an HDF5 file", "found .tif", "--images", "--labels")):
+    with pytest.raises(
+        InputError, match=says("a.tif: expected an HDF5 or Zarr volume", "found .tif", "--images", "--labels")
+    ):
         open_data([path])
 
 
@@ -405,7 +409,7 @@ def test_one_file_of_another_format_is_refused(tmp_path):
 def test_a_folder_without_data_is_refused(tmp_path, names):
     for name in names:
         (tmp_path / name).write_text("")
-    words = (f"{tmp_path}: expected HDF5 files or a dataset.json, found neither", "--images", "--labels")
+    words = (f"{tmp_path}: expected HDF5 or Zarr volumes or a dataset.json, found neither", "--images", "--labels")
     with pytest.raises(InputError, match=says(*words)):
         open_data([tmp_path])
 

@@ -138,7 +138,7 @@ def source_tiff(folder):
     return open_volume(folder / "in.tif")
 
 
-@pytest.mark.parametrize("suffix", [".h5", ".nii", ".nii.gz", ".tif"])
+@pytest.mark.parametrize("suffix", [".h5", ".nii", ".nii.gz", ".tif", ".zarr"])
 @pytest.mark.parametrize("source", [source_hdf5, source_hdf5_xyz, source_nifti, source_tiff])
 def test_a_volume_of_any_format_is_written_in_any_format(tmp_path, source, suffix):
     like = source(tmp_path)
@@ -604,15 +604,18 @@ def test_suffix_and_stem(tmp_path, name, suffix, bare):
 
 # ---- bad input -----------------------------------------------------------------------------------
 
+FILES = [suffix for suffix, each in FORMATS.items() if not each.is_folder]
+
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_missing_file_is_refused(tmp_path, suffix):
-    expected = says(f"gone{suffix}", "expected a volume file", "no such file", "check the path")
+def test_a_missing_volume_is_refused(tmp_path, suffix):
+    kind = "file" if suffix in FILES else "folder"
+    expected = says(f"gone{suffix}", f"expected a volume {kind}", f"no such {kind}", "check the path")
     with pytest.raises(InputError, match=expected):
         open_volume(tmp_path / f"gone{suffix}")
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", FILES)
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path, suffix):
     (tmp_path / f"a{suffix}").mkdir()
     with pytest.raises(InputError, match=says(f"a{suffix}", "expected a volume file", "found a folder")):
@@ -740,7 +743,7 @@ def test_a_volume_without_voxels_is_refused(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 1000, b"this is a letter, not a volume\n" * 50], ids=lambda c: c[:6])
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", FILES)
 def test_files_that_are_something_else_are_refused(tmp_path, suffix, content):
     (tmp_path / f"a{suffix}").write_bytes(content)
     with pytest.raises(InputError, match=says(f"a{suffix}", f"expected a readable {suffix} volume", "found a broken")):

@@ -250,10 +250,14 @@ def test_fit_on_slices_holds_out_whole_ones(tmp_path):
 @pytest.mark.parametrize(
     ("data", "more", "said"),
     [
-        ([], {}, "DATA: expected HDF5 files, a folder, --images and --labels, or the word sample; found none"),
+        (
+            [],
+            {},
+            "DATA: expected HDF5 or Zarr volumes, a folder, --images and --labels, or the word sample; found none",
+        ),
         (["none.h5"], {}, "none.h5: expected data, found no such file or folder; check the path"),
-        (["notes.txt"], {}, "notes.txt: expected an HDF5 file that holds image and labels, found .txt"),
-        (["empty"], {}, "empty: expected HDF5 files or a dataset.json, found neither"),
+        (["notes.txt"], {}, "notes.txt: expected an HDF5 or Zarr volume that holds image and labels, found .txt"),
+        (["empty"], {}, "empty: expected HDF5 or Zarr volumes or a dataset.json, found neither"),
         ([], {"images": "*.tif"}, "--images and --labels: expected both, found one"),
         ([], {"images": "*.tif", "labels": "*.h5"}, "--images *.tif: expected files, found none"),
         ([], {"images": "?.h5", "labels": "a.h5"}, "expected a partner for every file, found none for b.h5"),

@@ -15,7 +15,7 @@ _APART, _OTHER_SIZE = 0.5, 0.01
 
 @dataclass(frozen=True)
 class DataKeys:
-    """Where in the files the volumes are: data set names in HDF5, order of the axes."""
+    """Where in the files the volumes are: data set names in HDF5 and Zarr, order of the axes."""
 
     raw: str = "raw"
     label: str = "label"
@@ -89,6 +89,10 @@ class DataSet:
 
 def misfits(image: Volume, other: Volume) -> Iterator[str]:
     """Yield a sentence where `other` (labels or weights) does not lie on the voxels of `image`."""
+    if image.path and other.name == image.name:
+        # Zarr may give the one image that it holds for several names.
+        yield f"{other.name}: expected labels or weights beside the image, found the image itself; name another one."
+        return
     if other.shape != image.shape:
         yield (
             f"{other.name}: expected the shape of the image {image.name}, (z, y, x) = "

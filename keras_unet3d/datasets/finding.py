@@ -9,17 +9,25 @@ from keras_unet3d.datasets.described import DESCRIPTION, find_described
 from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found
 from keras_unet3d.datasets.pairing import Globs, find_pairs
 from keras_unet3d.errors import InputError, refuse
-from keras_unet3d.volumes import Volume, from_array, open_volume, readable
+from keras_unet3d.volumes import (
+    FORMATS,
+    SEVERAL,
+    MissingKey,
+    Volume,
+    from_array,
+    open_inside,
+    open_volume,
+    volume_format,
+)
 
 SAMPLE = "sample"
-_HDF5 = (".h5", ".hdf5")
 
 
 def open_data(data: Sequence[str | Path], keys: DataKeys = DataKeys(), globs: Globs = Globs()) -> DataSet:
     """Open every volume that `data` or `globs` names.
 
     Args:
-        data: HDF5 files, folders of them, folders with a `dataset.json` (Medical Segmentation Decathlon or
+        data: HDF5 or Zarr volumes, folders of them, folders with a `dataset.json` (Medical Segmentation Decathlon or
             nnU-Net layout), or the word "sample".
         keys: names and axes in the files.
         globs: patterns of other files.
@@ -43,7 +51,7 @@ def joined(found: Sequence[Found]) -> Found:
     """
     if not found:
         raise InputError(
-            "DATA: expected HDF5 files, a folder, --images and --labels, or the word sample; found none "
+            "DATA: expected HDF5 or Zarr volumes, a folder, --images and --labels, or the word sample; found none "
             "(--val takes every word up to the next option, so DATA goes before it)."
         )
     return Found(
@@ -78,16 +86,23 @@ def find_data(path: str | Path, keys: DataKeys) -> Found:
         return _sample()
     if (path / DESCRIPTION).is_file():
         return find_described(path, keys)
+    if _holds_several(path):
+        return Found((_case(path, keys),), {})
     if path.is_dir():
         return _find_in_folder(path, keys)
     if not path.exists():
         raise InputError(f"{path}: expected data, found no such file or folder; check the path.")
-    if not path.name.lower().endswith(_HDF5):
+    if not path.name.lower().endswith(SEVERAL):
         raise InputError(
-            f"{path}: expected an HDF5 file that holds image and labels, found {path.suffix or 'no suffix'}; "
+            f"{path}: expected an HDF5 or Zarr volume that holds image and labels, found {path.suffix or 'no suffix'}; "
             "for other formats give --images GLOB and --labels GLOB."
         )
-    return Found((_hdf5_case(path, keys),), {})
+    return Found((_case(path, keys),), {})
+
+
+def _holds_several(path: Path) -> bool:
+    # A folder may be a volume itself.
+    return path.name.lower().endswith(SEVERAL) and FORMATS[volume_format(path)].is_at(path)
 
 
 def _sample() -> Found:
@@ -100,30 +115,31 @@ def _sample() -> Found:
 
 
 def _find_in_folder(folder: Path, keys: DataKeys) -> Found:
-    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(_HDF5))
+    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(SEVERAL))
     if not files:
         raise InputError(
-            f"{folder}: expected HDF5 files or a dataset.json, found neither; "
+            f"{folder}: expected HDF5 or Zarr volumes or a dataset.json, found neither; "
             "for pairs of other files give --images GLOB and --labels GLOB."
         )
-    return Found(tuple(_hdf5_case(file, keys) for file in files), {})
+    return Found(tuple(_case(file, keys) for file in files), {})
 
 
-def _hdf5_case(path: Path, keys: DataKeys) -> Case:
-    image, label = (partial(open_volume, path, key, keys.axes) for key in (keys.raw, keys.label))
+def _case(path: Path, keys: DataKeys) -> Case:
     # A weight under its default name is used where it is; one that was asked for by name must be there.
-    find_weight = _open_optional if keys.weight == DataKeys.weight else open_volume
-    return Case(path.name, image, label, partial(find_weight, path, keys.weight, keys.axes))
+    find_weight = _open_optional if keys.weight == DataKeys.weight else open_inside
+    return Case(
+        path.name,
+        partial(open_volume, path, keys.raw, keys.axes),
+        partial(open_inside, path, keys.label, keys.axes),
+        partial(find_weight, path, keys.weight, keys.axes),
+    )
 
 
 def _open_optional(path: Path, key: str, axes: str | None) -> Volume | None:
-    import h5py
-
-    if not path.is_file():
-        return open_volume(path, key, axes)
-    with readable(path), h5py.File(path, "r") as file:
-        present = key in file
-    return open_volume(path, key, axes) if present else None
+    try:
+        return open_inside(path, key, axes)
+    except MissingKey:
+        return None
 
 
 def open_partly_labelled(path: str | Path, keys: DataKeys, labels: str | Path | None) -> tuple[Volume, Volume | None]:
@@ -132,7 +148,7 @@ def open_partly_labelled(path: str | Path, keys: DataKeys, labels: str | Path | 
     Args:
         path: a volume file, or the word "sample".
         keys: names and axes in the files.
-        labels: a file of labels; None takes those in an HDF5 image file, if there are any.
+        labels: a file of labels; None takes those beside the image in HDF5 or Zarr, if there are any.
 
     Raises:
         InputError: a file that is missing or broken, or labels that do not fit the image.
@@ -143,7 +159,7 @@ def open_partly_labelled(path: str | Path, keys: DataKeys, labels: str | Path | 
     image, label = open_volume(path, keys.raw, keys.axes), None
     if labels is not None:
         label = open_volume(labels, keys.label, keys.axes)
-    elif Path(path).name.lower().endswith(_HDF5):
+    elif Path(path).name.lower().endswith(SEVERAL):
         label = _open_optional(Path(path), keys.label, keys.axes)
     if label is not None:
         Example(image.name, image, label)

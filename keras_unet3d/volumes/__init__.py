@@ -5,28 +5,35 @@ orientation, so z, y, x run to superior, anterior and right. One file of this fo
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.files import whole_file
+from keras_unet3d.files import refuse_existing, whole_file, whole_folder
 from keras_unet3d.volumes.axes import clean_axes
 from keras_unet3d.volumes.hdf5 import open_hdf5, write_hdf5
 from keras_unet3d.volumes.nifti import open_nifti, write_nifti
-from keras_unet3d.volumes.reading import readable
+from keras_unet3d.volumes.reading import MissingKey, readable
 from keras_unet3d.volumes.tiff import open_tiff, read_plane, write_plane, write_tiff
 from keras_unet3d.volumes.volume import Box, Volume, from_array, in_memory, stacked
+from keras_unet3d.volumes.zarr import open_zarr, open_zarr_inside, refuse_existing_zarr, write_zarr
 
 __all__ = [
     "FORMATS",
+    "SEVERAL",
     "Box",
+    "Format",
+    "MissingKey",
     "Volume",
     "from_array",
     "in_memory",
+    "is_volume_name",
+    "open_inside",
     "open_volume",
     "read_plane",
-    "readable",
+    "refuse_existing_volume",
     "stacked",
     "stem",
     "volume_format",
@@ -34,32 +41,84 @@ __all__ = [
     "write_volume",
 ]
 
-FORMATS: dict[str, tuple[Callable, Callable]] = {
-    ".h5": (open_hdf5, write_hdf5),
-    ".hdf5": (open_hdf5, write_hdf5),
-    ".nii": (open_nifti, write_nifti),
-    ".nii.gz": (open_nifti, write_nifti),
-    ".tif": (open_tiff, write_tiff),
-    ".tiff": (open_tiff, write_tiff),
+
+@dataclass(frozen=True)
+class Format:
+    """How volumes of a format are opened and written.
+
+    Attributes:
+        open: path, name in the file, order of axes -> volume.
+        write: path, array, like, name in the file.
+        open_inside: as `open`, for the volume of that very name; None for formats of one volume per file.
+        is_folder: whether a volume is a folder, not a file.
+        refuse_existing: path, whether it may be replaced, what to call it -> an error, unless it can be written.
+    """
+
+    open: Callable[[Path, str | None, str | None], Volume]
+    write: Callable[[Path, np.ndarray, Volume, str], None]
+    open_inside: Callable[[Path, str, str | None], Volume] | None = None
+    is_folder: bool = False
+    refuse_existing: Callable[[Path, bool, str], None] = refuse_existing
+
+    @property
+    def kind(self) -> str:
+        """What messages call a volume of this format."""
+        return "folder" if self.is_folder else "file"
+
+    def is_at(self, path: Path) -> bool:
+        """Whether there is something at `path` that can be such a volume."""
+        return path.is_dir() if self.is_folder else path.is_file()
+
+
+_HDF5 = Format(open_hdf5, write_hdf5, open_hdf5)
+_NIFTI = Format(open_nifti, write_nifti)
+_TIFF = Format(open_tiff, write_tiff)
+_ZARR = Format(open_zarr, write_zarr, open_zarr_inside, is_folder=True, refuse_existing=refuse_existing_zarr)
+
+FORMATS: dict[str, Format] = {
+    ".h5": _HDF5,
+    ".hdf5": _HDF5,
+    ".nii": _NIFTI,
+    ".nii.gz": _NIFTI,
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".zarr": _ZARR,
 }
+# Suffixes of formats that hold several volumes by name: image, labels and weights in one.
+SEVERAL = tuple(suffix for suffix, each in FORMATS.items() if each.open_inside)
 
 
 def open_volume(path, key: str | None = None, axes: str | None = None) -> Volume:
     """Open a volume without reading its voxels.
 
     Args:
-        path: HDF5 (.h5, .hdf5), NIfTI (.nii, .nii.gz) or TIFF (.tif, .tiff).
-        key: the data set inside an HDF5 file.
-        axes: the order of the file's axes, e.g. "zyx", "czyx" or "xyzc"; needed where there are four.
+        path: HDF5 (.h5, .hdf5), NIfTI (.nii, .nii.gz), TIFF (.tif, .tiff) or a folder of Zarr (.zarr).
+        key: the data set inside HDF5 or Zarr.
+        axes: the order of the file's axes, e.g. "zyx", "czyx" or "xyzc"; needed where there are four and the
+            file does not say.
 
     Raises:
         InputError: no such file, unknown format, unreadable file, or an order of axes that is not known.
     """
     path = Path(path)
-    opener, _ = FORMATS[volume_format(path)]
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: expected a volume file, found {found}; check the path.")
+    return _opened(path, _format(path).open, key, axes)
+
+
+def open_inside(path: Path, key: str, axes: str | None = None) -> Volume:
+    """Open the volume of that very name in a file of a format in `SEVERAL`.
+
+    Raises:
+        MissingKey: the file has none of that name.
+        InputError: as `open_volume`.
+    """
+    return _opened(path, _format(path).open_inside, key, axes)
+
+
+def _opened(path: Path, opener: Callable, key: str | None, axes: str | None) -> Volume:
+    expected = _format(path)
+    if not expected.is_at(path):
+        found = ("a folder" if path.is_dir() else "a file") if path.exists() else f"no such {expected.kind}"
+        raise InputError(f"{path}: expected a volume {expected.kind}, found {found}; check the path.")
     with readable(path):
         return opener(path, key, clean_axes(axes))
 
@@ -71,12 +130,29 @@ def write_volume(path, array: np.ndarray, like: Volume, key: str = "label") -> N
         path: the suffix decides the format.
         array: shaped like `like`; integers or floats.
         like: the volume whose orientation, affine and voxel size the file takes over.
-        key: the data set to write in an HDF5 file.
+        key: the data set to write in HDF5 or Zarr.
     """
     path = Path(path)
-    _, writer = FORMATS[volume_format(path)]
-    with whole_file(path) as partial:
-        writer(partial, array, like, key)
+    whole = whole_folder if _format(path).is_folder else whole_file
+    with whole(path) as partial:
+        _format(path).write(partial, array, like, key)
+
+
+def refuse_existing_volume(path: Path, overwrite: bool, what: str = "output") -> None:
+    """Raise `InputError` if a volume may not be written to `path`, or cannot be.
+
+    Of folders, only one that is a volume of the same format may be replaced.
+    """
+    _format(path).refuse_existing(path, overwrite, what)
+
+
+def is_volume_name(path: Path) -> bool:
+    """Return whether `path` ends as volumes do."""
+    return path.name.lower().endswith(tuple(FORMATS))
+
+
+def _format(path: Path) -> Format:
+    return FORMATS[volume_format(path)]
 
 
 def volume_format(path: Path) -> str:

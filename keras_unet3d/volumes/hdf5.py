@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.volumes.axes import from_order, in_order, order_of, plain_order
-from keras_unet3d.volumes.reading import readable, refuse_non_numbers
+from keras_unet3d.volumes.reading import missing_key, readable, refuse_non_numbers
 from keras_unet3d.volumes.volume import MICROMETRES, Volume, checked_spacing
 
 
@@ -18,10 +17,7 @@ def open_hdf5(path: Path, key: str | None, axes: str | None) -> Volume:
         if key not in file or not isinstance(file[key], h5py.Dataset):
             found = []
             file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
-            raise InputError(
-                f"{path}: expected a data set {key!r}, found {', '.join(found) or 'none'}; "
-                f"name it with --raw-key, --label-key or --weight-key.{did_you_mean(key, found)}"
-            )
+            raise missing_key(path, key, found, key in file)
         dataset = file[key]
         shape, dtype = dataset.shape, dataset.dtype
         spacing = dataset.attrs.get("element_size_um")

@@ -3,13 +3,26 @@
 import struct
 import xml.etree.ElementTree as ElementTree
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from keras_unet3d.errors import InputError
+from keras_unet3d.errors import InputError, did_you_mean
+
+
+class MissingKey(InputError):
+    """A file that is in order, but has no volume of the name that was asked for."""
+
+
+def missing_key(path: Path, key: str, found: Sequence[str], is_group: bool) -> InputError:
+    """Return the error for a file that holds the volumes `found`, where `key` is not there or is a group."""
+    kind = InputError if is_group else MissingKey
+    return kind(
+        f"{path}: expected a data set {key!r}, found {', '.join(found) or 'none'}; "
+        f"name it with --raw-key, --label-key or --weight-key.{did_you_mean(key, found)}"
+    )
 
 
 @contextmanager
@@ -38,8 +51,8 @@ def readable(path: Path) -> Iterator[None]:
             f"({reason}); copy it again from its source."
         ) from error
     except Exception as error:
-        # nibabel and tifffile raise classes of their own, which derive from Exception alone.
-        if type(error).__module__.split(".")[0] not in ("nibabel", "tifffile", "imagecodecs"):
+        # These libraries raise classes of their own, which derive from Exception alone.
+        if type(error).__module__.split(".")[0] not in ("nibabel", "tifffile", "imagecodecs", "zarr", "numcodecs"):
             raise
         raise InputError(
             f"{path}: expected a readable {kind} volume, found a broken file ({error}); copy it again from its source."

@@ -60,7 +60,7 @@ def fit(
     """Train a 3D U-Net on sparsely or densely labelled volumes.
 
     Args:
-        data: HDF5 files, folders of them, folders with a `dataset.json`, or "sample"; one or several.
+        data: HDF5 or Zarr volumes, folders of them, folders with a `dataset.json`, or "sample"; one or several.
         out: the run folder to make.
         val: further data, held out for validation; without it a part of `data` is.
         images, labels, weights: globs of image, label and weight files, instead of or beside `data`.

@@ -9,9 +9,9 @@ import numpy as np
 
 from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.errors import InputError, refuse
-from keras_unet3d.files import refuse_existing
+from keras_unet3d.files import overlapping
 from keras_unet3d.labels import survey, unknown_in
-from keras_unet3d.volumes import from_array, read_plane, volume_format, write_volume
+from keras_unet3d.volumes import from_array, read_plane, refuse_existing_volume, write_volume
 from keras_unet3d.workflows.painting import Painting, Slice
 
 
@@ -39,11 +39,10 @@ def merge(
     """
     folder, out = Path(folder), Path(out)
     painting = Painting.read(folder)
-    volume_format(out)
     for kept in filter(None, (painting.volume, painting.labels)):
-        if kept != SAMPLE and Path(kept).resolve() == out.resolve():
+        if kept != SAMPLE and overlapping(Path(kept), out):
             raise InputError(f"{out}: expected a new file for the labels, found the volume or its old labels.")
-    refuse_existing(out, overwrite)
+    refuse_existing_volume(out, overwrite)
     image, raw = painting.open()
     merged, total = raw.copy(), 0
     for each in painting.slices:

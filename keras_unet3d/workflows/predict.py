@@ -6,9 +6,18 @@ from pathlib import Path
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.files import refuse_existing
+from keras_unet3d.files import overlapping
 from keras_unet3d.prediction import OUTPUTS, Predictor
-from keras_unet3d.volumes import FORMATS, Volume, open_volume, stem, volume_format, write_volume
+from keras_unet3d.volumes import (
+    FORMATS,
+    Volume,
+    is_volume_name,
+    open_volume,
+    refuse_existing_volume,
+    stem,
+    volume_format,
+    write_volume,
+)
 from keras_unet3d.workflows import prepare
 
 
@@ -29,8 +38,8 @@ def predict(
 
     Args:
         predictor: a trained network, as `zoo.predictor` returns it.
-        inputs: HDF5, NIfTI or TIFF files.
-        out: a file for one input, its suffix decides the format; or a folder, which keeps names and formats.
+        inputs: HDF5, NIfTI, TIFF or Zarr.
+        out: a volume for one input, its suffix decides the format; or a folder, which keeps names and formats.
         output: "labels" (raw label values of the training data) or "probabilities" (float32, channels last).
         overlap: share of a tile that it has in common with its neighbour.
         raw_key, axes: of the files; `None` takes those that the network was trained with.
@@ -57,19 +66,20 @@ def predict(
 
 
 def _targets(inputs: list[Path], out: Path, overwrite: bool) -> list[Path]:
-    is_file = any(out.name.lower().endswith(suffix) for suffix in FORMATS)
-    if is_file and len(inputs) > 1:
+    is_volume = is_volume_name(out)
+    if is_volume and len(inputs) > 1:
         raise InputError(f"{out}: expected a folder for {len(inputs)} inputs, found the name of one file.")
     # "result.png" is meant as a file, "run.v2" may be a folder.
-    if not is_file and (out.is_file() or (out.suffix[1:].isalpha() and not out.is_dir())):
+    if not is_volume and (out.is_file() or (out.suffix[1:].isalpha() and not out.is_dir())):
         raise InputError(f"{out}: expected a folder, or a file ending in {', '.join(FORMATS)}; found {out.name!r}.")
-    targets = [out] if is_file else [out / (stem(path) + volume_format(path)) for path in inputs]
+    targets = [out] if is_volume else [out / (stem(path) + volume_format(path)) for path in inputs]
     for position, (path, target) in enumerate(zip(inputs, targets, strict=True)):
         if target in targets[:position]:
             raise InputError(f"{path}: expected inputs of different names, found {target.name} twice; use two folders.")
-        if target.resolve() == path.resolve():
+        # A volume may be a folder: an output in it would spoil it, an output around it would replace it.
+        if any(overlapping(target, each) for each in inputs):
             raise InputError(f"{target}: expected an output that is not an input; choose another path.")
-        refuse_existing(target, overwrite)
+        refuse_existing_volume(target, overwrite)
     return targets
 
 

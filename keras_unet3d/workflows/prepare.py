@@ -38,7 +38,7 @@ def twice(images: Sequence[Volume]) -> Iterator[str]:
     """Yield a sentence for every volume that occurs again: it would be weighted double, or validate itself."""
     seen = set()
     for image in images:
-        # The path may be written in two ways; in HDF5 the rest of the name is the data set.
+        # The path may be written in two ways; in HDF5 and Zarr the rest of the name is the data set.
         which = (image.path.resolve(), image.name.removeprefix(str(image.path))) if image.path else image.name
         if which in seen:
             yield f"{image.name}: expected every volume once, found it twice in DATA and --val; leave one out."

@@ -43,7 +43,7 @@ def suggest(
         out: the folder to make: `suggestions.json` (the list), `suggestions.png`, and for every slice
             `z020_image.tif`, `z020_labels.tif` (what is labelled there already; paint on this one) and
             `z020_predicted.tif` (what the network says).
-        labels: labels that there are already; None takes those in an HDF5 volume, if there are any.
+        labels: labels that there are already; None takes those beside the image in HDF5 or Zarr, if there are any.
         count: how many slices.
         across: the axes across which slices may be taken, of "z", "y" and "x".
         overlap: see `predict`.
