@@ -579,18 +579,15 @@ def test_pickled_chunks_are_not_even_read(tmp_path):
     path = tmp_path / "a.zarr"
     write_plain(path, voxels(), 2)
     pickle = Pickle().get_config()
-    change_json(path / ".zarray", lambda tree: tree.update(compressor=pickle))
-    with pytest.raises(InputError, match=says("a.zarr: expected chunks of numbers, found pickled ones")):
-        open_volume(path)
-    # Some of these zarr itself refuses, some versions of it do not.
-    others = (
+    # Some versions of zarr refuse most of these themselves.
+    for change in (
+        {"compressor": pickle},
         {"filters": [pickle]},
         {"filters": [Delta("<u2").get_config(), pickle]},
         {"filters": [pickle], "dtype": "|O"},
-    )
-    for change in others:
+    ):
         change_json(path / ".zarray", lambda tree, change=change: tree.update({"compressor": None} | change))
-        with pytest.raises(InputError, match=says("a.zarr: expected")):
+        with pytest.raises(InputError, match=says("a.zarr: expected", "pickle" if "dtype" not in change else "found")):
             open_volume(path)
 
 
