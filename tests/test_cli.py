@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from conftest import UNLABELLED, VALUES, tiny_settings, tiny_volume, write_pair
 
 import keras_unet3d
@@ -359,6 +360,42 @@ def test_predict_writes_raw_label_values_and_exits_0(call, tiny_run, volume):
     assert (code, error) == (0, "")
     assert "o.tif: 16 x 16 x 16, labels" in out
     assert set(np.unique(tifffile.imread("o.tif"))) <= set(VALUES)
+
+
+def test_a_zarr_goes_all_the_way(call, refused, tiny_run):
+    from keras_unet3d.volumes import from_array, write_volume
+
+    image, label = tiny_volume()
+    write_volume("stack.zarr", image, from_array(image, spacing=(2.0, 1.0, 1.0), unit="um"), "raw")
+    group = zarr.open_group("stack.zarr", mode="a")
+    group.create_array("label", shape=label.shape, dtype=label.dtype)[...] = label
+    assert call("check", "stack.zarr", "--unlabelled", UNLABELLED)[::2] == (0, "")
+    code, out, error = call("fit", "stack.zarr", "--out", "r", "--unlabelled", UNLABELLED, *TINY)
+    assert (code, error) == (0, "")
+    assert "voxel 2 x 1 x 1 um" in out
+    assert call("evaluate", "r", "stack.zarr")[::2] == (0, "")
+    assert call("suggest", "r", "stack.zarr", "--out", "next", "--count", 1)[::2] == (0, "")
+    assert call("predict", "r", "stack.zarr", "--out", "labels.zarr")[::2] == (0, "")
+    written = keras_unet3d.open_volume("labels.zarr", "label")
+    assert (written.shape, written.spacing) == ((16, 16, 16), (2.0, 1.0, 1.0))
+    assert "labels.zarr: the output exists already" in refused("predict", "r", "stack.zarr", "--out", "labels.zarr")
+    assert call("predict", "r", "stack.zarr", "--out", "labels.zarr", "--overwrite")[::2] == (0, "")
+    said = refused("predict", "r", "stack.zarr", "--out", "stack.zarr/raw", "--overwrite")
+    assert "expected an output that is not an input" in said
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "label", "raw/c/0/0/0"])
+def test_fit_refuses_a_broken_zarr(refused, name):
+    image, label = tiny_volume()
+    group = zarr.create_group("a.zarr")
+    for key, array in {"raw": image, "label": label}.items():
+        group.create_array(key, shape=array.shape, dtype=array.dtype, chunks=array.shape)[...] = array
+    path = Path("a.zarr", name)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.write_bytes(path.read_bytes()[:20])
+    assert refused("fit", "a.zarr", "--out", "r", *TINY).startswith("a.zarr: expected ")
 
 
 def test_predict_will_not_write_over_without_being_told(call, refused, tiny_run, volume):
