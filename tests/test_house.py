@@ -168,7 +168,7 @@ def test_the_network_and_its_loss_know_no_backend(name):
 
 def _loaded_by(code: str) -> list[str]:
     """Return which of the slow packages are loaded after `code` has run in a fresh interpreter."""
-    slow = "tensorflow", "keras", "elasticdeform", "matplotlib", "nibabel", "tifffile"
+    slow = "tensorflow", "keras", "elasticdeform", "matplotlib", "nibabel", "tifffile", "zarr"
     script = f"{code}\nimport json, sys\nprint(json.dumps([name for name in {slow!r} if name in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -106,6 +106,7 @@ def test_an_array_at_the_root_needs_no_name(tmp_path, number, key):
 def test_arrays_of_a_group_are_found_by_name(tmp_path, number):
     path = write_group(tmp_path / "a.zarr", number, raw=voxels(), volumes__em=voxels() + 1)
     np.testing.assert_array_equal(open_volume(path).array()[..., 0], voxels())
+    assert open_volume(path, "/volumes//em/").name == f"{path}:volumes/em"
     volume = open_volume(path, "volumes/em")
     np.testing.assert_array_equal(volume.array()[..., 0], voxels() + 1)
     assert (volume.name, volume.spacing) == (f"{path}:volumes/em", SPACING)

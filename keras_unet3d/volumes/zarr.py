@@ -53,11 +53,11 @@ def open_zarr_inside(path: Path, key: str, axes: str | None) -> Volume:
 
 
 def _volume(path: Path, root, key: str, axes: str | None, fallback: bool) -> Volume:
-    part, array = _array(path, root, key, fallback)
-    name = f"{path}:{part}" if part else str(path)
+    array = _array(path, root, key, fallback)
+    name = f"{path}:{array.path}" if array.path else str(path)
     _refuse_pickles(name, array)
     refuse_non_numbers(name, array.dtype)
-    described = _described(root, part, array)
+    described = _described(root, array)
     order, kept = _order(name, array.shape, axes, described.axes)
     place = {position: number for number, position in enumerate(kept)}
 
@@ -122,11 +122,11 @@ def _is_group(node) -> bool:
     return hasattr(node, "members")
 
 
-def _array(path: Path, root, key: str, fallback: bool) -> tuple[str, object]:
-    """Return the name and the array of `key`; with `fallback` of what there is, if there is no such array."""
+def _array(path: Path, root, key: str, fallback: bool):
+    """Return the array of `key`; with `fallback` of what there is, if there is no such array."""
     if not _is_group(root):
         if fallback:
-            return "", root
+            return root
         raise MissingKey(
             f"{path}: expected a group with an array {key!r}, found a single array; "
             "give images and labels that are apart with --images and --labels."
@@ -135,10 +135,9 @@ def _array(path: Path, root, key: str, fallback: bool) -> tuple[str, object]:
         node = _member(path, root, name)
         if node is not None and _is_group(node):
             # An OME-Zarr image inside, as `labels/cells` is.
-            name = f"{name}/{_full_resolution(node)}"
-            node = _member(path, root, name)
+            node = _member(path, node, _full_resolution(node))
         if node is not None and not _is_group(node):
-            return name, node
+            return node
     raise missing_key(path, key, list(_names(path, root)), _member(path, root, key) is not None)
 
 
@@ -194,8 +193,8 @@ def _full_resolution(group) -> str | None:
     return next(iter(_datasets(_multiscale(group))), None)
 
 
-def _described(root, name: str, array) -> _Description:
-    described = _by_groups(root, name, array.ndim)
+def _described(root, array) -> _Description:
+    described = _by_groups(root, array)
     named = _letters(getattr(array.metadata, "dimension_names", None) or ())
     # What this package writes itself says its order.
     own = array.attrs.get("axes")
@@ -203,14 +202,14 @@ def _described(root, name: str, array) -> _Description:
     return replace(described, axes=own or described.axes or named)
 
 
-def _by_groups(root, name: str, ndim: int) -> _Description:
+def _by_groups(root, array) -> _Description:
     """Return what the closest group says that has the array among those of its multiscale image."""
-    parts = name.split("/") if name else []
+    parts = array.path.split("/") if array.path else []
     for depth in reversed(range(len(parts))):
         image = _multiscale(root["/".join(parts[:depth])] if depth else root)
         entry = _datasets(image).get("/".join(parts[depth:]))
         if entry is not None:
-            return _from_ome(image, entry, ndim)
+            return _from_ome(image, entry, array.ndim)
     return _Description()
 
 
