@@ -68,7 +68,7 @@ def fit(path: Path, steps: int) -> dict:
         depth=3,
         unlabelled=(UNLABELLED,),
     )
-    runtime.load_tensorflow_quietly()
+    runtime.load_backend_quietly()
     start, ticks, said = time.perf_counter(), {}, {}
 
     def say(line: str) -> None:

@@ -116,7 +116,9 @@ def test_python_m_says_the_version():
 
 def test_a_fresh_process_prints_one_line_on_standard_error():
     command = [sys.executable, "-m", "keras_unet3d.cli", "predict", "nothing", "volume.tif", "--out", "o.tif"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # JAX, where it is imported, lets TensorFlow say more.
+    quiet = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(command, capture_output=True, text=True, env=quiet)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert "nothing: expected a run folder, a bundle or the name of a model" in done.stderr
@@ -472,7 +474,9 @@ def test_a_library_that_logs_is_not_heard(tiny_run):
     tifffile.imwrite("v.tif", tiny_volume()[0])
     Path("v.tif").write_bytes(Path("v.tif").read_bytes()[:9000])
     command = [sys.executable, "-m", "keras_unet3d.cli", "predict", str(tiny_run), "v.tif", "--out", "o.tif"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # JAX, where it is imported, lets TensorFlow say more.
+    quiet = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(command, capture_output=True, text=True, env=quiet)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
