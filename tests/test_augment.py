@@ -213,6 +213,15 @@ def test_normal_values_are_normal_and_independent():
         assert abs(np.corrcoef(pairs[1:].ravel(), pairs[:-1].ravel())[0, 1]) < 0.02
 
 
+def test_the_rarest_bits_give_finite_values():
+    bits = np.array([0, 1, 2**22 - 1, 2**22, 2**23 - 2, 2**23 - 1, 2**24 - 1, 2**31 - 1, -1, -(2**31)], np.int32)
+    values = np.asarray(grey._normal(bits))
+    assert np.isfinite(values).all()
+    # The outermost of 2**23 values are over five standard deviations off.
+    np.testing.assert_allclose([values[0], values[5]], [-5.29, 5.29], atol=0.1)
+    np.testing.assert_allclose(values[2] + values[3], 0, atol=1e-6)
+
+
 def test_blur_is_a_gaussian_that_is_isotropic_in_physical_space(image):
     drawn, found = changed(image, blur=(0.9, 0.9), blur_share=1)
     np.testing.assert_allclose(drawn.blur, [[0.45, 0.9, 0.9]] * 2)

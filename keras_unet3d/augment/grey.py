@@ -75,9 +75,14 @@ def normal(seed, shape):
     """
     counter = ops.reshape(ops.arange(math.prod(shape), dtype="int32"), (1, *shape))
     first, second = (ops.reshape(seed[:, i], (-1, *(1 for _ in shape))) for i in range(2))
-    mixed = _hashed(ops.bitwise_xor(_hashed(counter + first), second))
-    # Between -1 and 1, exclusive; the inverse of the distribution makes them normal.
-    uniform = (ops.cast(ops.bitwise_and(mixed, 2**24 - 1), "float32") + 0.5) / 2**23 - 1
+    return _normal(_hashed(ops.bitwise_xor(_hashed(counter + first), second)))
+
+
+def _normal(bits):
+    """Return the normal values that 23 random bits of int32 stand for."""
+    # Between -1 and 1, exclusive: one bit more would be rounded up to 1, whose normal value is infinite.
+    uniform = (ops.cast(ops.bitwise_and(bits, 2**23 - 1), "float32") + 0.5) / 2**22 - 1
+    # The inverse of the distribution.
     return math.sqrt(2) * ops.erfinv(uniform)
 
 
