@@ -17,7 +17,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-SIDES = ("native engine", "native engine, map alone", "elasticdeform engine")
+SIDES = (
+    "native engine",
+    "native engine, map alone",
+    "elasticdeform engine",
+    "elasticdeform engine, map alone",
+)
 DRAWS = 8
 
 
@@ -77,13 +82,14 @@ def rate(side: str, patch: tuple, threads: int, seconds: float) -> float:
     from scipy.ndimage import gaussian_filter
 
     from keras_unet3d import runtime
-    from keras_unet3d.augment import ENGINES, native
+    from keras_unet3d.augment import ENGINES, elastic, native
     from keras_unet3d.augment.draw import AugmentSettings, draw, generator
 
     moved = runtime.compiled_for_host(native.moved)
     augment = {
         "native engine": ENGINES["native"],
         "elasticdeform engine": ENGINES["elasticdeform"],
+        "elasticdeform engine, map alone": elastic.moved,
         "native engine, map alone": lambda *job: moved({name: x[None] for name, x in native.packed(*job).items()}),
     }[side]
     jobs = []

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -32,7 +32,14 @@ def load_elasticdeform():
 
 
 def augment(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None):
-    """Return image, classes and weights of the patch, moved by the draw's map, grey values changed.
+    """Return image, classes and weights of the patch: as `moved`, grey values changed."""
+    image, classes, weight = moved(drawn, image, classes, weight)
+    arrays = {name: array[None] for name, array in grey.arrays(drawn.grey, classes.shape).items()}
+    return _compiled_grey()(image[None], arrays)[0], classes, weight
+
+
+def moved(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None):
+    """Return image, classes and weights of the patch, moved by the draw's map.
 
     Args:
         drawn: of the sample; arrays are its region, the patch and `drawn.margin` on each side.
@@ -46,22 +53,41 @@ def augment(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndar
     """
     deform_grid = load_elasticdeform()
     crop = [slice(m, size - m) for m, size in zip(drawn.margin, classes.shape, strict=True)]
-    patch = [s.stop - s.start for s in crop]
-    channels = [np.ascontiguousarray(image[..., channel]) for channel in range(image.shape[-1])]
+    channels = [image[..., channel] for channel in range(image.shape[-1])]
+    if IMAGE_ORDER == 3:
+        channels = [_filtered(channel) for channel in channels]
     labels = [classes] if weight is None else [classes, weight]
-    moved = deform_grid(
-        [*channels, *labels],
+    found = deform_grid(
+        [np.ascontiguousarray(array) for array in (*channels, *labels)],
         drawn.displacement,
         order=[IMAGE_ORDER] * len(channels) + [0] * len(labels),
         mode=["mirror"] * len(channels) + ["constant"] * len(labels),
         cval=[0.0] * len(channels) + [float(UNLABELLED), 0.0][: len(labels)],
         crop=crop,
-        affine=_affine(drawn, patch),
+        prefilter=False,
+        affine=_affine(drawn, [s.stop - s.start for s in crop]),
     )
-    channels, labels = moved[: len(channels)], moved[len(channels) :]
-    drawn_arrays = {name: array[None] for name, array in grey.arrays(drawn.grey, patch).items()}
-    image = _compiled_grey()(np.stack(channels, axis=-1)[None], drawn_arrays)[0]
-    return image, labels[0], labels[1] if weight is not None else None
+    channels, labels = found[: len(channels)], found[len(channels) :]
+    return np.stack(channels, axis=-1), labels[0], labels[1] if weight is not None else None
+
+
+def _filtered(image: np.ndarray) -> np.ndarray:
+    """Return the coefficients of the cubic B-spline through the voxels `(z, y, x)`.
+
+    elasticdeform would find them itself, line by line; as matrix products it takes half as long.
+    """
+    along_z, along_y, along_x = map(_spline_filter, image.shape)
+    image = (along_z @ image.reshape(len(along_z), -1)).reshape(image.shape)
+    return along_y @ image @ along_x.T
+
+
+@lru_cache(256)
+def _spline_filter(size: int) -> np.ndarray:
+    from scipy.ndimage import spline_filter1d
+
+    # A single voxel is its own coefficient.
+    matrix = spline_filter1d(np.eye(size), order=3, axis=0, mode="mirror") if size > 1 else np.eye(1)
+    return matrix.astype(np.float32)
 
 
 @cache
