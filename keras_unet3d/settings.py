@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import Field, dataclass, field, fields
 
 from keras_unet3d.augment import ENGINES
+from keras_unet3d.augment.draw import AugmentSettings
 from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.geometry import AXES, Triple
 from keras_unet3d.labels import MOST_CLASSES, TARGETS, check_class_weights, parse_classes
@@ -103,10 +104,22 @@ class FitSettings:
             raise InputError(f"num_classes: expected at most {MOST_CLASSES}, found {self.num_classes}.")
         if self.flips is not None and (not set(self.flips) <= set(AXES) or len(set(self.flips)) < len(self.flips)):
             raise InputError(f"flips: expected some of the axes z, y and x, each once, like yx; found {self.flips!r}.")
+        # What it refuses is refused before anything is read.
+        self.changes()
         if self.augment_on == "device" and self.engine == "elasticdeform":
             raise InputError("engine: expected native or auto with augment_on=device, found elasticdeform.")
         if self.class_weights is not None:
             check_class_weights(self.class_weights)
+
+    def changes(self, voxel: float | None = None) -> AugmentSettings:
+        """Return how strongly patches are changed; `voxel` is the length that distances are given in."""
+        return AugmentSettings(
+            rotation=self.rotation,
+            grid_spacing=self.grid_spacing,
+            deformation=self.deformation,
+            voxel=voxel,
+            flips=tuple(AXES.index(axis) for axis in self.flips or ""),
+        )
 
     @classmethod
     def from_config(cls, config: dict, source: str) -> "FitSettings":

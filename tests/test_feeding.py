@@ -104,6 +104,7 @@ def test_the_config_keeps_the_engine_that_was_chosen_and_the_waiting(tmp_path):
         ),
         ({"flips": "xa"}, ["flips: expected some of the axes z, y and x, each once", "'xa'"]),
         ({"flips": "xx"}, ["flips: expected some of the axes z, y and x, each once", "'xx'"]),
+        ({"deformation": 20.0}, ["deformation: expected at most half the grid_spacing, 16", "found 20.0"]),
         ({"memory": -1}, ["memory: expected a number of at least 0, found -1"]),
     ],
 )

@@ -19,6 +19,8 @@ from keras_unet3d.geometry import Triple
 _INVERTED = 0.25
 # The finest edge of a volume's voxels is taken to be at most so many times off the common one.
 _FURTHEST = 4
+# Control points further apart deform nothing within a patch.
+_WIDEST = 128
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,15 @@ class AugmentSettings:
         for field in ("blur_share", "low_resolution_share"):
             if not 0 <= getattr(self, field) <= 1:
                 raise InputError(f"{field}: expected a share from 0 to 1, found {getattr(self, field)}.")
-        if not self.grid_spacing >= 2:
-            raise InputError(f"grid_spacing: expected 2 voxels or more, found {self.grid_spacing}.")
+        if not self.rotation <= 180:
+            raise InputError(f"rotation: expected at most 180 degrees, found {self.rotation}.")
+        if not 2 <= self.grid_spacing <= _WIDEST:
+            raise InputError(f"grid_spacing: expected 2 to {_WIDEST} voxels, found {self.grid_spacing}.")
+        if not self.deformation <= self.grid_spacing / 2:
+            raise InputError(
+                f"deformation: expected at most half the grid_spacing, {self.grid_spacing / 2:g}, beyond which the volume "
+                f"folds over itself; found {self.deformation}."
+            )
         if self.voxel is not None and not self.voxel > 0:
             raise InputError(f"voxel: expected a length above 0, found {self.voxel}.")
         if not set(self.flips) <= {0, 1, 2}:

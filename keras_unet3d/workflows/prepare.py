@@ -8,10 +8,8 @@ import numpy as np
 
 from keras_unet3d import planning, runtime
 from keras_unet3d.architecture import Architecture
-from keras_unet3d.augment.draw import AugmentSettings
 from keras_unet3d.datasets import SAMPLE, DataKeys, DataSet, Example, agreed
 from keras_unet3d.errors import refuse
-from keras_unet3d.geometry import AXES
 from keras_unet3d.labels import (
     LabelTable,
     Survey,
@@ -168,13 +166,7 @@ def patch_settings(spec: ModelSpec, settings: FitSettings, augment: bool) -> Pat
     """Return the sizes and changes of the patches that the pipeline makes."""
     geometry = spec.architecture.geometry
     output = tuple(geometry.output_size(size, axis) for axis, size in enumerate(settings.patch))
-    changes = AugmentSettings(
-        rotation=settings.rotation,
-        grid_spacing=settings.grid_spacing,
-        deformation=settings.deformation,
-        voxel=min(spec.spacing) if spec.spacing else None,
-        flips=tuple(AXES.index(axis) for axis in settings.flips or ""),
-    )
+    changes = settings.changes(min(spec.spacing) if spec.spacing else None)
     return PatchSettings(
         settings.patch, output, spec.normalization, changes if augment else None, settings.sampling, settings.engine
     )
