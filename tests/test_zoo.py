@@ -480,3 +480,12 @@ def test_the_saved_model_runs_with_tensorflow_alone(folder, networks, tmp_path):
             np.testing.assert_allclose(served[halo], expected, atol=1e-5)
             served[halo] = 0
             assert not served.any(), "nothing but zeros in the halo"
+
+
+def test_export_refuses_another_backend_before_it_writes(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(
+        InputError, match="expected the Keras backend TensorFlow, .* found jax; set KERAS_BACKEND=tensorflow"
+    ):
+        zoo.export(build_model(base_filters=2, depth=1), zoo.Card("a"), tmp_path / "zoo")
+    assert not (tmp_path / "zoo").exists()

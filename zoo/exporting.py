@@ -63,8 +63,15 @@ def export(model: keras.Model, card: Card | Mapping, directory: str | Path, over
         overwrite: whether this version may be replaced.
 
     Raises:
-        InputError: a card that is not valid, a network of another kind, or a version that exists already.
+        InputError: a card that is not valid, a network of another kind, a version that exists already, or another Keras
+            backend than TensorFlow, which writes the SavedModel.
     """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise InputError(
+            f"export: expected the Keras backend TensorFlow, which writes SavedModels, found {backend}; "
+            "set KERAS_BACKEND=tensorflow (a run folder is the same on every backend)."
+        )
     if architecture_of(model).output != "probabilities":
         raise InputError(
             f"model {model.name!r}: expected output='probabilities', found 'logits'; build it with the former."
