@@ -34,6 +34,7 @@ setup(
         "keras_unet3d.augment",
         "keras_unet3d.datasets",
         "keras_unet3d.labels",
+        "keras_unet3d.training",
         "keras_unet3d.volumes",
         "keras_unet3d.workflows",
         "keras_unet3d.cli",

@@ -81,7 +81,7 @@ def run(side: str, source: Source, options) -> tuple[list[float], float]:
         training = training_batches([source], settings, size, 0, options.workers, waiting, on_device)
     positions = validation_positions([source], settings, 1)
     validation = validation_batches([source], settings, size, positions, 1)
-    feed = Feed(training, validation, waiting, Augmentation() if on_device else None, "")
+    feed = Feed(lambda first: training, validation, waiting, Augmentation() if on_device else None, "", str)
     with runtime.dtype_policy(runtime.resolve_precision(options.precision)):
         model = build(Architecture(num_classes=3, base_filters=options.base_filters, depth=3, seed=0))
     ends, waited = [], []

@@ -97,11 +97,12 @@ def learn(dense: Dense, classes: np.ndarray, variant: Variant) -> Predictor:
     model = build(spec.architecture)
     positions = validation_positions(sources, plain, 2)
     feed = Feed(
-        training_batches(sources, changed, settings.batch_size, variant.seed, settings.workers),
+        lambda first: training_batches(sources, changed, settings.batch_size, variant.seed, settings.workers),
         validation_batches(sources, plain, settings.batch_size, positions, settings.workers),
         Waiting(),
         augmentation=None,
         advice="",
+        origin=str,
     )
     shown = Shown(validation_sample(sources, plain, positions[0]), dense.table.names, spec.spacing)
     schedule = Schedule(1, variant.steps, settings.learning_rate, settings.loss)

@@ -15,9 +15,12 @@ from keras_unet3d.cli.terminal import live
 @options.labels
 @options.weights
 @click.option("--config", metavar="FILE", help="Options in JSON, or a run's config.json; the command line wins.")
+@click.option("--resume", is_flag=True, help="Go on with RUN where it was stopped; begin it where there is none.")
+@click.option("--from", "start", metavar="MODEL", help="Train a run's, bundle's or named model further.")
+@click.option("--profile", is_flag=True, help="Measure first where the time of a step goes.")
 @options.overwrite
 @options.fit_settings()
-def command(data, out, val, images, labels, weights, config, overwrite, **given):
+def command(data, out, val, images, labels, weights, config, resume, start, profile, overwrite, **given):
     """Train a network on volumes with some labels.
 
     DATA: HDF5 or Zarr (image `raw`, labels `label`), folders of them, a folder with dataset.json (Medical
@@ -26,7 +29,8 @@ def command(data, out, val, images, labels, weights, config, overwrite, **given)
     """
     settings = options.settings_from(config, given)
     runtime.load_backend_quietly()
-    from keras_unet3d.workflows.fit import fit
+    from keras_unet3d import zoo
+    from keras_unet3d.workflows.fit import Start, fit
 
     with live("training") as (say, progress):
         fit(
@@ -37,6 +41,9 @@ def command(data, out, val, images, labels, weights, config, overwrite, **given)
             labels=labels,
             weights=weights,
             settings=settings,
+            start=Start(zoo.load(start), start) if start else None,
+            resume=resume,
+            profile=profile,
             overwrite=overwrite,
             say=say,
             progress=progress,

@@ -32,6 +32,7 @@ class Architecture:
     output: str = "probabilities"
     seed: int | None = None
     name: str = "unet3d"
+    filters: tuple[int, ...] | None = None
 
     def __post_init__(self):
         _check_input_shape(self.input_shape)
@@ -59,12 +60,22 @@ class Architecture:
         freeze(self, "input_shape", tuple(self.input_shape))
         freeze(self, "kernel_sizes", kernels)
         freeze(self, "pool_sizes", pools)
+        if self.filters is not None:
+            freeze(self, "filters", _per_level(self.filters, self.depth))
+            # The first convolution's, as the name says.
+            freeze(self, "base_filters", self.filters[0])
         self.geometry.check(self.input_shape[:3], "input_shape")
 
     @property
     def geometry(self) -> Geometry:
         """What this network does to sizes."""
         return Geometry(self.kernel_sizes, self.pool_sizes, self.padding)
+
+    def channels(self, level: int) -> tuple[int, int]:
+        """Return the channels of the two convolutions of an analysis block; a synthesis block has the second's twice."""
+        if self.filters is not None:
+            return self.filters[level], self.filters[level]
+        return self.base_filters * 2**level, self.base_filters * 2 ** (level + 1)
 
     def config(self) -> dict:
         """Return the arguments of `build_model` as JSON-ready values."""
@@ -98,6 +109,13 @@ def _check_choice(field: str, value, known) -> None:
         raise InputError(
             f"{field}: expected one of {', '.join(known)}; found {value!r}.{did_you_mean(str(value), known)}"
         )
+
+
+def _per_level(filters, depth: int) -> tuple[int, ...]:
+    good = isinstance(filters, Sequence) and len(filters) == depth and all(_is_integer(each, 1) for each in filters)
+    if not good:
+        raise InputError(f"filters: expected {depth} whole numbers of at least 1, one per level; found {filters!r}.")
+    return tuple(filters)
 
 
 def _triples(field: str, given, default: int, levels: int) -> tuple[Triple, ...]:

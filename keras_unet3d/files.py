@@ -51,6 +51,29 @@ def overlapping(one: Path, other: Path) -> bool:
     return one == other or one in other.parents or other in one.parents
 
 
+def refuse_unwritable(path: Path, needed: int) -> None:
+    """Raise `InputError` if nothing can be written at `path`, or less than `needed` bytes."""
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not os.access(there, os.W_OK):
+        raise InputError(f"{path}: expected a place to write to, found {there} write-protected; choose another path.")
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise InputError(
+            f"{path}: expected {_megabytes(needed)} of free space, found {_megabytes(free)}; make room, or choose another path."
+        )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 2**20:,.0f} MB"
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a process that was killed left half-written in `folder`."""
+    for path in folder.rglob(".????????.partial.*"):
+        if path.is_file():
+            path.unlink()
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the place of `path` only if nothing went wrong."""
@@ -59,9 +82,17 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{uuid.uuid4().hex[:8]}.partial.{path.name}")
     try:
         yield partial
+        _to_disk(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Have what was written survive a loss of power too."""
+    if path.is_file():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 @contextmanager

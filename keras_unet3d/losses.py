@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from keras_unet3d import runtime
 from keras_unet3d.weighting import labelled_voxels
 
 # Probabilities below this count as this: the smallest float32 whose reciprocal is finite.
@@ -27,6 +28,11 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
         dice_weight: factor of a soft Dice loss that is added: 1 - the mean of `2 * sum(p * g) / sum(p + g)`
             over the classes present among the labelled voxels of the batch (Milletari et al. 2016, with
             plain sums as in nnU-Net).
+        normalize: whether the weights are divided by `sum(w * c[y])`; False where whoever made them has done that, over
+            several batches whose gradients are added.
+
+    Under replicas (`tf.distribute`) all sums are those of the whole batch, so that it does not matter which replica has
+    the labelled voxels; each returns its share of the loss, as Keras' own losses do.
 
     Raises:
         ValueError: labels or weights of another shape; `class_weights` that are not one per class.
@@ -38,6 +44,7 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
         class_weights: Sequence[float] | None = None,
         ignore_label: int | None = None,
         dice_weight: float = 0.0,
+        normalize: bool = True,
         name: str = "sample_weighted_sparse_crossentropy",
     ):
         # The reduction is this class' own: Keras' would divide by all voxels.
@@ -46,11 +53,12 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
         self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
         self.ignore_label = ignore_label
         self.dice_weight = dice_weight
+        self.normalize = normalize
         if self.class_weights is not None and not all(weight >= 0 for weight in self.class_weights):
             raise ValueError(f"class_weights: expected numbers of at least 0, found {class_weights}.")
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        return self.call(y_true, y_pred, sample_weight)
+        return self.call(y_true, y_pred, sample_weight) / runtime.replicas()
 
     def call(self, y_true, y_pred, sample_weight=None):
         y_pred = ops.cast(ops.convert_to_tensor(y_pred), "float32")
@@ -64,7 +72,9 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
         crossentropy = ops.sum(ops.where(is_class, -log_p, 0.0), axis=-1)
         crossentropy = ops.where(ops.any(is_class, axis=-1), crossentropy, float("nan"))
         class_weighted = weights * self._class_factors(labels, classes)
-        loss = _ratio(ops.sum(class_weighted * crossentropy), ops.sum(class_weighted))
+        loss, weight = _totals(ops.sum(class_weighted * crossentropy), ops.sum(class_weighted))
+        if self.normalize:
+            loss = _ratio(loss, weight)
         if self.dice_weight:
             probabilities = ops.softmax(y_pred, axis=-1) if self.from_logits else y_pred
             loss += self.dice_weight * _dice_loss(probabilities, is_class, labelled)
@@ -85,8 +95,14 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
             "class_weights": self.class_weights,
             "ignore_label": self.ignore_label,
             "dice_weight": self.dice_weight,
+            "normalize": self.normalize,
             "name": self.name,
         }
+
+
+def _totals(*sums):
+    """Return sums over the whole batch, of which every replica has a part."""
+    return runtime.summed_over_replicas(sums)
 
 
 def _ratio(numerator, denominator):
@@ -99,8 +115,9 @@ def _dice_loss(probabilities, is_class, labelled):
     mask = ops.cast(labelled, "float32")
     truth = ops.cast(is_class, "float32") * mask
     probabilities = probabilities * mask
-    in_truth = ops.sum(truth, axis=voxels)
-    overlap = 2 * ops.sum(probabilities * truth, axis=voxels)
-    dice = overlap / ops.maximum(in_truth + ops.sum(probabilities, axis=voxels), 1e-7)
+    in_truth, in_prediction, in_both = _totals(
+        *(ops.sum(part, axis=voxels) for part in (truth, probabilities, probabilities * truth))
+    )
+    dice = 2 * in_both / ops.maximum(in_truth + in_prediction, 1e-7)
     present = ops.cast(in_truth > 0, "float32")
     return _ratio(ops.sum(present * (1.0 - dice)), ops.sum(present))

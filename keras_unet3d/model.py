@@ -47,6 +47,7 @@ def build_model(
     output="probabilities",
     seed=None,
     name="unet3d",
+    filters=None,
 ) -> keras.Model:
     """Return an uncompiled functional 3D U-Net: `(batch, z, y, x, channels)` in, one map per class out.
 
@@ -67,6 +68,9 @@ def build_model(
         output: "probabilities" (softmax) or "logits"; float32 under every dtype policy.
         seed: makes the initial weights reproducible.
         name: the model's name.
+        filters: channels per level, all convolutions of a level alike, in the place of `base_filters` and its
+            doubling within and between levels; narrow up-convolutions too. `(8, 32, 64, 128)`, with depth 4,
+            costs less time than `base_filters=8` with depth 3 and has five times its parameters.
 
     Returns:
         A `keras.Model`; output `(batch, z', y', x', num_classes)`, float32.
@@ -89,13 +93,12 @@ def build(architecture: Architecture) -> keras.Model:
     bottom = architecture.depth - 1
     x, skips = inputs, []
     for level in range(architecture.depth):
-        narrow = architecture.base_filters * 2**level
-        x = parts.block(x, (narrow, 2 * narrow), level, f"analysis_{level}")
+        x = parts.block(x, architecture.channels(level), level, f"analysis_{level}")
         if level < bottom:
             skips.append(x)
             x = keras.layers.MaxPooling3D(architecture.pool_sizes[level], name=f"pool_{level}")(x)
     for level in reversed(range(bottom)):
-        wide = architecture.base_filters * 2 ** (level + 1)
+        _, wide = architecture.channels(level)
         x = parts.up(x, level)
         x = keras.layers.Concatenate(name=f"concat_{level}")([parts.cropped(skips[level], level), x])
         x = parts.block(x, (wide, wide), level, f"synthesis_{level}")
@@ -137,12 +140,19 @@ def architecture_of(model: keras.Model) -> Architecture:
             l2=float(first.kernel_regularizer.l2) if first.kernel_regularizer else 0.0,
             output="probabilities" if "probabilities" in layers else "logits",
             name=model.name,
+            filters=_filters_of(layers, depth),
         )
     except (KeyError, AttributeError) as error:
         raise InputError(
             f"model {getattr(model, 'name', model)!r}: expected a network made by build_model, found other layers; "
             "pass a plain function instead."
         ) from error
+
+
+def _filters_of(layers: dict, depth: int) -> tuple[int, ...] | None:
+    """Return the channels per level; None where they double within the levels, as they do from `base_filters`."""
+    pairs = [tuple(layers[f"analysis_{level}_conv_{i}"].filters for i in range(CONVOLUTIONS)) for level in range(depth)]
+    return None if pairs[0][1] == 2 * pairs[0][0] else tuple(first for first, _ in pairs)
 
 
 def _normalization_of(layer) -> str:
@@ -211,6 +221,8 @@ class _Parts:
 
     def up(self, x, level):
         pool, channels = self.architecture.pool_sizes[level], x.shape[-1]
+        if self.architecture.filters is not None:
+            channels = self.architecture.filters[level]
         if self.architecture.upsampling == "interpolate":
             x = keras.layers.UpSampling3D(pool, name=f"interpolate_{level}")(x)
             return self.conv(x, channels, (1, 1, 1), f"up_{level}", use_bias=False)

@@ -45,6 +45,9 @@ class Chain:
         batch_size: samples per batch; the last of a finite chain may have fewer.
         workers: threads that make samples.
         count: number of samples, None for no end.
+        first: number of the batch to begin with.
+        together: batches that are stacked, and finished, as one, before they are handed out one by one.
+        finish: is applied to what was stacked.
     """
 
     sample: Callable[[int], tuple | dict]
@@ -52,6 +55,9 @@ class Chain:
     batch_size: int
     workers: int
     count: int | None = None
+    first: int = 0
+    together: int = 1
+    finish: Callable[[tuple], tuple] | None = None
 
 
 def training_batches(
@@ -62,6 +68,9 @@ def training_batches(
     workers: int,
     waiting: Waiting | None = None,
     on_device: bool = False,
+    first: int = 0,
+    accumulate: int = 1,
+    class_weights: Sequence[float] | None = None,
 ):
     """Return endless batches `(x, y, w)`, the same in the same order for any `workers`.
 
@@ -73,6 +82,9 @@ def training_batches(
         workers: threads that make them.
         waiting: is told how long whoever iterates waits.
         on_device: whether batches are what `augment.layer.Augmentation` takes, to be augmented by whoever iterates.
+        first: number of the batch to begin with.
+        accumulate: batches whose gradients are added; their weights are then divided by their sum over all of these.
+        class_weights: factors of the classes in that sum.
     """
 
     def augmented(index):
@@ -85,10 +97,31 @@ def training_batches(
         return native.packed(drawn, image, classes, weight, complete=True)
 
     sample, stack = (packed, native.stacked) if on_device else (augmented, stacked)
-    return batches(Chain(sample, stack, batch_size, workers), waiting or Waiting())
+    finish = weights_of_sum(accumulate, class_weights) if accumulate > 1 else None
+    chain = Chain(sample, stack, batch_size, workers, first=first, together=accumulate, finish=finish)
+    return batches(chain, waiting or Waiting())
 
 
-def validation_batches(sources: list[Source], settings: PatchSettings, batch_size: int, positions, workers: int):
+def weights_of_sum(total: float, class_weights: Sequence[float] | None) -> Callable[[tuple], tuple]:
+    """Return a function of batches `(x, y, w)` that scales w so that the class-weighted sum of it is `total`."""
+
+    def scaled(batch: tuple) -> tuple:
+        x, y, w = batch
+        each = w if class_weights is None else w * np.asarray(class_weights, np.float32)[y]
+        there = each.sum(dtype=np.float64)
+        return x, y, (w * (total / there if there else 0.0)).astype(np.float32)
+
+    return scaled
+
+
+def validation_batches(
+    sources: list[Source],
+    settings: PatchSettings,
+    batch_size: int,
+    positions,
+    workers: int,
+    finish: Callable[[tuple], tuple] | None = None,
+):
     """Return the finite batches `(x, y, w)` of the patches at `positions`, made once and kept in memory."""
     chain = Chain(
         lambda index: validation_sample(sources, settings, positions[index]),
@@ -96,6 +129,7 @@ def validation_batches(sources: list[Source], settings: PatchSettings, batch_siz
         batch_size,
         workers,
         len(positions),
+        finish=finish,
     )
     return batches(chain, Waiting())
 
@@ -134,9 +168,20 @@ def _tf_data(chain: Chain, waiting: Waiting):
         shaped = [tf.ensure_shape(part, shape) for part, shape in zip(arrays, shapes, strict=True)]
         return dict(zip(names, shaped, strict=True)) if isinstance(example, dict) else tuple(shaped)
 
-    indices = tf.data.Dataset.counter() if chain.count is None else tf.data.Dataset.range(chain.count)
+    size = chain.batch_size * chain.together
+    begun = chain.first // chain.together * size
+    indices = tf.data.Dataset.counter(begun) if chain.count is None else tf.data.Dataset.range(chain.count)
     samples = indices.map(load, num_parallel_calls=chain.workers, deterministic=True)
-    batches = samples.padded_batch(chain.batch_size) if isinstance(example, dict) else samples.batch(chain.batch_size)
+    batches = samples.padded_batch(size) if isinstance(example, dict) else samples.batch(size)
+    if chain.finish:
+
+        def finished(*batch):
+            arrays = tf.numpy_function(lambda *arrays: chain.finish(arrays), batch, types, stateful=False)
+            return tuple(tf.ensure_shape(part, (None, *shape)) for part, shape in zip(arrays, shapes, strict=True))
+
+        batches = batches.map(finished)
+    if chain.together > 1:
+        batches = batches.unbatch().batch(chain.batch_size).skip(chain.first % chain.together)
     if chain.count is not None:
         return batches.cache().prefetch(_AHEAD)
     return _timed(batches.prefetch(_AHEAD), waiting)
@@ -176,8 +221,9 @@ class _PyBatches(keras.utils.PyDataset):
         super().__init__(workers=1)
         self._chain, self._waiting = chain, waiting
         self._pool = ThreadPoolExecutor(chain.workers)
-        # Batches under way, as their number and the futures of their samples, in order.
+        # What is stacked together, under way: its number and the futures of its samples, in order.
         self._under_way: deque = deque()
+        # What was made, by its number: all of a finite chain, else the last.
         self._kept: dict[int, tuple | dict] = {}
 
     @property
@@ -186,20 +232,27 @@ class _PyBatches(keras.utils.PyDataset):
         return None if chain.count is None else -(-chain.count // chain.batch_size)
 
     def __getitem__(self, index: int):
-        if index in self._kept:
-            return self._kept[index]
-        self._send_for(index)
+        chain = self._chain
+        number, part = divmod(index + chain.first, chain.together)
+        if number not in self._kept:
+            made = self._made(number)
+            self._kept = {number: made} if chain.count is None else self._kept | {number: made}
+        if chain.together == 1:
+            return self._kept[number]
+        rows = slice(part * chain.batch_size, (part + 1) * chain.batch_size)
+        return tuple(array[rows] for array in self._kept[number])
+
+    def _made(self, number: int):
+        self._send_for(number)
         _, futures = self._under_way.popleft()
         self._waiting.begin()
         samples = [future.result() for future in futures]
         self._waiting.end()
-        batch = self._chain.stack(samples)
-        if self._chain.count is not None:
-            self._kept[index] = batch
-        return batch
+        stack = self._chain.stack(samples)
+        return self._chain.finish(stack) if self._chain.finish else stack
 
     def _send_for(self, index: int) -> None:
-        """Have batch `index` made, and some behind it; what is under way for others is dropped."""
+        """Have number `index` made, and some behind it; what is under way for others is dropped."""
         if self._under_way and self._under_way[0][0] != index:
             for _, futures in self._under_way:
                 for future in futures:
@@ -210,7 +263,7 @@ class _PyBatches(keras.utils.PyDataset):
             self._under_way.append((number, self._futures(number)))
 
     def _futures(self, number: int) -> list:
-        size = self._chain.batch_size
+        size = self._chain.batch_size * self._chain.together
         end = (number + 1) * size if self._chain.count is None else min((number + 1) * size, self._chain.count)
         return [self._pool.submit(self._chain.sample, index) for index in range(number * size, end)]
 

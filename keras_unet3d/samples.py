@@ -38,6 +38,16 @@ def training_sample(sources: list[Source], settings: PatchSettings, seed: int, i
         y: `(z', y', x')` int32, classes of the network's output region; 0 where unlabelled.
         w: `(z', y', x')` float32, sample weights; 0 where unlabelled.
     """
+    return _training_sample(sources, settings, seed, index)[0]
+
+
+def sample_origin(sources: list[Source], settings: PatchSettings, seed: int, index: int) -> tuple[str, tuple]:
+    """Return the volume of sample number `index` and the first voxel (z, y, x) of its patch."""
+    _, source, start = _training_sample(sources, settings, seed, index)
+    return source.name, tuple(int(first) for first in start)
+
+
+def _training_sample(sources: list[Source], settings: PatchSettings, seed: int, index: int):
     for attempt in range(_ATTEMPTS):
         rng, source, start = _drawn_patch(sources, settings, seed, index, attempt)
         if not settings.augment:
@@ -45,8 +55,8 @@ def training_sample(sources: list[Source], settings: PatchSettings, seed: int, i
         drawn, *region = _drawn_region(source, settings, start, rng)
         sample = finished(*ENGINES[settings.engine](drawn, *region), settings)
         if sample[2].any():
-            return sample
-    return _plain(source, settings, start)
+            return sample, source, start
+    return _plain(source, settings, start), source, start
 
 
 def training_region(

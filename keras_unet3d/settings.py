@@ -14,6 +14,9 @@ from keras_unet3d.labels import MOST_CLASSES, TARGETS, check_class_weights, pars
 from keras_unet3d.runtime import PRECISIONS
 from keras_unet3d.sampling import SAMPLINGS
 
+# Name -> largest learning rate where none is given.
+OPTIMIZERS = {"adamw": 2e-3, "sgd": 1e-2}
+DECAYS = ("polynomial", "cosine", "constant")
 LOSSES = ("crossentropy", "crossentropy+dice")
 AUGMENT_ON = ("host", "device")
 
@@ -30,7 +33,7 @@ class FitSettings:
     """
 
     patch: Triple | None = _option(None, "Size of the training patches, voxels z y x.", least=1)
-    batch_size: int = _option(2, "Patches per step.", least=1)
+    batch_size: int | None = _option(None, "Patches per step, on all devices [default: 2 per device].", least=1)
     epochs: int | None = _option(None, "Epochs [default: 20].", least=1)
     steps_per_epoch: int | None = _option(None, "Steps per epoch [default: 100].", least=1)
     num_classes: int | None = _option(None, "Labels are 0 to N-1 [default: the values found].", least=2)
@@ -44,9 +47,12 @@ class FitSettings:
     weight_key: str = _option("weight", "Data set of voxel weights in HDF5 or Zarr, used where it is present.")
     axes: str | None = _option(None, "Order of the file's axes, e.g. czyx; needed where there are four.")
     base_filters: int | None = _option(
-        None, "Channels of the first convolution [default: 8 on a CPU, 32 on a GPU].", least=1
+        None, "Channels of the first convolution, doubled as in the paper [default: --filters].", least=1
     )
-    depth: int = _option(3, "Resolution steps of the network.", least=1)
+    filters: str | None = _option(
+        None, "Channels per level, like 8,32,64,128, in the place of --base-filters [default: chosen]."
+    )
+    depth: int | None = _option(None, "Resolution steps of the network [default: 4, or those of --filters].", least=1)
     padding: str = _option("same", "Padding of the convolutions; valid is the paper's.", ("same", "valid"))
     normalization: str = _option("batch", "Normalisation layers.", ("batch", "instance", "group", "none"))
     block: str = _option("plain", "Kind of convolution block.", ("plain", "residual", "residual_se"))
@@ -55,7 +61,16 @@ class FitSettings:
     class_weights: str | None = _option(
         None, "Per class, like background=0.5,cell=3; or balanced: every class has the same influence, as in the paper."
     )
-    learning_rate: float = _option(2e-3, "Of AdamW, at the start; it decays to 0.", least=0)
+    optimizer: str = _option("adamw", "AdamW, or SGD with momentum 0.99, as the paper's.", OPTIMIZERS)
+    learning_rate: float | None = _option(None, "Its largest value [default: 0.002 for adamw, 0.01 for sgd].", least=0)
+    decay: str = _option("polynomial", "Of the learning rate over all epochs.", DECAYS)
+    warmup: int = _option(0, "Steps over which the learning rate rises.", least=0)
+    clip: float = _option(0.0, "Largest norm of a gradient; 0 for none.", least=0)
+    ema: float = _option(0.0, "Keep a running mean of the weights, like 0.99, and validate that; 0 for none.", least=0)
+    accumulate: int = _option(1, "Batches whose gradients make one change of the weights.", least=1)
+    early_stop: int | None = _option(None, "Stop after so many epochs without a better IoU [default: never].", least=1)
+    deep_supervision: bool = _option(False, "Train the lower levels on the labels as well.")
+    freeze_encoder: int = _option(0, "First epochs that leave the analysis path as it is; with --from.", least=0)
     sampling: str = _option("classes", "Patch centres: every class alike often, or every labelled voxel.", SAMPLINGS)
     augment: bool = _option(True, "Rotate, scale, deform and change grey values of every patch.")
     engine: str = _option(
@@ -78,6 +93,7 @@ class FitSettings:
         0.2, "Share of volumes, or of a volume's annotated slices, held out where no --val is given; 0 for none."
     )
     memory: float = _option(1.0, "Volumes are held in memory up to so many GB; others are read crop by crop.", least=0)
+    devices: int | None = _option(None, "GPUs to train on [default: all].", least=1)
     workers: int | None = _option(None, "Threads that make samples [default: one per core].", least=1)
     seed: int = _option(0, "Of initial weights, split and samples.", least=0)
 
@@ -104,6 +120,18 @@ class FitSettings:
             raise InputError(f"num_classes: expected at most {MOST_CLASSES}, found {self.num_classes}.")
         if self.flips is not None and (not set(self.flips) <= set(AXES) or len(set(self.flips)) < len(self.flips)):
             raise InputError(f"flips: expected some of the axes z, y and x, each once, like yx; found {self.flips!r}.")
+        if self.filters is not None:
+            depth = len(parse_filters(self.filters))
+            if self.base_filters is not None:
+                raise InputError(
+                    "filters: expected to be given without base_filters, found both; leave one of them out."
+                )
+            if self.depth not in (None, depth):
+                raise InputError(f"filters: expected {self.depth} numbers, one per level, found {depth}.")
+        if self.ema >= 1:
+            raise InputError(f"ema: expected a share of at least 0 and below 1, found {self.ema}.")
+        if self.accumulate > 1 and self.augment_on == "device":
+            raise InputError("accumulate: expected 1 with augment_on=device, found more; leave one of the two out.")
         # What it refuses is refused before anything is read.
         self.changes()
         if self.augment_on == "device" and self.engine == "elasticdeform":
@@ -131,6 +159,17 @@ class FitSettings:
                     f"{source}: expected names of options of fit, found {key!r}.{did_you_mean(key, known)}"
                 )
         return cls(**config)
+
+
+def parse_filters(text: str) -> tuple[int, ...]:
+    """Return the channels per level in a text like 8,32,64,128."""
+    try:
+        filters = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        filters = ()
+    if not filters or min(filters) < 1:
+        raise InputError(f"filters: expected whole numbers of at least 1, like 8,32,64,128; found {text!r}.")
+    return filters
 
 
 def _is_whole(value) -> bool:

@@ -41,6 +41,7 @@ ALLOWED = {
     "spec": {"datasets", "intensity", "labels"},
     # from the batches to a network, and from a network to a label volume
     "training": {"augment", "losses", "metrics", "model", "pipeline", "report", "samples"},
+    "costs": {"model"},
     "prediction": {"datasets", "intensity", "labels", "model", "sampling", "spec", "tiling", "volumes"},
 }
 # Workflows string rooms together: they may import all of them, and each other.

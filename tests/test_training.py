@@ -18,10 +18,12 @@ SILENT = Callbacks(lambda line: None, lambda done, of: None)
 def trained(tmp_path, epochs=3, weights=W, rate=1e-2, callbacks=SILENT, waiting=None):
     model = keras_unet3d.build_model(base_filters=2, depth=2, seed=0)
     data = tf.data.Dataset.from_tensors((X, Y, weights))
-    feed = Feed(data.repeat(), data, waiting or Waiting(), None, "use --engine native")
+    origin = "of stack.h5 at {}".format
+    feed = Feed(lambda first: data.repeat(), data, waiting or Waiting(), None, "use --engine native", origin)
     schedule = Schedule(epochs, 4, rate, "crossentropy+dice")
     shown = Shown((X[0], Y[0], W[0]), ("below", "above"), None)
-    return model, train(model, feed, shown, schedule, tmp_path, callbacks)
+    rows = train(model, feed, shown, schedule, tmp_path, callbacks)
+    return model, {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def test_learns_and_keeps_the_best_and_the_last(tmp_path):
@@ -45,6 +47,7 @@ def test_files_and_lines(tmp_path):
         "curves.png",
         "slices.png",
         "logs",
+        "backup",
     }
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + 3
     assert [line.split()[1] for line in said] == ["1/3", "2/3", "3/3"]
@@ -53,7 +56,7 @@ def test_files_and_lines(tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_what_was_good(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"epoch 1: the loss is (nan|inf); .* Lower --learning-rate"):
+    with pytest.raises(FloatingPointError, match=r"epoch 1, step 1: the loss is (nan|inf) on the batch of stack.h5 at 0; .* lower --learning-rate"):
         trained(tmp_path, weights=np.full(W.shape, np.inf, np.float32))
     assert not (tmp_path / "model.keras").exists()
 

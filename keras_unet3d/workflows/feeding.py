@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import keras
@@ -12,9 +12,9 @@ from keras_unet3d import runtime
 from keras_unet3d.augment.elastic import load_elasticdeform
 from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.errors import InputError
-from keras_unet3d.pipeline import Waiting, training_batches, validation_batches
+from keras_unet3d.pipeline import Waiting, training_batches, validation_batches, weights_of_sum
 from keras_unet3d.prediction import compiled
-from keras_unet3d.samples import training_sample, validation_positions
+from keras_unet3d.samples import sample_origin, training_sample, validation_positions
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.spec import ModelSpec
 from keras_unet3d.training import Feed
@@ -29,7 +29,7 @@ _PASSES = 3
 _TIMED = 3
 
 
-def feed(split: Split, spec: ModelSpec, settings: FitSettings) -> Feed:
+def feed(split: Split, spec: ModelSpec, settings: FitSettings, class_weights: Sequence[float] | None) -> Feed:
     """Return the batches that the network is trained and validated on."""
     changed = prepare.patch_settings(spec, settings, augment=settings.augment)
     plain = prepare.patch_settings(spec, settings, augment=False)
@@ -37,12 +37,35 @@ def feed(split: Split, spec: ModelSpec, settings: FitSettings) -> Feed:
     waiting, batch, workers = Waiting(), settings.batch_size, settings.workers
     inset = tuple((p - o) // 2 for p, o in zip(changed.patch, changed.output, strict=True))
     positions = validation_positions(split.validation, plain, VALIDATION_PATCHES)
+
+    def training(first: int):
+        return training_batches(
+            split.training,
+            changed,
+            batch,
+            settings.seed,
+            workers,
+            waiting,
+            on_device,
+            first,
+            settings.accumulate,
+            class_weights,
+        )
+
+    def origin(number: int) -> str:
+        indices = range(number * batch, (number + 1) * batch)
+        origins = (sample_origin(split.training, changed, settings.seed, index) for index in indices)
+        return ", ".join(f"{name} at (z, y, x) {start}" for name, start in origins)
+
+    # A loss that leaves the division to the feed leaves it for the validation as well.
+    finish = weights_of_sum(1.0, class_weights) if settings.accumulate > 1 else None
     return Feed(
-        training_batches(split.training, changed, batch, settings.seed, workers, waiting, on_device),
-        validation_batches(split.validation, plain, batch, positions, workers),
+        training,
+        validation_batches(split.validation, plain, batch, positions, workers, finish),
         waiting,
         Augmentation(inset) if on_device else None,
         advice(split, settings),
+        origin,
     )
 
 

@@ -1,5 +1,6 @@
 """`fit`: from volumes with a few labels to a run folder with a trained network."""
 
+import json
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
@@ -12,19 +13,32 @@ from keras_unet3d import report, runtime
 from keras_unet3d.augment.elastic import load_elasticdeform
 from keras_unet3d.datasets import SAMPLE, DataKeys, Example, Globs, open_data
 from keras_unet3d.errors import InputError, refuse
-from keras_unet3d.files import read_json, refuse_existing_folder, write_json
+from keras_unet3d.files import read_json, refuse_existing_folder, refuse_unwritable, write_json
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.model import build, float32_copy
 from keras_unet3d.prediction import trained_predictor
 from keras_unet3d.samples import validation_positions, validation_sample
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.spec import ModelSpec
-from keras_unet3d.training import MONITORED, WAITING, Callbacks, Schedule, Shown, train
+from keras_unet3d.training import MONITORED, WAITING, Callbacks, Schedule, Shown, read_facts, train
 from keras_unet3d.workflows import dense, feeding, prepare, sheet, sources
+from keras_unet3d.workflows.memory import out_of_memory, say_costs
+from keras_unet3d.workflows.profiling import write_profile
+from keras_unet3d.workflows.resume import (
+    content,
+    describe,
+    differences,
+    resumed_settings,
+    say_other_versions,
+    stopped_run,
+)
+from keras_unet3d.workflows.tuning import Start, take_weights
 
 CONFIG, NETWORK = "config.json", "model.keras"
 # What a run's config.json always has.
 CONFIG_ENTRIES = ("settings", "model", "data", "versions")
+# Files of the size of the weights that a run keeps: networks, state, and one that is being written.
+_FILES = 8
 # Validation patches among which the one with most to see is drawn after every epoch.
 _LOOKED_AT = 8
 
@@ -53,6 +67,9 @@ def fit(
     labels: str | None = None,
     weights: str | None = None,
     settings: FitSettings = FitSettings(),
+    start: Start | None = None,
+    resume: bool = False,
+    profile: bool = False,
     overwrite: bool = False,
     say: Callable[[str], None] = print,
     progress: Callable[[int, int], None] = lambda done, of: None,
@@ -65,6 +82,10 @@ def fit(
         val: further data, held out for validation; without it a part of `data` is.
         images, labels, weights: globs of image, label and weight files, instead of or beside `data`.
         settings: everything else; what is None is chosen and said.
+        start: a network that is trained further instead of a new one, also on other classes or channels.
+        resume: whether a run at `out` that was stopped goes on, to the result that it would have had; without one there a
+            run begins. Data that are not given are those of the run; epochs may be more than before.
+        profile: whether the time of a step is measured first, into `profile.json`.
         overwrite: whether an earlier run at `out` may be replaced.
         say: is given one line at a time.
         progress: is given steps done and steps in all.
@@ -77,7 +98,21 @@ def fit(
     """
     data, val = ([part] if isinstance(part, str | Path) else list(part) for part in (data, val))
     out, globs = Path(out), Globs(images, labels, weights)
-    _check_out(out, overwrite, [*data, *val, *globs.files()])
+    if resume and overwrite:
+        raise InputError("resume: expected to go on with a run or to overwrite it, found both; leave one of them out.")
+    before = stopped_run(out, CONFIG, CONFIG_ENTRIES) if resume else None
+    if before:
+        settings = resumed_settings(before, settings, out)
+        if not data and not globs:
+            arguments = before["data"]
+            data, val, globs = arguments["arguments"], arguments["val"], Globs(*arguments["globs"])
+        say_other_versions(before, say)
+    else:
+        _check_out(out, overwrite, [*data, *val, *globs.files()])
+        if resume and not data and not globs:
+            raise InputError(f"{out}: expected a run to resume, found none; give DATA to begin one.")
+        if resume:
+            say(f"resume: there is no run at {out} yet; it begins")
     if settings.augment and settings.engine == "elasticdeform":
         load_elasticdeform()
     keys = DataKeys(settings.raw_key, settings.label_key, settings.weight_key, settings.axes)
@@ -87,35 +122,77 @@ def fit(
     refuse(prepare.twice([example.image for example in examples]))
     table = prepare.label_table(training, validation, settings, say)
     say(prepare.describe(training, table))
-    spec, settings = prepare.plan(examples, table, keys, settings)
+    # A run that goes on has its weights already.
+    base = ModelSpec.from_config(before["model"], str(out)).architecture if before else start and start.architecture
+    spec, settings = prepare.plan(examples, table, keys, settings, base)
     split = sources.split(training, validation, spec, settings, say)
     say(f"validation: {split.said}")
     class_weights = sources.weigh_classes(split, table, settings, say)
-    with runtime.dtype_policy(settings.precision):
-        model = build(spec.architecture)
-    settings = replace(settings, engine=feeding.chosen_engine(model, split, spec, settings, say))
-    # Only now that everything is known to be good does an earlier run go.
-    if out.is_dir():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    config = _config(data, split, spec, settings, class_weights)
-    write_json(out / CONFIG, config)
-    say(_described(model, settings))
-    say(prepare.describe_changes(spec, settings))
-    if settings.augment:
-        sheet.draw_sheet(split, spec, settings, out / "samples.png")
-    shown = _shown(split, spec, settings)
-    schedule = Schedule(settings.epochs, settings.steps_per_epoch, settings.learning_rate, settings.loss, class_weights)
-    feed = feeding.feed(split, spec, settings)
-    history = train(model, feed, shown, schedule, out, Callbacks(say, progress))
-    best = _best(history)
-    waiting = {"waiting": float(np.mean(history[WAITING]))}
+    schedule = _schedule(settings, class_weights)
+    config = _config((data, val, globs), split, spec, settings, class_weights, start)
+    with runtime.spread_over(settings.devices):
+        with runtime.dtype_policy(settings.precision):
+            model = build(spec.architecture)
+        settings = replace(settings, engine=feeding.chosen_engine(model, split, spec, settings, say))
+        config["settings"] = asdict(settings)
+        say(_described(model, settings))
+        say_costs(spec, settings, say)
+        say(prepare.describe_changes(spec, settings))
+        refuse_unwritable(out, _FILES * 4 * model.count_params())
+        if before:
+            refuse(differences(before, config, out))
+            facts = read_facts(out) or {"rows": [], "best": None}
+            if not facts["rows"] and before["start"] and not start:
+                raise InputError(f"{out}: expected --from {before['start']} again, as no epoch of it was finished.")
+            planned = before["settings"]["epochs"]
+            for line in describe(facts["rows"], facts["best"], schedule, planned, out):
+                say(line)
+        elif out.is_dir():
+            # Only now that everything is known to be good does an earlier run go.
+            shutil.rmtree(out)
+        if start:
+            say(take_weights(model, start))
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / CONFIG, config)
+        if settings.augment and not before:
+            sheet.draw_sheet(split, spec, settings, out / "samples.png")
+        feed = feeding.feed(split, spec, settings, class_weights)
+        if profile:
+            for line in write_profile(out / "profile.json", spec, settings, feed, schedule):
+                say(line)
+        try:
+            rows = train(model, feed, _shown(split, spec, settings), schedule, out, Callbacks(say, progress), resume)
+        except Exception as error:
+            if runtime.is_out_of_memory(error):
+                raise InputError(out_of_memory(spec, settings)) from error
+            raise
+    best = max(rows, key=lambda row: row[MONITORED])
+    waiting = {"waiting": float(np.mean([row[WAITING] for row in rows]))}
     write_json(out / CONFIG, config | {"best": best, "input": waiting})
     say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
     if data == [SAMPLE] and not globs:
         dense.segment_sample(trained_predictor(_best_model(out), spec), out, say)
     say(_next_steps(out, data, training.examples, table))
-    return Run(out, history, best)
+    return Run(out, {name: [row[name] for row in rows] for name in rows[0]}, best)
+
+
+def _schedule(settings: FitSettings, class_weights) -> Schedule:
+    return Schedule(
+        settings.epochs,
+        settings.steps_per_epoch,
+        settings.learning_rate,
+        settings.loss,
+        class_weights,
+        optimizer=settings.optimizer,
+        decay=settings.decay,
+        warmup=settings.warmup,
+        clip=settings.clip,
+        ema=settings.ema,
+        accumulate=settings.accumulate,
+        patience=settings.early_stop,
+        deep_supervision=settings.deep_supervision,
+        frozen=settings.freeze_encoder,
+    )
 
 
 def _check_out(out: Path, overwrite: bool, inputs: Sequence) -> None:
@@ -131,12 +208,21 @@ def _check_out(out: Path, overwrite: bool, inputs: Sequence) -> None:
             )
 
 
-def _config(data: Sequence, split: sources.Split, spec: ModelSpec, settings: FitSettings, class_weights) -> dict:
+def _config(
+    arguments: tuple, split: sources.Split, spec: ModelSpec, settings: FitSettings, class_weights, start: Start | None
+) -> dict:
+    data, val, globs = arguments
+    # As JSON gives it back, so that it can be compared to what a stopped run has written.
+    model = json.loads(json.dumps(spec.config()))
     return {
         "settings": asdict(settings),
-        "model": spec.config(),
+        "model": model,
+        "start": start and start.name,
         "data": {
             "arguments": [str(path) for path in data],
+            "val": [str(path) for path in val],
+            "globs": [globs.images, globs.labels, globs.weights],
+            "content": {"training": content(split.training), "validation": content(split.validation)},
             "training": [source.name for source in split.training],
             "validation": [source.name for source in split.validation],
             "split": split.said,
@@ -145,12 +231,14 @@ def _config(data: Sequence, split: sources.Split, spec: ModelSpec, settings: Fit
             "held_out_files": [source.file for source in split.validation] if split.whole_volumes else [],
         },
         "versions": runtime.versions(),
+        "machine": runtime.machine(),
     }
 
 
 def _described(model, settings: FitSettings) -> str:
+    filters = settings.filters or f"{settings.base_filters}, doubled,"
     return (
-        f"network: {model.count_params():,} parameters, depth {settings.depth}, {settings.base_filters} filters, "
+        f"network: {model.count_params():,} parameters, {filters} filters on {settings.depth} levels, "
         f"{settings.precision}; patch {' x '.join(map(str, settings.patch))}, batch {settings.batch_size}, "
         f"{prepare.plural(settings.epochs, 'epoch')} of {prepare.plural(settings.steps_per_epoch, 'step')}"
     )
@@ -163,11 +251,6 @@ def _shown(split: sources.Split, spec: ModelSpec, settings: FitSettings) -> Show
     samples = (validation_sample(split.validation, plain, position) for position in positions)
     most = max(samples, key=lambda sample: report.minority(sample[1], sample[2] > 0).sum())
     return Shown(most, spec.labels.names, spec.spacing)
-
-
-def _best(history: dict[str, list[float]]) -> dict[str, float]:
-    epoch = int(np.argmax(history[MONITORED]))
-    return {"epoch": epoch + 1} | {name: float(values[epoch]) for name, values in history.items()}
 
 
 def _best_model(out: Path):
@@ -189,4 +272,4 @@ def _next_steps(out: Path, data: Sequence[str | Path], examples: Sequence[Exampl
         steps.insert(1, (f"unet3d-cli suggest {run} {volume} --out DIR", "which slices to annotate next"))
     width = max(len(command) for command, _ in steps)
     lines = "\n".join(f"  {command:<{width}}   {what}" for command, what in steps)
-    return f"\nrun folder: {out}  (model.keras, history.csv, curves.png, slices.png, logs/)\nnext:\n{lines}"
+    return f"\nrun folder: {out}  (model.keras, config.json, history.csv, curves.png, slices.png, samples.png)\nnext:\n{lines}"

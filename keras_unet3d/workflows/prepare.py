@@ -9,7 +9,8 @@ import numpy as np
 from keras_unet3d import planning, runtime
 from keras_unet3d.architecture import Architecture
 from keras_unet3d.datasets import SAMPLE, DataKeys, DataSet, Example, agreed
-from keras_unet3d.errors import refuse
+from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.geometry import Triple
 from keras_unet3d.labels import (
     LabelTable,
     Survey,
@@ -21,11 +22,17 @@ from keras_unet3d.labels import (
     table_faults,
 )
 from keras_unet3d.samples import PatchSettings
-from keras_unet3d.settings import FitSettings
+from keras_unet3d.settings import OPTIMIZERS, FitSettings, parse_filters
 from keras_unet3d.spec import ModelSpec
 from keras_unet3d.volumes import Volume
 
 _EPOCHS, _STEPS = 20, 100
+_BATCH_PER_DEVICE = 2
+# Channels per level. Full resolution is what costs: it gets few of them.
+_CPU_FILTERS = (8, 32, 64, 128)
+_GPU_FILTERS = (32, 64, 128, 256)
+# Of a network that is asked for by its --base-filters.
+_PAPER_DEPTH = 3
 # A voxel size further than this from the others is worth a word.
 SPACING_TOLERANCE = 1.25
 # The embedded sample is small: it is learnt in less.
@@ -101,20 +108,73 @@ def plural(count: int, noun: str) -> str:
 
 
 def plan(
-    examples: Sequence[Example], table: LabelTable, keys: DataKeys, settings: FitSettings
+    examples: Sequence[Example],
+    table: LabelTable,
+    keys: DataKeys,
+    settings: FitSettings,
+    start: Architecture | None = None,
 ) -> tuple[ModelSpec, FitSettings]:
-    """Decide what the settings leave open, by the volumes and the machine."""
+    """Decide what the settings leave open, by the volumes and the machine.
+
+    Args:
+        examples: training and validation volumes.
+        table: of the labels.
+        keys: how the files are read.
+        settings: what the user decided.
+        start: the architecture of the network that is trained further, in the place of a new one.
+    """
     images = [example.image for example in examples]
     refuse(other_channels(images))
     shape = tuple(np.median([image.shape for image in images], axis=0).round().astype(int).tolist())
     spacing, unit = _common_spacing(images)
     gpu = runtime.has_gpu()
-    kernels, pools = planning.plan_levels(shape, spacing, settings.depth)
-    architecture = Architecture(
-        input_shape=(None, None, None, images[0].channels),
-        num_classes=table.num_classes,
-        base_filters=settings.base_filters or (32 if gpu else 8),
-        depth=settings.depth,
+    architecture = start or _architecture(shape, spacing, gpu, settings)
+    architecture = replace(
+        architecture, input_shape=(None, None, None, images[0].channels), num_classes=table.num_classes
+    )
+    geometry = architecture.geometry
+    if settings.patch:
+        geometry.check(settings.patch, "patch")
+    most = planning.GPU_VOXELS if gpu else planning.CPU_VOXELS
+    devices = settings.devices or runtime.devices()
+    batch_size = settings.batch_size or _BATCH_PER_DEVICE * devices
+    if batch_size % devices:
+        raise InputError(
+            f"batch_size: expected a multiple of the {devices} devices, found {batch_size}; add --devices 1, or change it."
+        )
+    only_sample = all(image.name == SAMPLE for image in images)
+    settings = replace(
+        settings,
+        patch=settings.patch or planning.plan_patch(shape, spacing, geometry, most),
+        **_network_settings(architecture),
+        batch_size=batch_size,
+        devices=devices,
+        learning_rate=settings.learning_rate or OPTIMIZERS[settings.optimizer],
+        unlabelled=table.unlabelled,
+        epochs=settings.epochs or (_SAMPLE_EPOCHS if only_sample else _EPOCHS),
+        steps_per_epoch=settings.steps_per_epoch or (_SAMPLE_STEPS if only_sample else _STEPS),
+        precision=runtime.resolve_precision(settings.precision),
+        workers=settings.workers or os.cpu_count() or 1,
+    )
+    return ModelSpec(architecture, table, "zscore", settings.patch, spacing, unit, keys), settings
+
+
+def _architecture(shape: Triple, spacing, gpu: bool, settings: FitSettings) -> Architecture:
+    depth, filters = settings.depth, None
+    if settings.filters:
+        filters = parse_filters(settings.filters)
+        depth = len(filters)
+    elif not settings.base_filters:
+        # Without padding every level costs a border, the bottom most of all.
+        depth = depth or (3 if settings.padding == "valid" else len(_CPU_FILTERS))
+        known = _GPU_FILTERS if gpu else _CPU_FILTERS
+        filters = (known + known[-1:] * depth)[:depth]
+    depth = depth or _PAPER_DEPTH
+    kernels, pools = planning.plan_levels(shape, spacing, depth)
+    return Architecture(
+        base_filters=settings.base_filters or 1,
+        filters=filters,
+        depth=depth,
         padding=settings.padding,
         normalization=settings.normalization,
         block=settings.block,
@@ -123,22 +183,16 @@ def plan(
         dropout=settings.dropout,
         seed=settings.seed,
     )
-    geometry = architecture.geometry
-    if settings.patch:
-        geometry.check(settings.patch, "patch")
-    most = planning.GPU_VOXELS if gpu else planning.CPU_VOXELS
-    only_sample = all(image.name == SAMPLE for image in images)
-    settings = replace(
-        settings,
-        patch=settings.patch or planning.plan_patch(shape, spacing, geometry, most),
-        base_filters=architecture.base_filters,
-        unlabelled=table.unlabelled,
-        epochs=settings.epochs or (_SAMPLE_EPOCHS if only_sample else _EPOCHS),
-        steps_per_epoch=settings.steps_per_epoch or (_SAMPLE_STEPS if only_sample else _STEPS),
-        precision=runtime.resolve_precision(settings.precision),
-        workers=settings.workers or os.cpu_count() or 1,
-    )
-    return ModelSpec(architecture, table, "zscore", settings.patch, spacing, unit, keys), settings
+
+
+def _network_settings(architecture: Architecture) -> dict:
+    """Return the settings that describe a network."""
+    filters = architecture.filters and ",".join(map(str, architecture.filters))
+    same = ("depth", "padding", "normalization", "block", "dropout")
+    return {name: getattr(architecture, name) for name in same} | {
+        "filters": filters,
+        "base_filters": None if filters else architecture.base_filters,
+    }
 
 
 def _common_spacing(images: Sequence[Volume]):

@@ -1,0 +1,191 @@
+"""What happens during and after every epoch of a training."""
+
+import csv
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+
+from keras_unet3d import report
+from keras_unet3d.files import whole_file
+from keras_unet3d.pipeline import Waiting
+from keras_unet3d.training.optimizers import swap_averages
+from keras_unet3d.training.plan import Callbacks, Feed, Schedule, Shown
+from keras_unet3d.training.state import save_state
+
+MONITORED = "val_iou"
+# Share of a training spent waiting for input; the name of it in the figures of an epoch.
+WAITING = "waiting"
+_TOO_LONG = 0.1
+
+
+class Guard(keras.callbacks.Callback):
+    """Stops at the first batch whose loss is not finite: nothing that was kept is written over."""
+
+    def __init__(self, feed: Feed, steps_per_epoch: int):
+        super().__init__()
+        self.feed, self.steps_per_epoch, self.epoch = feed, steps_per_epoch, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            origin = self.feed.origin(self.epoch * self.steps_per_epoch + batch)
+            raise FloatingPointError(
+                f"epoch {self.epoch + 1}, step {batch + 1}: the loss is {float(logs['loss'])} on the batch {origin}; what was "
+                "kept before is untouched. Look at these patches, lower --learning-rate, set --clip 1, or use "
+                "--precision float32."
+            )
+
+
+class Waits(keras.callbacks.Callback):
+    """Adds to the figures of an epoch the share of its steps that was spent waiting for input."""
+
+    def __init__(self, waiting: Waiting):
+        super().__init__()
+        self.waiting, self.begun, self.ended, self.first_step = waiting, 0.0, 0.0, True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begin()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.ended = time.perf_counter()
+        if self.first_step and self.params["steps"] > 1:
+            # It is compiled meanwhile: that is no measure of the others.
+            self._begin()
+        self.first_step = False
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs[WAITING] = min(self.waiting.seconds / max(self.ended - self.begun, 1e-9), 1.0)
+
+    def _begin(self) -> None:
+        self.begun, self.waiting.seconds = time.perf_counter(), 0.0
+
+
+class Averages(keras.callbacks.Callback):
+    """Has the running mean of the weights validated, where the optimiser keeps one."""
+
+    def on_test_begin(self, logs=None):
+        swap_averages(self.model.optimizer, self.model.trainable_variables)
+
+    def on_test_end(self, logs=None):
+        swap_averages(self.model.optimizer, self.model.trainable_variables)
+
+
+class Records(keras.callbacks.Callback):
+    """Writes what is kept after every epoch, each file whole or not at all; a full disk does not stop the training.
+
+    The state comes last: a training that is resumed from the one before writes the same files again.
+
+    Args:
+        network: what is saved: its weights are trained.
+        shown: what `slices.png` shows.
+        run: the run folder.
+        facts: "rows", the figures per epoch, and "best", the row whose network is in `model.keras`; is added to.
+        say: is told what could not be written.
+    """
+
+    def __init__(self, network: keras.Model, shown: Shown, run: Path, facts: dict, say: Callable[[str], None]):
+        super().__init__()
+        self.network, self.shown, self.run, self.facts, self.say = network, shown, run, facts, say
+        # What could not be written at the last try.
+        self.unwritten: dict[str, Exception] = {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        rows = self.facts["rows"]
+        rows.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
+        with self._averaged():
+            self._write("last.keras", self._save)
+            best = self.facts["best"]
+            better = best is None or rows[-1][MONITORED] > best[MONITORED]
+            if better and self._write("model.keras", self._save):
+                self.facts["best"] = rows[-1]
+            self._write("slices.png", self._draw_slices)
+        self._write("curves.png", lambda path: report.curves(rows, path))
+        self._write("history.csv", lambda path: write_history(path, rows))
+        self._write("backup", lambda path: save_state(self.run, self.model, self.model.optimizer, self.facts))
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        swap_averages(self.model.optimizer, self.model.trainable_variables)
+        yield
+        swap_averages(self.model.optimizer, self.model.trainable_variables)
+
+    def _write(self, name: str, write: Callable[[Path], None]) -> bool:
+        try:
+            write(self.run / name)
+        except (OSError, RuntimeError) as error:
+            # HDF5 says a full disk by a RuntimeError.
+            reason = getattr(error, "strerror", None) or error
+            self.say(
+                f"{self.run / name}: could not be written ({reason}); the training goes on, and tries again after an epoch"
+            )
+            self.unwritten[name] = error
+            return False
+        self.unwritten.pop(name, None)
+        return True
+
+    def _save(self, path: Path) -> None:
+        with whole_file(path) as partial:
+            self.network.save(partial)
+
+    def _draw_slices(self, path: Path) -> None:
+        x, y, w = self.shown.sample
+        probabilities = keras.ops.convert_to_numpy(self.network(x[None], training=False))
+        report.patch(x[..., 0], y, w > 0, probabilities[0].argmax(-1), path, self.shown.names, self.shown.spacing)
+
+
+def write_history(path: Path, rows: list[dict]) -> None:
+    """Write one line per epoch."""
+    with whole_file(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+class Progress(keras.callbacks.Callback):
+    """One line per epoch, the steps in between for a bar, and once what to do where the input is waited for."""
+
+    def __init__(self, callbacks: Callbacks, schedule: Schedule, advice: str):
+        super().__init__()
+        self.callbacks, self.schedule, self.advice, self.epoch, self.advised = callbacks, schedule, advice, 0, False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.callbacks.progress(self.epoch * self.schedule.steps_per_epoch + batch + 1, self.schedule.steps)
+
+    def on_epoch_end(self, epoch, logs=None):
+        shown = ("loss", "iou", "val_loss", "val_iou", "val_dice")
+        figures = "  ".join(f"{name} {logs[name]:.3f}" for name in shown)
+        waited = logs[WAITING]
+        self.callbacks.say(f"epoch {epoch + 1:>3}/{self.schedule.epochs}  {figures}  waiting for input {waited:.0%}")
+        if waited > _TOO_LONG and not self.advised:
+            self.advised = True
+            self.callbacks.say(f"input: {waited:.0%} of the time was spent waiting for patches; {self.advice}")
+
+
+class Patience(keras.callbacks.Callback):
+    """Ends a training whose validation has not become better for some epochs."""
+
+    def __init__(self, patience: int | None, rows: list[dict], say: Callable[[str], None]):
+        super().__init__()
+        self.patience, self.rows, self.say = patience, rows, say
+
+    def on_epoch_end(self, epoch, logs=None):
+        if out_of_patience(self.rows, self.patience):
+            self.model.stop_training = True
+            self.say(f"stopped: the validation IoU has not risen for {self.patience} epochs")
+
+
+def out_of_patience(rows: list[dict], patience: int | None) -> bool:
+    """Return whether the best of the monitored figures is `patience` or more rows ago."""
+    if patience is None or not rows:
+        return False
+    figures = [row[MONITORED] for row in rows]
+    return len(rows) - 1 - figures.index(max(figures)) >= patience

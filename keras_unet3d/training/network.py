@@ -1,0 +1,109 @@
+"""The network as it is trained: the weights of the one that is kept, with fewer operations and more to learn from."""
+
+from math import prod
+
+import keras
+
+from keras_unet3d import runtime
+from keras_unet3d.architecture import Architecture
+from keras_unet3d.augment.layer import Augmentation
+from keras_unet3d.errors import InputError
+from keras_unet3d.losses import SampleWeightedSparseCrossentropy
+from keras_unet3d.model import architecture_of
+
+
+class Trained(keras.Model):
+    """A network in training: augments its batches first, and may be supervised at several levels.
+
+    Attributes:
+        augmentation: applied to every training batch on the device, compiled with the step; None where the host did it.
+        supervision: the loss of the outputs behind the first one, which are logits of lower levels at full size; None
+            where there are none.
+    """
+
+    augmentation: Augmentation | None = None
+    supervision: SampleWeightedSparseCrossentropy | None = None
+
+    def train_step(self, *arguments):
+        if self.augmentation is None:
+            return super().train_step(*arguments)
+        # The batch comes last on every backend; before it, on some, the state.
+        *state, batch = arguments
+        return super().train_step(*state, self.augmentation(batch))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if self.supervision is None:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        first, *lower = y_pred
+        loss = super().compute_loss(x, y, first, sample_weight, training)
+        if not training:
+            return loss
+        # Every level half as important as the one above it (Isensee et al. 2021, nnU-Net).
+        factors = [0.5 ** (1 + number) for number in range(len(lower))]
+        for factor, logits in zip(factors, lower, strict=True):
+            loss += factor * self.supervision(y, logits, sample_weight)
+        return loss / (1.0 + sum(factors))
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, y, y_pred if self.supervision is None else y_pred[0], sample_weight)
+
+
+def trained_network(
+    model: keras.Model, loss: SampleWeightedSparseCrossentropy, deep_supervision: bool, augmentation
+) -> Trained:
+    """Return the network that is trained in the place of `model`, whose weights it shares.
+
+    Raises:
+        InputError: deep supervision of a network of valid padding.
+    """
+    architecture = architecture_of(model)
+    if deep_supervision and architecture.padding == "valid":
+        raise InputError("deep_supervision: expected padding=same, found valid; leave one of the two out.")
+    levels = range(1, architecture.depth - 1) if deep_supervision else ()
+    blocks = [model.get_layer(f"synthesis_{level}_relu_1").output for level in levels]
+    plain = keras.Model(model.input, [model.get_layer("logits").output, *blocks])
+    quicker = keras.models.clone_model(plain, clone_function=_quicker)
+    logits, *blocks = quicker.outputs
+    lower = [_lower_logits(block, architecture, level) for block, level in zip(blocks, levels, strict=True)]
+    trained = Trained(quicker.inputs, [logits, *lower] if lower else logits, name=f"{model.name}_trained")
+    trained.augmentation = augmentation
+    trained.supervision = loss if lower else None
+    return trained
+
+
+def _lower_logits(block, architecture: Architecture, level: int):
+    """Return the logits of a lower level repeated to full size: labels, a slice of them, cannot be made smaller."""
+    head = keras.layers.Conv3D(architecture.num_classes, 1, dtype="float32", name=f"logits_{level}")
+    size = tuple(prod(pool[axis] for pool in architecture.pool_sizes[:level]) for axis in range(3))
+    return keras.layers.UpSampling3D(size, dtype="float32", name=f"logits_{level}_repeated")(head(block))
+
+
+def _quicker(layer):
+    """Return the layer itself, or what takes its place in training."""
+    if isinstance(layer, keras.layers.BatchNormalization) and runtime.can_fuse_normalization():
+        return FusedBatchNormalization(layer)
+    return layer
+
+
+class FusedBatchNormalization(keras.layers.Layer):
+    """A batch normalisation computed by one operation instead of a dozen passes over the features; same weights.
+
+    Under several replicas its statistics are those of the whole batch.
+    """
+
+    def __init__(self, plain: keras.layers.BatchNormalization):
+        # The statistics and what is computed of them stay in float32.
+        super().__init__(name=plain.name, dtype=plain.dtype_policy, autocast=False)
+        self.plain = plain
+
+    def call(self, inputs, training=None, mask=None):
+        plain = self.plain
+        if not (training and plain.trainable):
+            return plain(inputs, training=False)
+        outputs, mean, variance = runtime.normalized_batch(inputs, plain.gamma, plain.beta, plain.epsilon)
+        for moving, current in ((plain.moving_mean, mean), (plain.moving_variance, variance)):
+            moving.assign(moving * plain.momentum + current * (1.0 - plain.momentum))
+        return outputs
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
