@@ -1,5 +1,6 @@
 """The one place that touches process-wide state: kernels, precision, memory growth."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -183,10 +184,24 @@ def spread_over(count: int) -> Iterator[None]:
         yield
 
 
+def accumulates_on_devices() -> bool:
+    """Return whether gradients of several batches can be added on several devices."""
+    import keras
+
+    # Keras' optimisers choose between adding and applying within a condition, where MirroredStrategy cannot synchronise.
+    return keras.backend.backend() != "tensorflow"
+
+
 def _mirrored(names: list[str]):
+    return _mirrored_strategy(tuple(names)).scope()
+
+
+@functools.cache
+def _mirrored_strategy(names: tuple[str, ...]):
+    # A second one in the same process would take the first one's messages for its own.
     import tensorflow as tf
 
-    return tf.distribute.MirroredStrategy(names).scope()
+    return tf.distribute.MirroredStrategy(names)
 
 
 @contextmanager

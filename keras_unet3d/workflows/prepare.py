@@ -142,6 +142,11 @@ def plan(
         raise InputError(
             f"batch_size: expected a multiple of the {devices} devices, found {batch_size}; add --devices 1, or change it."
         )
+    if devices > 1 and settings.accumulate > 1 and not runtime.accumulates_on_devices():
+        raise InputError(
+            f"accumulate: expected 1 on {devices} devices of the TensorFlow backend, found {settings.accumulate}; add "
+            "--devices 1, or set KERAS_BACKEND=jax."
+        )
     only_sample = all(image.name == SAMPLE for image in images)
     settings = replace(
         settings,
