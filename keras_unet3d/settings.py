@@ -84,8 +84,11 @@ class FitSettings:
     grid_spacing: float = _option(
         32.0, "Distance of the deformation's control points, voxels along the finest axis.", least=2
     )
-    deformation: float = _option(
-        4.0, "Standard deviation of their displacements, voxels along the finest axis.", least=0
+    deformation: float | None = _option(
+        None,
+        "Standard deviation of their displacements, voxels along the finest axis [default: a twentieth of the patch's "
+        "shortest side, at most 4].",
+        least=0,
     )
     flips: str | None = _option(None, "Axes along which patches may be mirrored, like yx [default: none].")
     precision: str = _option("auto", "Number format; auto is mixed_float16 on a GPU, else float32.", PRECISIONS)
@@ -144,7 +147,7 @@ class FitSettings:
         return AugmentSettings(
             rotation=self.rotation,
             grid_spacing=self.grid_spacing,
-            deformation=self.deformation,
+            deformation=min(4.0, self.grid_spacing / 2) if self.deformation is None else self.deformation,
             voxel=voxel,
             flips=tuple(AXES.index(axis) for axis in self.flips or ""),
         )

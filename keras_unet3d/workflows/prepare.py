@@ -31,6 +31,7 @@ _BATCH_PER_DEVICE = 2
 # Channels per level. Full resolution is what costs: it gets few of them.
 _CPU_FILTERS = (8, 32, 64, 128)
 _GPU_FILTERS = (32, 64, 128, 256)
+_LARGEST_DEFORMATION, _DEFORMED_SHARE = 4.0, 0.05
 # Of a network that is asked for by its --base-filters.
 _PAPER_DEPTH = 3
 # A voxel size further than this from the others is worth a word.
@@ -148,9 +149,11 @@ def plan(
             "--devices 1, or set KERAS_BACKEND=jax."
         )
     only_sample = all(image.name == SAMPLE for image in images)
+    patch = settings.patch or planning.plan_patch(shape, spacing, geometry, most)
     settings = replace(
         settings,
-        patch=settings.patch or planning.plan_patch(shape, spacing, geometry, most),
+        patch=patch,
+        deformation=_deformation(patch, spacing, settings) if settings.deformation is None else settings.deformation,
         **_network_settings(architecture),
         batch_size=batch_size,
         devices=devices,
@@ -198,6 +201,13 @@ def _network_settings(architecture: Architecture) -> dict:
         "filters": filters,
         "base_filters": None if filters else architecture.base_filters,
     }
+
+
+def _deformation(patch: Triple, spacing, settings: FitSettings) -> float:
+    """Return a deformation that leaves small volumes recognisable, in voxels along the finest axis."""
+    voxel = np.ones(3) if spacing is None else np.asarray(spacing)
+    shortest = float((np.asarray(patch) * voxel).min() / voxel.min())
+    return min(_LARGEST_DEFORMATION, settings.grid_spacing / 2, round(shortest * _DEFORMED_SHARE, 1))
 
 
 def _common_spacing(images: Sequence[Volume]):

@@ -1,0 +1,155 @@
+"""Seconds and peak memory of a training step: python benchmarks/train.py [--peers PYTHON] [--patch N] [--networks small paper]
+
+Ours, the same network in PyTorch (`train_peers.py`), and the 3D U-Nets of pytorch-3dunet and MONAI as their users run them:
+same patch, batch of one, three classes, cross-entropy and soft Dice. Networks: small, 3 levels and 16 filters; paper, 4
+levels and 32. Every side is a process of its own, so that its peak memory is its own; the sides take turns, and the best of
+the rounds counts. Beside ours, in the same process: its convolutions alone, forward and backward in one compiled function,
+and the product of two float32 matrices of 2048.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+NETWORKS = {"small": (16, 3), "paper": (32, 4)}
+CLASSES = 3
+OURS = ("ours", "ours, bfloat16")
+
+
+def main() -> None:
+    """Print a table per network."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["small"])
+    parser.add_argument("--patch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--peers", metavar="PYTHON", help="of an environment with PyTorch, MONAI and pytorch-3dunet")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        print(json.dumps(measure(options.side, options)))
+        return
+    for network in options.networks:
+        report(network, options)
+
+
+def report(network: str, options: argparse.Namespace) -> None:
+    """Run all sides in turns and print their table."""
+    sides = {side: [sys.executable, __file__, "--side", side] for side in OURS}
+    if options.peers:
+        program = str(Path(__file__).with_name("train_peers.py"))
+        names = json.loads(subprocess.run([options.peers, program], capture_output=True, check=True, text=True).stdout)
+        sides |= {name: [options.peers, program, "--side", name] for name in names}
+    rounds: dict[str, list[dict]] = {side: [] for side in sides}
+    for _ in range(options.rounds):
+        for side, command in sides.items():
+            size = ["--networks", network, "--patch", str(options.patch), "--steps", str(options.steps)]
+            printed = subprocess.run([*command, *size], capture_output=True, check=True, text=True).stdout
+            rounds[side].append(json.loads(printed.splitlines()[-1]))
+    best = {side: min(found, key=lambda one: one["step"]) for side, found in rounds.items()}
+    base, depth = NETWORKS[network]
+    print(f"\n{network}: {depth} levels, {base} filters, patch {options.patch}^3, batch 1\n")
+    print("| | step, s | ours over it | peak memory, GB | parameters |\n| --- | --- | --- | --- | --- |")
+    for side, one in best.items():
+        ratio = best["ours"]["step"] / one["step"]
+        print(f"| {side} | {one['step']:.3f} | {ratio:.2f} | {one['peak']:.2f} | {one['parameters']:,} |")
+    for side in OURS:
+        one = best[side]
+        print(
+            f"\n{side}: {one['step'] / one['convolutions']:.2f} times its convolutions alone ({one['convolutions']:.3f} s); "
+            f"{one['gflops']:.0f} GFLOP/s of convolutions, {one['gflops'] / one['matrix']:.2f} of the float32 matrix product "
+            f"({one['matrix']:.0f})"
+        )
+
+
+def measure(side: str, options: argparse.Namespace) -> dict:
+    """Return the figures of one of our sides."""
+    import keras
+
+    from keras_unet3d import runtime
+    from keras_unet3d.architecture import Architecture
+    from keras_unet3d.costs import step_costs
+    from keras_unet3d.model import build
+    from keras_unet3d.training import Schedule, compiled_network
+
+    runtime.prefer_fast_cpu_kernels()
+    base, depth = NETWORKS[options.networks[0]]
+    patch = (options.patch,) * 3
+    policy = "mixed_bfloat16" if side.endswith("bfloat16") else "float32"
+    architecture = Architecture((*patch, 1), CLASSES, base, depth, seed=0)
+    with runtime.dtype_policy(policy):
+        model = build(architecture)
+    trained = compiled_network(model, Schedule(1, 1000, 1e-3, "crossentropy+dice"))
+    x, y, w = batch(patch)
+    step = seconds(lambda: trained.train_on_batch(x, y, sample_weight=w), options.steps)
+    # Before anything else takes memory.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    matrix = keras.random.normal((2048, 2048), seed=0)
+    product = runtime.compiled_for_host(lambda one: keras.ops.matmul(one, one)[0, 0])
+    return {
+        "step": step,
+        "peak": peak,
+        "parameters": model.count_params(),
+        "convolutions": seconds(convolutions(model, policy), options.steps),
+        "gflops": step_costs(architecture, patch, 1, policy).flops / step / 1e9,
+        "matrix": 2 * 2048**3 / seconds(lambda: product(matrix), 10) / 1e9,
+    }
+
+
+def batch(patch: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return x, y, w of one patch of noise."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1, *patch, 1)).astype(np.float32)
+    return x, rng.integers(0, CLASSES, (1, *patch)).astype(np.int32), np.ones((1, *patch), np.float32)
+
+
+def seconds(call: Callable[[], object], count: int) -> float:
+    """Return the median time of a call, after two."""
+    times = []
+    for _ in range(2 + count):
+        begun = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begun)
+    return float(np.median(times[2:]))
+
+
+def convolutions(model, policy: str) -> Callable[[], object]:
+    """Return a function that runs all convolutions of `model`, forward and backward, on features of their own."""
+    import tensorflow as tf
+
+    layers = [layer for layer in model.layers if "Conv3D" in type(layer).__name__]
+    features = [
+        [tf.random.normal((1, *tensor.shape[1:]), dtype=layer.compute_dtype) for tensor in (layer.input, layer.output)]
+        for layer in layers
+    ]
+
+    @tf.function
+    def run(features):
+        outputs, gradients = [], []
+        tapes = []
+        for number, (layer, (x, _)) in enumerate(zip(layers, features, strict=True)):
+            with tf.GradientTape() as tape:
+                # The first has no input to pass a gradient to.
+                if number:
+                    tape.watch(x)
+                outputs.append(layer(x))
+            tapes.append(tape)
+        for number in reversed(range(len(layers))):
+            x, gradient = features[number]
+            wanted = [x] * bool(number) + layers[number].trainable_weights
+            gradients += tapes[number].gradient(outputs[number], wanted, gradient)
+        # One value of each is enough to have all of it computed.
+        return tf.add_n([tf.cast(tf.reshape(each, [-1])[0], tf.float32) for each in outputs + gradients])
+
+    return lambda: run(features).numpy()
+
+
+if __name__ == "__main__":
+    main()
