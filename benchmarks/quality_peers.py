@@ -37,9 +37,9 @@ def main() -> None:
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=1e-4)
     loader = torch.utils.data.DataLoader(Endless(training), batch_size=2, num_workers=0)
-    begun, found, steps = time.perf_counter(), {}, 0
+    begun, found = time.perf_counter(), {}
     away = 0.0
-    for image, label in loader:
+    for steps, (image, label) in enumerate(loader):
         passed = time.perf_counter() - begun - away
         for mark in minutes:
             if str(mark) not in found and passed > 60 * mark:
@@ -55,7 +55,6 @@ def main() -> None:
         value = loss(model(image), label)
         value.backward()
         optimizer.step()
-        steps += 1
     result.write_text(json.dumps(found))
 
 

@@ -23,18 +23,17 @@ class _Overlap(keras.metrics.Metric):
     def update_state(self, y_true, y_pred, sample_weight=None):
         y_pred = ops.convert_to_tensor(y_pred)
         labels, weights = labelled_voxels(y_true, y_pred, sample_weight)
-        labelled = ops.expand_dims(weights > 0, -1)
-        classes = ops.arange(self.num_classes, dtype="int32")
-        truth = ops.logical_and(ops.equal(ops.expand_dims(labels, -1), classes), labelled)
-        chosen = ops.expand_dims(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), -1)
-        predicted = ops.logical_and(ops.equal(chosen, classes), labelled)
-        voxels = tuple(range(len(y_pred.shape) - 1))
-        new = ops.stack(
-            [
-                ops.sum(ops.cast(where, "int32"), axis=voxels)
-                for where in (ops.logical_and(truth, predicted), predicted, truth)
-            ]
-        )
+        # A pass over the voxels for a table of truth and prediction, instead of one per class: what is no class and what is
+        # unlabelled have a row each behind those of the classes.
+        classes = self.num_classes
+        is_class = ops.logical_and(labels >= 0, labels < classes)
+        row = ops.where(weights > 0, ops.where(is_class, labels, classes), classes + 1)
+        chosen = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
+        cell = ops.reshape(row * classes + chosen, (-1,))
+        table = ops.segment_sum(ops.ones_like(cell), cell, num_segments=(classes + 2) * classes)
+        table = ops.reshape(table, (classes + 2, classes))[: classes + 1]
+        truth = table[:classes]
+        new = ops.stack([ops.diagonal(truth), ops.sum(table, axis=0), ops.sum(truth, axis=1)])
         low = self.counts[1] + new
         carried = ops.floor_divide(low, _CARRY)
         self.counts.assign(ops.stack([self.counts[0] + carried, low - carried * _CARRY]))
