@@ -21,6 +21,7 @@ _COMMANDS = {
     "merge": "Put painted slices into a label volume.",
     "export": "Write a run's network as a bundle for the zoo.",
     "zoo": "List, show and verify models by name.",
+    "doctor": "Say what is installed, what works, and what to do about what does not.",
 }
 
 

@@ -375,6 +375,13 @@ def _differentiated_by_jax(model) -> tuple[Callable, Callable]:
 _DIFFERENTIATED = {"tensorflow": _differentiated_by_tensorflow, "jax": _differentiated_by_jax}
 
 
+def is_installed(module: str) -> bool:
+    """Return whether a module can be found; it is not imported."""
+    from importlib.util import find_spec
+
+    return find_spec(module) is not None
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide what a run computes."""
     import platform

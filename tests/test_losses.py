@@ -208,3 +208,11 @@ def test_keras_fit_uses_it_with_weights(tmp_path):
     model.save(tmp_path / "compiled.keras")
     loaded = keras.models.load_model(tmp_path / "compiled.keras")
     assert loaded.evaluate(data, verbose=0) == pytest.approx((-np.log(0.7) - 2 * np.log(0.8)) / 3, rel=1e-6)
+
+
+def test_weights_that_are_divided_already():
+    y, p = np.array([[[[0, 1]]]]), np.array([[[[[0.5, 0.5], [0.75, 0.25]]]]], "float32")
+    w = np.array([[[[0.5, 0.25]]]], "float32")
+    loss = SampleWeightedSparseCrossentropy(normalize=False, class_weights=[1, 2])
+    assert float(loss(y, p, w)) == pytest.approx(0.5 * np.log(2) + 2 * 0.25 * np.log(4), rel=1e-6)
+    assert SampleWeightedSparseCrossentropy.from_config(loss.get_config()).normalize is False

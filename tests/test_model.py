@@ -81,6 +81,18 @@ def test_architecture_is_read_back_from_the_network(normalization):
     assert architecture_of(build(architecture)) == architecture
 
 
+@pytest.mark.parametrize("block", ["plain", "residual"])
+@pytest.mark.parametrize("upsampling", ["transpose", "interpolate"])
+def test_filters_per_level(block, upsampling):
+    architecture = Architecture(filters=(3, 5, 4), depth=3, block=block, upsampling=upsampling)
+    model = build(architecture)
+    assert architecture_of(model) == architecture and architecture.base_filters == 3
+    channels = {name: model.get_layer(name).filters for name in ("analysis_1_conv_0", "analysis_1_conv_1", "up_1")}
+    assert channels == {"analysis_1_conv_0": 5, "analysis_1_conv_1": 5, "up_1": 5}
+    assert model.get_layer("synthesis_0_conv_0").kernel.shape[3:] == (3 + 3, 3)
+    assert Architecture(**architecture.config()) == architecture
+
+
 def test_a_2d_network_is_a_case():
     model = keras_unet3d.build_model(
         base_filters=2, depth=3, kernel_sizes=[(1, 3, 3)] * 3, pool_sizes=[(1, 2, 2)] * 2, normalization="none"
@@ -163,6 +175,7 @@ def test_saves_and_loads(tmp_path):
         (dict(input_shape=(32, 32, 32)), r"input_shape: expected \(z, y, x, channels\)"),
         (dict(input_shape=(32, 32, 32, 0)), r"input_shape: expected \(z, y, x, channels\)"),
         (dict(num_classes=0), "num_classes: expected a whole number of at least 1, found 0"),
+        (dict(filters=(8, 16)), r"filters: expected 4 whole numbers of at least 1, one per level; found \(8, 16\)"),
         (dict(base_filters=2.5), "base_filters: expected a whole number of at least 1, found 2.5"),
         (dict(depth=True), "depth: expected a whole number"),
         (dict(padding="full"), "padding: expected one of same, valid; found 'full'"),

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.datasets import DataKeys, DataSet, Example
 from keras_unet3d.intensity import measure
 from keras_unet3d.labels import UNLABELLED, LabelTable
-from keras_unet3d.samples import PatchSettings, training_sample
+from keras_unet3d.samples import PatchSettings, sample_origin, training_sample, validation_sample
 from keras_unet3d.sampling import Source, draw_voxel, index_labels
 from keras_unet3d.spec import ModelSpec
 from keras_unet3d.volumes import from_array
@@ -209,6 +210,38 @@ def test_batches_without_tensorflow_can_be_asked_for_in_any_order(monkeypatch):
 
 
 @BATCHES
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_chain_begins_at_any_batch(made_by, accumulate, monkeypatch):
+    monkeypatch.setattr(pipeline, "_backend", lambda: made_by)
+    options = dict(waiting=None, accumulate=accumulate)
+    chain = partial(pipeline.training_batches, [a_source()], settings(AugmentSettings()), 2, 0, 2, **options)
+    whole = batches(chain(), 7)
+    for first in (2, 3, 5):
+        for expected, found in zip(whole[first:], batches(chain(first=first), 7 - first), strict=True):
+            for a, b in zip(expected, found, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+@BATCHES
+def test_weights_of_batches_whose_gradients_are_added_have_one_sum(made_by, monkeypatch):
+    monkeypatch.setattr(pipeline, "_backend", lambda: made_by)
+    chain = partial(pipeline.training_batches, [a_source()], settings(AugmentSettings()), 2, 0, 2)
+    plain, shared = batches(chain(), 6), batches(chain(accumulate=3, class_weights=(1.0, 2.0, 3.0)), 6)
+    for group in (slice(0, 3), slice(3, 6)):
+        total = sum(float((w * np.array([1.0, 2.0, 3.0])[y]).sum()) for _, y, w in plain[group])
+        for (x, y, w), (same_x, same_y, scaled) in zip(plain[group], shared[group], strict=True):
+            np.testing.assert_array_equal(x, same_x)
+            np.testing.assert_array_equal(y, same_y)
+            # The optimiser takes the mean over 3 batches.
+            np.testing.assert_allclose(scaled, 3 * w / total, rtol=1e-5)
+
+
+def test_weights_of_nothing_labelled_stay_zero():
+    scaled = pipeline.weights_of_sum(2.0, None)((np.ones(3), np.zeros(3, int), np.zeros(3, np.float32)))
+    np.testing.assert_array_equal(scaled[2], 0)
+
+
+@BATCHES
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_device_makes_the_samples_of_the_host(made_by, weighted, monkeypatch):
     monkeypatch.setattr(pipeline, "_backend", lambda: made_by)
@@ -279,3 +312,14 @@ def test_validation_batches_are_finite_and_repeat_themselves(made_by, monkeypatc
     assert [len(batch[0]) for batch in first] == [2, 1]
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a[0], b[0])
+
+
+def test_says_where_a_sample_was_taken():
+    source, s = a_source(), settings(AugmentSettings())
+    name, start = sample_origin([source], s, 0, 3)
+    assert name == source.name and len(start) == 3
+    plain = settings(None)
+    name, start = sample_origin([source], plain, 0, 3)
+    x, _, _ = training_sample([source], plain, 0, 3)
+    expected, _, _ = validation_sample([source], plain, (0, np.array(start)))
+    np.testing.assert_array_equal(x, expected)

@@ -390,6 +390,17 @@ def test_fit_refuses_weights_with_channels(tmp_path):
     ("changes", "said"),
     [
         ({"epochs": 0}, "epochs: expected a number of at least 1, found 0"),
+        ({"filters": "8,x"}, "filters: expected whole numbers of at least 1, like 8,32,64,128; found '8,x'"),
+        ({"filters": "8,0"}, "filters: expected whole numbers of at least 1"),
+        ({"filters": "8,16", "base_filters": 4}, "filters: expected to be given without base_filters, found both"),
+        ({"filters": "8,16", "depth": 3}, "filters: expected 3 numbers, one per level, found 2"),
+        ({"optimizer": "adam"}, "optimizer: expected one of adamw, sgd; found 'adam'. Did you mean 'adamw'?"),
+        ({"decay": "linear"}, "decay: expected one of polynomial, cosine, constant; found 'linear'"),
+        ({"ema": 1.0}, "ema: expected a share of at least 0 and below 1, found 1.0"),
+        ({"clip": -1.0}, "clip: expected a number of at least 0, found -1.0"),
+        ({"accumulate": 0}, "accumulate: expected a number of at least 1, found 0"),
+        ({"accumulate": 2, "augment_on": "device"}, "accumulate: expected 1 with augment_on=device, found more"),
+        ({"early_stop": 0}, "early_stop: expected a number of at least 1, found 0"),
         ({"epochs": True}, "epochs: expected a whole number, found True"),
         ({"epochs": 1.5}, "epochs: expected"),
         ({"patch": (8, 8)}, "patch: expected three whole numbers (z, y, x), found (8, 8)"),
@@ -552,3 +563,60 @@ def test_evaluate_prints_a_table(predictor, tiny_data):
     assert said[0].startswith("class")
     assert "labelled voxels of 2 volumes" in said[0]
     assert any(line.startswith("mean ") and "without 0" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (dict(devices=2), "devices: expected at most the 1 of this host, found 2; ask for fewer"),
+        (dict(devices=2, batch_size=3), "batch_size: expected a multiple of the 2 devices, found 3; add --devices 1"),
+        (dict(devices=2, batch_size=2, accumulate=2), "accumulate: expected 1 on 2 devices of the TensorFlow backend"),
+    ],
+)
+def test_devices_that_cannot_be_used_are_refused(tiny_data, tmp_path, settings, sentence):
+    settings = dict(batch_size=2) | settings
+    with pytest.raises(InputError, match=says(sentence)):
+        _quick([tiny_data], tmp_path / "run", settings=tiny_settings(**settings))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_or_protected_disk_is_said_at_the_start(tiny_data, tmp_path, monkeypatch):
+    from collections import namedtuple
+
+    from keras_unet3d import files
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))
+    with pytest.raises(
+        InputError, match=r"run: expected \d+ MB of free space, found 0 MB; make room, or choose another"
+    ):
+        _quick([tiny_data], tmp_path / "run", settings=tiny_settings())
+    monkeypatch.undo()
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
+    with pytest.raises(InputError, match=r"run: expected a place to write to, found .* write-protected"):
+        _quick([tiny_data], tmp_path / "run", settings=tiny_settings())
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_defaults_are_planned_and_kept(tiny_data, tmp_path):
+    settings = tiny_settings(patch=(16, 16, 16), base_filters=None, depth=None, batch_size=None, deformation=None)
+    run = _quick([tiny_data], tmp_path / "run", settings=settings)
+    kept = json.loads((run.path / "config.json").read_text())
+    found = FitSettings(**kept["settings"])
+    assert (found.filters, found.base_filters, found.depth) == ("8,32,64,128", None, 4)
+    assert (found.batch_size, found.devices, found.learning_rate, found.deformation) == (2, 1, 2e-3, 0.8)
+    assert kept["machine"]["oneDNN"] is True and kept["machine"]["backend"] == "tensorflow"
+
+
+def test_the_profile_of_a_step(tiny_data, tmp_path):
+    said = []
+    settings = tiny_settings(deep_supervision=True, depth=3)
+    run = fit([tiny_data], tmp_path / "run", settings=settings, profile=True, say=said.append)
+    profile = json.loads((run.path / "profile.json").read_text())
+    assert set(profile["seconds"]) == {"input", "forward", "backward", "optimizer", "step"}
+    assert all(value >= 0 for value in profile["seconds"].values()) and profile["seconds"]["forward"] > 0
+    assert profile["gflop_per_second"]["matrix product"] > profile["gflop_per_second"]["step"] > 0
+    assert [line.split(":")[0] for line in said].count("profile") == 2
+    # It is another network that is timed: the training begins as without it.
+    plain = _quick([tiny_data], tmp_path / "plain", settings=settings)
+    assert plain.history["val_loss"] == run.history["val_loss"]

@@ -32,7 +32,7 @@ from keras_unet3d.workflows.resume import (
     say_other_versions,
     stopped_run,
 )
-from keras_unet3d.workflows.tuning import Start, take_weights
+from keras_unet3d.workflows.tuning import Start, other_settings, take_weights
 
 CONFIG, NETWORK = "config.json", "model.keras"
 # What a run's config.json always has.
@@ -113,6 +113,7 @@ def fit(
             raise InputError(f"{out}: expected a run to resume, found none; give DATA to begin one.")
         if resume:
             say(f"resume: there is no run at {out} yet; it begins")
+    refuse(other_settings(settings, start) if start else ())
     if settings.augment and settings.engine == "elasticdeform":
         load_elasticdeform()
     keys = DataKeys(settings.raw_key, settings.label_key, settings.weight_key, settings.axes)

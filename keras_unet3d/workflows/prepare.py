@@ -154,7 +154,7 @@ def plan(
         settings,
         patch=patch,
         deformation=_deformation(patch, spacing, settings) if settings.deformation is None else settings.deformation,
-        **_network_settings(architecture),
+        **network_settings(architecture),
         batch_size=batch_size,
         devices=devices,
         learning_rate=settings.learning_rate or OPTIMIZERS[settings.optimizer],
@@ -193,7 +193,7 @@ def _architecture(shape: Triple, spacing, gpu: bool, settings: FitSettings) -> A
     )
 
 
-def _network_settings(architecture: Architecture) -> dict:
+def network_settings(architecture: Architecture) -> dict:
     """Return the settings that describe a network."""
     filters = architecture.filters and ",".join(map(str, architecture.filters))
     same = ("depth", "padding", "normalization", "block", "dropout")

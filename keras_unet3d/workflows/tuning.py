@@ -1,11 +1,14 @@
 """`fit --from`: a network that is trained further, also on other classes or channels."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import keras
 
 from keras_unet3d.architecture import Architecture
 from keras_unet3d.model import architecture_of
+from keras_unet3d.settings import FitSettings
+from keras_unet3d.workflows.prepare import network_settings
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,15 @@ class Start:
         return architecture_of(self.model)
 
 
+def other_settings(settings: FitSettings, start: Start) -> Iterator[str]:
+    """Yield a sentence for every setting that asks for another network than the one to begin with."""
+    theirs, default = network_settings(start.architecture), FitSettings()
+    for name, value in theirs.items():
+        asked = getattr(settings, name)
+        if asked not in (getattr(default, name), value):
+            yield f"{name}: expected {value}, that of {start.name}, found {asked}; leave it out with --from."
+
+
 def take_weights(model: keras.Model, start: Start) -> str:
     """Give `model` the weights of the layers of the same name and shape, and return a line on what is kept and new."""
     theirs = {layer.name: layer for layer in start.model.layers}
@@ -39,4 +51,4 @@ def take_weights(model: keras.Model, start: Start) -> str:
             kept += 1
         else:
             new.append(layer.name)
-    return f"from {start.name}: {kept} layers kept, {f'new: {chr(44).join(new)}' if new else 'none new'}"
+    return f"from {start.name}: {kept} layers kept, {'new: ' + ', '.join(new) if new else 'none new'}"

@@ -1,0 +1,15 @@
+"""`unet3d-cli doctor`."""
+
+import click
+
+from keras_unet3d import runtime
+
+
+@click.command("doctor")
+def command():
+    """Say what is installed, what works, and what to do about what does not."""
+    runtime.load_backend_quietly()
+    from keras_unet3d.workflows.doctor import doctor
+
+    for finding in doctor():
+        click.echo(str(finding))
