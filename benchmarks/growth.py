@@ -1,16 +1,18 @@
-"""Memory of the input over many samples: python benchmarks/growth.py [--samples 10000] [--engine native]
+"""Memory over many samples: python benchmarks/growth.py [--samples 10000] [--engine native] [--training]
 
 Resident memory of the process after every tenth of the samples, for both chains: `tf.data` and the `PyDataset` of the
-other backends. A chain that keeps what it has handed out grows by 60 kB a sample here.
+other backends. A chain that keeps what it has handed out grows by 60 kB a sample here. With `--training` as many steps of
+a whole `fit` instead, in ten epochs, with all that is written after each.
 """
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import keras
 import numpy as np
 
-from keras_unet3d import pipeline
+from keras_unet3d import FitSettings, fit, pipeline
 from keras_unet3d.augment.draw import AugmentSettings
 from keras_unet3d.intensity import measure
 from keras_unet3d.samples import PatchSettings
@@ -25,7 +27,11 @@ def main() -> None:
     parser.add_argument("--patch", type=int, default=16)
     parser.add_argument("--engine", default="native")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--training", action="store_true")
     options = parser.parse_args()
+    if options.training:
+        training(options)
+        return
     rng = np.random.default_rng(0)
     image, classes = from_array(rng.normal(size=(64,) * 3).astype(np.float32)), from_array(np.ones((64,) * 3, np.uint8))
     source = Source("noise", image, classes, None, measure(image), index_labels(classes, 2))
@@ -47,6 +53,29 @@ def main() -> None:
             f"{kind}: " + ", ".join(f"{size:.0f}" for size in sizes) + f" MB after every {options.samples // 10}",
             flush=True,
         )
+
+
+def training(options: argparse.Namespace) -> None:
+    """Print a row for a training."""
+    sizes = []
+
+    def say(line: str) -> None:
+        if line.startswith("epoch"):
+            sizes.append(resident())
+
+    settings = FitSettings(
+        patch=(options.patch,) * 3,
+        batch_size=1,
+        filters="4,8",
+        engine=options.engine,
+        workers=options.workers,
+        epochs=10,
+        steps_per_epoch=options.samples // 10,
+    )
+    with TemporaryDirectory() as folder:
+        fit("sample", Path(folder) / "run", settings=settings, say=say)
+    shown = ", ".join(f"{size:.0f}" for size in sizes)
+    print(f"training: {shown} MB after every {options.samples // 10} steps")
 
 
 def resident() -> float:

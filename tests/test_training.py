@@ -124,7 +124,7 @@ def test_the_names_of_the_settings_are_those_of_the_training():
 
 def test_a_running_mean_of_the_weights_is_what_is_kept(tmp_path):
     model, _ = trained(tmp_path, epochs=1, ema=0.5, optimizer="sgd")
-    plain, _ = trained(tmp_path / "plain", epochs=1, optimizer="sgd")
+    trained(tmp_path / "plain", epochs=1, optimizer="sgd")
     last, other = (keras.models.load_model(folder / "last.keras") for folder in (tmp_path, tmp_path / "plain"))
     with np.load(tmp_path / STATE) as arrays:
         raw = arrays["network/0"]

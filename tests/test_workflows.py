@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
-from conftest import UNLABELLED, VALUES, tiny_settings, tiny_volume, write_pair
+from conftest import UNLABELLED, VALUES, says, tiny_settings, tiny_volume, write_pair
 
 import keras_unet3d
 from keras_unet3d import FitSettings, InputError, evaluate, fit, predict, zoo
