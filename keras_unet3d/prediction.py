@@ -235,7 +235,9 @@ def network_predictor(model) -> Predictor:
 
 def trained_predictor(model, spec: ModelSpec) -> Predictor:
     """Return the predictor of a trained network, which gives the raw label values of its training data."""
-    predictor = network_predictor(model)
+    from keras_unet3d.model import folded_copy
+
+    predictor = network_predictor(folded_copy(model))
     # Statistics of the current tile are those of training only in a tile of the training's size.
     of_the_tile = spec.architecture.normalization in ("instance", "group") or spec.architecture.block == "residual_se"
     return replace(

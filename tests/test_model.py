@@ -7,7 +7,7 @@ import pytest
 import keras_unet3d
 from keras_unet3d import runtime
 from keras_unet3d.architecture import Architecture
-from keras_unet3d.model import architecture_of, build, float32_copy, logits_model
+from keras_unet3d.model import architecture_of, build, float32_copy, folded_copy, logits_model
 
 
 def trainable(model):
@@ -153,6 +153,20 @@ def test_float32_copy_of_a_mixed_network_computes_the_same():
     volume = random_batch(1, 8, 8, 8, 1)
     np.testing.assert_allclose(mixed(volume), copy(volume), atol=0.03)  # bfloat16 has 8 bits
     assert float32_copy(copy) is copy
+
+
+@pytest.mark.parametrize("block", ["plain", "residual_se"])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_folded_normalisation_computes_the_same(block, padding):
+    model = keras_unet3d.build_model(base_filters=2, depth=2, seed=0, block=block, padding=padding)
+    rng = np.random.default_rng(0)
+    # Weights as after a training: no mean of 0, no variance of 1.
+    model.set_weights([array + rng.uniform(0.1, 0.5, array.shape) for array in model.get_weights()])
+    copy = folded_copy(model)
+    assert not any("norm" in layer.name for layer in copy.layers)
+    volume = random_batch(2, 20, 20, 20, 1)
+    np.testing.assert_allclose(copy(volume), model(volume), atol=1e-5)
+    assert folded_copy(copy) is copy
 
 
 def test_saves_and_loads(tmp_path):

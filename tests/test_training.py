@@ -31,7 +31,7 @@ def trained(tmp_path, epochs=3, weights=W, rate=1e-2, callbacks=SILENT, waiting=
     feed = Feed(lambda first: data.repeat(), data, waiting or Waiting(), None, "use --engine native", origin)
     schedule = Schedule(epochs, 4, rate, "crossentropy+dice", **options)
     shown = Shown((X[0], Y[0], W[0]), ("below", "above"), None)
-    rows = train(model, feed, shown, schedule, tmp_path, callbacks)
+    rows, _ = train(model, feed, shown, schedule, tmp_path, callbacks)
     return model, {name: [row[name] for row in rows] for name in rows[0]}
 
 

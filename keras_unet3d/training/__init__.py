@@ -49,8 +49,8 @@ def train(
     run: Path,
     callbacks: Callbacks,
     resume: bool = False,
-) -> list[dict]:
-    """Fit `model` in place and return the figures of every epoch, those before an interruption included.
+) -> tuple[list[dict], dict]:
+    """Fit `model` in place and return the figures of every epoch, those before an interruption included, and of the best.
 
     Writes into `run`: `model.keras` (the best by validation IoU), `last.keras`, `history.csv`, `curves.png`, `slices.png`,
     `backup/` and, on the TensorFlow backend, TensorBoard's `logs/`.
@@ -88,7 +88,7 @@ def train(
         _fit(trained, feed, schedule, end, callbacks, records)
     if records.unwritten:
         raise next(iter(records.unwritten.values()))
-    return rows
+    return rows, facts["best"]
 
 
 def compiled_network(model: keras.Model, schedule: Schedule) -> Trained:

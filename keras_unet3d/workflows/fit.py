@@ -20,18 +20,11 @@ from keras_unet3d.prediction import trained_predictor
 from keras_unet3d.samples import validation_positions, validation_sample
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.spec import ModelSpec
-from keras_unet3d.training import MONITORED, WAITING, Callbacks, Schedule, Shown, read_facts, train
+from keras_unet3d.training import WAITING, Callbacks, Schedule, Shown, train
 from keras_unet3d.workflows import dense, feeding, prepare, sheet, sources
-from keras_unet3d.workflows.memory import out_of_memory, say_costs
+from keras_unet3d.workflows.memory import memory_in_words, say_costs
 from keras_unet3d.workflows.profiling import write_profile
-from keras_unet3d.workflows.resume import (
-    content,
-    describe,
-    differences,
-    resumed_settings,
-    say_other_versions,
-    stopped_run,
-)
+from keras_unet3d.workflows.resume import content, go_on, resumed_settings, say_other_versions, stopped_run
 from keras_unet3d.workflows.tuning import Start, other_settings, take_weights
 
 CONFIG, NETWORK = "config.json", "model.keras"
@@ -130,24 +123,17 @@ def fit(
     say(f"validation: {split.said}")
     class_weights = sources.weigh_classes(split, table, settings, say)
     schedule = _schedule(settings, class_weights)
-    config = _config((data, val, globs), split, spec, settings, class_weights, start)
-    with runtime.spread_over(settings.devices):
+    with runtime.spread_over(settings.devices), memory_in_words(spec, settings):
         with runtime.dtype_policy(settings.precision):
             model = build(spec.architecture)
         settings = replace(settings, engine=feeding.chosen_engine(model, split, spec, settings, say))
-        config["settings"] = asdict(settings)
+        config = _config((data, val, globs), split, spec, settings, class_weights, start)
         say(_described(model, settings))
         say_costs(spec, settings, say)
         say(prepare.describe_changes(spec, settings))
         refuse_unwritable(out, _FILES * 4 * model.count_params())
         if before:
-            refuse(differences(before, config, out))
-            facts = read_facts(out) or {"rows": [], "best": None}
-            if not facts["rows"] and before["start"] and not start:
-                raise InputError(f"{out}: expected --from {before['start']} again, as no epoch of it was finished.")
-            planned = before["settings"]["epochs"]
-            for line in describe(facts["rows"], facts["best"], schedule, planned, out):
-                say(line)
+            go_on(out, before, config, schedule, bool(start), say)
         elif out.is_dir():
             # Only now that everything is known to be good does an earlier run go.
             shutil.rmtree(out)
@@ -159,15 +145,9 @@ def fit(
             sheet.draw_sheet(split, spec, settings, out / "samples.png")
         feed = feeding.feed(split, spec, settings, class_weights)
         if profile:
-            for line in write_profile(out / "profile.json", spec, settings, feed, schedule):
-                say(line)
-        try:
-            rows = train(model, feed, _shown(split, spec, settings), schedule, out, Callbacks(say, progress), resume)
-        except Exception as error:
-            if runtime.is_out_of_memory(error):
-                raise InputError(out_of_memory(spec, settings)) from error
-            raise
-    best = max(rows, key=lambda row: row[MONITORED])
+            write_profile(out / "profile.json", spec, settings, feed, schedule, say)
+        shown = _shown(split, spec, settings)
+        rows, best = train(model, feed, shown, schedule, out, Callbacks(say, progress), resume)
     waiting = {"waiting": float(np.mean([row[WAITING] for row in rows]))}
     write_json(out / CONFIG, config | {"best": best, "input": waiting})
     say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")

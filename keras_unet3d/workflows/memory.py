@@ -1,11 +1,13 @@
 """How much memory a training step takes, and what would fit."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
 
 from keras_unet3d import planning, runtime
 from keras_unet3d.costs import Costs, step_costs
+from keras_unet3d.errors import InputError
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.spec import ModelSpec
 
@@ -32,8 +34,22 @@ def say_costs(spec: ModelSpec, settings: FitSettings, say: Callable[[str], None]
         say(f"memory: a step will hardly fit; {what_fits(spec, settings, limit)}")
 
 
-def out_of_memory(spec: ModelSpec, settings: FitSettings) -> str:
-    """Return a sentence for a training that has run out of memory."""
+@contextmanager
+def memory_in_words(spec: ModelSpec, settings: FitSettings) -> Iterator[None]:
+    """Turn a backend's error into sizes and advice where memory runs out within.
+
+    Raises:
+        InputError: it did.
+    """
+    try:
+        yield
+    except Exception as error:
+        if runtime.is_out_of_memory(error):
+            raise InputError(_out_of_memory(spec, settings)) from error
+        raise
+
+
+def _out_of_memory(spec: ModelSpec, settings: FitSettings) -> str:
     step, limit = costs(spec, settings), runtime.available_memory()
     patch = " x ".join(map(str, settings.patch))
     return (

@@ -1,7 +1,7 @@
 """`fit --profile`: where the time of a training step goes."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -19,8 +19,10 @@ _TIMED = 5
 _MATRIX = 2048
 
 
-def write_profile(path: Path, spec: ModelSpec, settings: FitSettings, feed: Feed, schedule: Schedule) -> Iterator[str]:
-    """Measure a step of a network like the one to be trained, write the figures as JSON, and yield lines on them.
+def write_profile(
+    path: Path, spec: ModelSpec, settings: FitSettings, feed: Feed, schedule: Schedule, say: Callable[[str], None]
+) -> None:
+    """Measure a step of a network like the one to be trained, write the figures as JSON, and say them.
 
     Seconds: `input`, one batch made by all workers; `forward`, the network and its loss; `backward`, the gradients;
     `optimizer`, the change of the weights and the metrics. GFLOP/s: of the convolutions over the step without input, and of
@@ -44,8 +46,8 @@ def write_profile(path: Path, spec: ModelSpec, settings: FitSettings, feed: Feed
     rates = {"step": flops / step / 1e9, "matrix product": _matrix_rate()}
     write_json(path, {"seconds": found | {"step": step}, "gflop": flops / 1e9, "gflop_per_second": rates})
     shares = ", ".join(f"{name} {found[name]:.3f} s" for name in ("forward", "backward", "optimizer"))
-    yield f"profile: step {step:.3f} s ({shares}); a batch is made in {found['input']:.3f} s meanwhile"
-    yield (
+    say(f"profile: step {step:.3f} s ({shares}); a batch is made in {found['input']:.3f} s meanwhile")
+    say(
         f"profile: {rates['step']:.0f} GFLOP/s of convolutions, {rates['step'] / rates['matrix product']:.2f} of this device's "
         f"float32 matrix product ({rates['matrix product']:.0f}); see {path}"
     )

@@ -6,11 +6,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from keras_unet3d import runtime
-from keras_unet3d.errors import InputError
+from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.files import read_json, remove_partial_files
 from keras_unet3d.sampling import Source
 from keras_unet3d.settings import FitSettings
-from keras_unet3d.training import LearningRate, Schedule
+from keras_unet3d.training import LearningRate, Schedule, read_facts
 
 # What may be told anew: the rest decides what is learnt.
 CHANGEABLE = ("epochs", "early_stop", "workers", "memory")
@@ -69,30 +69,47 @@ def content(sources: Sequence[Source]) -> list[str]:
     return [digest(source) for source in sources]
 
 
-def differences(before: dict, now: dict, out: Path) -> Iterator[str]:
-    """Yield a sentence where data or network of a stopped run are no longer what they were."""
-    for part in ("training", "validation"):
-        old, new = ((config["data"].get("content") or {}).get(part) for config in (before, now))
-        if old != new:
-            changed = [name for name, a, b in zip(now["data"][part], old or [], new, strict=False) if a != b]
-            which = changed[0] if changed else f"{len(new)} instead of {len(old or [])} volumes"
-            yield f"{out}: expected the {part} data that it was begun on, found other data: {which}; train anew instead."
-    if before["model"] != now["model"]:
-        yield f"{out}: expected data that lead to the same network, found other ones; train anew instead."
+def go_on(out: Path, before: dict, now: dict, schedule: Schedule, has_start: bool, say: Callable[[str], None]) -> None:
+    """Say how the run at `out` goes on.
 
+    Args:
+        out: the run folder.
+        before: its configuration.
+        now: what it would be if the run were begun now.
+        schedule: of the run now.
+        has_start: whether the network that it was begun from, if any, is at hand.
+        say: is given one line at a time.
 
-def describe(rows: list[dict], best: dict | None, schedule: Schedule, planned: int, out: Path) -> Iterator[str]:
-    """Yield what the user should know before a run goes on."""
-    done = len(rows)
+    Raises:
+        InputError: data or network are no longer what they were; or the first epoch was not finished, and the network to
+            begin from is missing.
+    """
+    refuse(_differences(before, now, out))
+    facts = read_facts(out) or {"rows": [], "best": None}
+    done, best, planned = len(facts["rows"]), facts["best"], before["settings"]["epochs"]
+    if not done and before.get("start") and not has_start:
+        raise InputError(f"{out}: expected --from {before['start']} again, as no epoch of the run was finished.")
     best_so_far = f" (best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f})" if best else ""
-    yield f"resume: {done} of {schedule.epochs} epochs of {out} are done{best_so_far}"
+    say(f"resume: {done} of {schedule.epochs} epochs of {out} are done{best_so_far}")
     if schedule.epochs > planned:
         step = done * schedule.steps_per_epoch
         old, new = (float(LearningRate(each)(step)) for each in (replace(schedule, epochs=planned), schedule))
-        yield (
+        say(
             f"learning rate: that of a run of {schedule.epochs} epochs from its beginning, {new:.3g} at epoch {done + 1} "
             f"(planned for {planned} epochs it was to be {old:.3g})"
         )
+
+
+def _differences(before: dict, now: dict, out: Path) -> Iterator[str]:
+    """Yield a sentence where data or network of a stopped run are no longer what they were."""
+    for part in ("training", "validation"):
+        old, new = ((config["data"].get("content") or {}).get(part) or [] for config in (before, now))
+        if old != new:
+            changed = [name for name, a, b in zip(now["data"][part], old, new, strict=False) if a != b]
+            which = changed[0] if changed else f"{len(new)} instead of {len(old)} volumes"
+            yield f"{out}: expected the {part} data that it was begun on, found other data: {which}; train anew instead."
+    if before["model"] != now["model"]:
+        yield f"{out}: expected data that lead to the same network, found other ones; train anew instead."
 
 
 def say_other_versions(before: dict, say: Callable[[str], None]) -> None:
