@@ -81,7 +81,13 @@ class Variant:
 def learn(dense: Dense, classes: np.ndarray, variant: Variant) -> Predictor:
     """Train on the labelled voxels of `classes` alone, nothing held out, and return the last network's predictor."""
     settings = FitSettings(
-        normalization=variant.normalization, seed=variant.seed, epochs=1, steps_per_epoch=variant.steps
+        normalization=variant.normalization,
+        seed=variant.seed,
+        epochs=1,
+        steps_per_epoch=variant.steps,
+        base_filters=8,
+        depth=3,
+        deformation=4.0,
     )
     sparse = from_array(classes, "sparse labels", dense.image.spacing)
     keys = DataKeys()

@@ -20,10 +20,13 @@ def refuse_existing(path: Path, overwrite: bool, what: str = "output") -> None:
         raise InputError(f"{path}: the {what} exists already; choose another path or add --overwrite.")
 
 
-def refuse_existing_folder(path: Path, overwrite: bool, what: str, marks: tuple[str, ...]) -> None:
+def refuse_existing_folder(
+    path: Path, overwrite: bool, what: str, marks: tuple[str, ...], instead: str = "--overwrite"
+) -> None:
     """Raise `InputError` if the folder `path` holds anything and may not be replaced, or cannot be made.
 
-    Only a folder that holds the files `marks` may be replaced: the path may be mistyped.
+    Only a folder that holds the files `marks` may be replaced: the path may be mistyped. `instead` are the options that
+    do something else about it.
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: expected a folder to write the {what} to, found a file; choose another path.")
@@ -31,7 +34,7 @@ def refuse_existing_folder(path: Path, overwrite: bool, what: str, marks: tuple[
     if not path.is_dir() or not any(path.iterdir()):
         return
     if not overwrite:
-        raise InputError(f"{path}: the {what} exists already; choose another path or add --overwrite.")
+        raise InputError(f"{path}: the {what} exists already; choose another path or add {instead}.")
     missing = [name for name in marks if not (path / name).is_file()]
     if missing:
         raise InputError(

@@ -133,6 +133,8 @@ class FitSettings:
                 raise InputError(f"filters: expected {self.depth} numbers, one per level, found {depth}.")
         if self.ema >= 1:
             raise InputError(f"ema: expected a share of at least 0 and below 1, found {self.ema}.")
+        if self.ema and self.freeze_encoder:
+            raise InputError("ema: expected 0 with freeze_encoder, found more; leave one of the two out.")
         if self.accumulate > 1 and self.augment_on == "device":
             raise InputError("accumulate: expected 1 with augment_on=device, found more; leave one of the two out.")
         # What it refuses is refused before anything is read.

@@ -215,3 +215,29 @@ def test_resume_and_overwrite_are_refused_together(stopped):
 def test_resume_without_a_run_needs_data(tmp_path):
     with pytest.raises(InputError, match=r"run: expected a run to resume, found none; give DATA to begin one"):
         fit([], tmp_path / "run", resume=True)
+
+
+MIXED = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from test_resume import SETTINGS, FitSettings, Stopped, assert_same_end, run, state, stop_after
+data, folder = sys.argv[1], Path(sys.argv[2])
+settings = replace(SETTINGS, precision="mixed_float16", accumulate=1)
+run(data, folder / "whole", settings)
+try:
+    run(data, folder / "stopped", settings, progress=stop_after(2))
+except Stopped:
+    run(data, folder / "stopped", FitSettings(), resume=True)
+    assert_same_end(folder / "whole", folder / "stopped")
+    scale = [array for array in state(folder / "whole").values() if getattr(array, "shape", None) == () and array > 1000]
+    assert len(scale) == 1, "the scale of the loss is kept"
+    print("the same")
+"""
+
+
+def test_half_precision_and_the_scale_of_its_loss_go_on_on_jax(tiny_data, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "KERAS_BACKEND": "jax"}
+    command = [sys.executable, "-c", MIXED, str(tiny_data), str(tmp_path)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1:] == ["the same"], result.stderr[-3000:]

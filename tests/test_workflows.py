@@ -400,6 +400,7 @@ def test_fit_refuses_weights_with_channels(tmp_path):
         ({"clip": -1.0}, "clip: expected a number of at least 0, found -1.0"),
         ({"accumulate": 0}, "accumulate: expected a number of at least 1, found 0"),
         ({"accumulate": 2, "augment_on": "device"}, "accumulate: expected 1 with augment_on=device, found more"),
+        ({"ema": 0.9, "freeze_encoder": 1}, "ema: expected 0 with freeze_encoder, found more"),
         ({"early_stop": 0}, "early_stop: expected a number of at least 1, found 0"),
         ({"epochs": True}, "epochs: expected a whole number, found True"),
         ({"epochs": 1.5}, "epochs: expected"),

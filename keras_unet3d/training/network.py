@@ -73,7 +73,13 @@ def trained_network(
 
 def _lower_logits(block, architecture: Architecture, level: int):
     """Return the logits of a lower level repeated to full size: labels, a slice of them, cannot be made smaller."""
-    head = keras.layers.Conv3D(architecture.num_classes, 1, dtype="float32", name=f"logits_{level}")
+    head = keras.layers.Conv3D(
+        architecture.num_classes,
+        1,
+        kernel_initializer=keras.initializers.HeNormal(seed=level),
+        dtype="float32",
+        name=f"logits_{level}",
+    )
     size = tuple(prod(pool[axis] for pool in architecture.pool_sizes[:level]) for axis in range(3))
     return keras.layers.UpSampling3D(size, dtype="float32", name=f"logits_{level}_repeated")(head(block))
 

@@ -177,7 +177,7 @@ def _schedule(settings: FitSettings, class_weights) -> Schedule:
 
 
 def _check_out(out: Path, overwrite: bool, inputs: Sequence) -> None:
-    refuse_existing_folder(out, overwrite, "run", (CONFIG,))
+    refuse_existing_folder(out, overwrite, "run", (CONFIG,), "--overwrite, or --resume to go on with it")
     if out.is_dir() and any(out.iterdir()):
         found = read_json(out / CONFIG, "the configuration of a run")
         if not set(CONFIG_ENTRIES) <= set(found):
