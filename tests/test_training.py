@@ -10,7 +10,6 @@ import tensorflow as tf
 
 import keras_unet3d
 from keras_unet3d import runtime, settings
-from keras_unet3d.errors import InputError
 from keras_unet3d.model import logits_model
 from keras_unet3d.pipeline import Waiting
 from keras_unet3d.training import DECAYS, OPTIMIZERS, Callbacks, Feed, LearningRate, Schedule, Shown, train
@@ -160,12 +159,6 @@ def test_lower_levels_are_supervised_at_full_size(tmp_path):
     assert np.abs(network.get_layer("logits_2").get_weights()[0] - before).max() > 0
     # The network that is kept has no such head.
     assert "logits_2" not in [layer.name for layer in model.layers]
-
-
-def test_deep_supervision_refuses_valid_padding():
-    model = keras_unet3d.build_model(base_filters=2, depth=3, padding="valid")
-    with pytest.raises(InputError, match="deep_supervision: expected padding=same, found valid"):
-        trained_network(model, keras_unet3d.SampleWeightedSparseCrossentropy(), True, None)
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])

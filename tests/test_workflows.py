@@ -571,10 +571,11 @@ def test_evaluate_prints_a_table(predictor, tiny_data):
     [
         (dict(devices=2), "devices: expected at most the 1 of this host, found 2; ask for fewer"),
         (dict(devices=2, batch_size=3), "batch_size: expected a multiple of the 2 devices, found 3; add --devices 1"),
+        (dict(deep_supervision=True, padding="valid", patch=(28, 28, 28)), "deep_supervision: expected padding=same"),
         (dict(devices=2, batch_size=2, accumulate=2), "accumulate: expected 1 on 2 devices of the TensorFlow backend"),
     ],
 )
-def test_devices_that_cannot_be_used_are_refused(tiny_data, tmp_path, settings, sentence):
+def test_what_does_not_go_together_is_refused(tiny_data, tmp_path, settings, sentence):
     settings = dict(batch_size=2) | settings
     with pytest.raises(InputError, match=says(sentence)):
         _quick([tiny_data], tmp_path / "run", settings=tiny_settings(**settings))

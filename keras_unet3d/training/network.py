@@ -7,7 +7,6 @@ import keras
 from keras_unet3d import runtime
 from keras_unet3d.architecture import Architecture
 from keras_unet3d.augment.layer import Augmentation
-from keras_unet3d.errors import InputError
 from keras_unet3d.losses import SampleWeightedSparseCrossentropy
 from keras_unet3d.model import architecture_of
 
@@ -53,12 +52,9 @@ def trained_network(
 ) -> Trained:
     """Return the network that is trained in the place of `model`, whose weights it shares.
 
-    Raises:
-        InputError: deep supervision of a network of valid padding.
+    Deep supervision is for networks of padding "same": the outputs of all levels then cover the same region.
     """
     architecture = architecture_of(model)
-    if deep_supervision and architecture.padding == "valid":
-        raise InputError("deep_supervision: expected padding=same, found valid; leave one of the two out.")
     levels = range(1, architecture.depth - 1) if deep_supervision else ()
     blocks = [model.get_layer(f"synthesis_{level}_relu_1").output for level in levels]
     plain = keras.Model(model.input, [model.get_layer("logits").output, *blocks])

@@ -133,6 +133,8 @@ def plan(
     architecture = replace(
         architecture, input_shape=(None, None, None, images[0].channels), num_classes=table.num_classes
     )
+    if settings.deep_supervision and architecture.padding == "valid":
+        raise InputError("deep_supervision: expected padding=same, found valid; leave one of the two out.")
     geometry = architecture.geometry
     if settings.patch:
         geometry.check(settings.patch, "patch")
