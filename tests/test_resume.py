@@ -212,6 +212,16 @@ def test_resume_and_overwrite_are_refused_together(stopped):
         run([], stopped, FitSettings(), resume=True, overwrite=True)
 
 
+def test_a_folder_of_something_else_is_not_resumed(tiny_data, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"expected a run to resume, found a folder without config.json"):
+        run(tiny_data, tmp_path, resume=True)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"expected a run to resume, found a config.json without settings"):
+        run(tiny_data, tmp_path, resume=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_resume_without_a_run_needs_data(tmp_path):
     with pytest.raises(InputError, match=r"run: expected a run to resume, found none; give DATA to begin one"):
         fit([], tmp_path / "run", resume=True)

@@ -159,7 +159,7 @@ def plan(
         **network_settings(architecture),
         batch_size=batch_size,
         devices=devices,
-        learning_rate=settings.learning_rate or OPTIMIZERS[settings.optimizer],
+        learning_rate=OPTIMIZERS[settings.optimizer] if settings.learning_rate is None else settings.learning_rate,
         unlabelled=table.unlabelled,
         epochs=settings.epochs or (_SAMPLE_EPOCHS if only_sample else _EPOCHS),
         steps_per_epoch=settings.steps_per_epoch or (_SAMPLE_STEPS if only_sample else _STEPS),

@@ -20,12 +20,16 @@ def stopped_run(out: Path, config_name: str, entries: Sequence[str]) -> dict | N
     """Return the configuration of the run at `out`; None where none has begun. What it left half-written is removed.
 
     Raises:
-        InputError: a configuration that is not a run's.
+        InputError: a folder of something else, or a configuration that is not a run's.
     """
     if not out.is_dir():
         return None
     remove_partial_files(out)
     if not (out / config_name).is_file():
+        if any(out.iterdir()):
+            raise InputError(
+                f"{out}: expected a run to resume, found a folder without {config_name}; choose another path."
+            )
         return None
     config = read_json(out / config_name, "the configuration of a run")
     missing = [entry for entry in entries if not isinstance(config.get(entry), dict)]
