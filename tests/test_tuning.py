@@ -1,11 +1,14 @@
 """Training a network further: what is kept, what is new, and what is frozen."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import tiny_settings, write_pair
 
 import keras_unet3d
 from keras_unet3d import fit
+from keras_unet3d.model import build
 from keras_unet3d.workflows.fit import Start
 from keras_unet3d.workflows.tuning import take_weights
 
@@ -18,7 +21,7 @@ def test_all_is_kept_where_nothing_differs(tiny_fit):
     from keras_unet3d import zoo
 
     start = Start(zoo.load(tiny_fit.path), "RUN")
-    model = keras_unet3d.build_model(base_filters=2, depth=2, seed=7)
+    model = build(replace(start.architecture, seed=7))
     count = len(weights(model))
     assert take_weights(model, start) == f"from RUN: {count} layers kept, none new"
     for name, arrays in weights(start.model).items():

@@ -62,6 +62,8 @@ def trained_network(
     logits, *blocks = quicker.outputs
     lower = [_lower_logits(block, architecture, level) for block, level in zip(blocks, levels, strict=True)]
     trained = Trained(quicker.inputs, [logits, *lower] if lower else logits, name=f"{model.name}_trained")
+    # By it Keras knows that the loss is to be scaled: float16 has few exponents.
+    trained.dtype_policy = model.dtype_policy
     trained.augmentation = augmentation
     trained.supervision = loss if lower else None
     return trained
