@@ -22,9 +22,7 @@ W = np.ones(Y.shape, np.float32)
 SILENT = Callbacks(lambda line: None, lambda done, of: None)
 
 
-def trained(
-    tmp_path, epochs=3, weights=W, rate=1e-2, callbacks=SILENT, waiting=None, normalization="batch", **options
-):
+def trained(tmp_path, epochs=3, weights=W, rate=1e-2, callbacks=SILENT, waiting=None, normalization="batch", **options):
     tmp_path.mkdir(exist_ok=True)
     model = keras_unet3d.build_model(base_filters=2, depth=2, normalization=normalization, seed=0)
     data = tf.data.Dataset.from_tensors((X, Y, weights))
