@@ -18,6 +18,8 @@ import numpy as np
 
 from keras_unet3d import FitSettings, fit, zoo
 from keras_unet3d.datasets import DataKeys, open_data
+from keras_unet3d.prediction import trained_predictor
+from keras_unet3d.zoo.loading import read_run
 
 
 class _TimeIsUp(Exception):
@@ -90,8 +92,8 @@ def dice(network: Path, data: Path, held_out: list[str]) -> list[float]:
     """Return the Dice of every class but the first, averaged over the volumes."""
     import keras
 
-    _, spec = zoo.loading.read_run(network.parent / "run")
-    predictor = zoo.loading.trained_predictor(keras.models.load_model(network, compile=False), spec)
+    _, spec = read_run(network.parent / "run")
+    predictor = trained_predictor(keras.models.load_model(network, compile=False), spec)
     found = []
     for example in open_data([data], DataKeys()).examples:
         if str(example.image.path.resolve()) in held_out:
