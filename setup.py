@@ -17,7 +17,11 @@ NUMPY = ["numpy>=1.26.4,<2; python_version<'3.13'", "numpy>=2.1; python_version>
 # 3.0.0 to 3.0.7 are withdrawn: their zarr.load() deletes data.
 ZARR = ["zarr>=3.0.8"]
 # JAX, so that the core is tested on a second backend and `fit` without TensorFlow.
-TEST = [*ZARR, "pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9", "jax>=0.7.1"]
+TEST_TOOLS = ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9", "jax>=0.7.1"]
+
+INSTANCES = ["scikit-image>=0.25"]
+ONNX = ["onnxruntime>=1.22", "tf2onnx>=1.17"]
+CLUSTER = [*ZARR, "distributed>=2025.5"]
 
 setup(
     name="keras-unet3d",
@@ -56,7 +60,14 @@ setup(
         "click>=8.2",
         "tensorboard>=2.20",
     ],
-    extras_require={"test": TEST, "zarr": ZARR, "gpu": ["tensorflow[and-cuda]>=2.20"]},
+    extras_require={
+        "test": [*ZARR, *INSTANCES, *ONNX, *CLUSTER, *TEST_TOOLS],
+        "zarr": ZARR,
+        "instances": INSTANCES,
+        "onnx": ONNX,
+        "cluster": CLUSTER,
+        "gpu": ["tensorflow[and-cuda]>=2.20"],
+    },
     entry_points={"console_scripts": ["unet3d-cli = keras_unet3d.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: MIT License",

@@ -5,12 +5,12 @@ class differs, the largest difference of probabilities, and the IoU against the 
 """
 
 import argparse
-from dataclasses import replace
 
 import numpy as np
 
 from keras_unet3d import sample, zoo
 from keras_unet3d.evaluation import count, figures
+from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import from_array
 
 
@@ -30,10 +30,11 @@ def main() -> None:
     predictor = zoo.predictor(options.model)
     phantom = sample.phantom()
     volume = from_array(phantom.image, "sample", phantom.spacing, "um")
-    whole = replace(predictor, tile=None).probabilities(volume)
+    whole = predictor.predict(volume, "probabilities")
     print(f"one pass: mean IoU {mean_iou(whole.argmax(-1)):.4f}")
     for overlap in options.overlap:
-        tiled = replace(predictor, tile=tuple(options.tile)).probabilities(volume, overlap)
+        settings = PredictSettings(tile=tuple(options.tile), merge="blend", overlap=overlap)
+        tiled = predictor.predict(volume, "probabilities", settings)
         differ = float((tiled.argmax(-1) != whole.argmax(-1)).mean())
         print(
             f"tile {tuple(options.tile)}, overlap {overlap:.2f}: {differ:.2%} of the voxels in another class, "

@@ -41,7 +41,7 @@ def main() -> None:
     for name, k, variant in experiments(arguments):
         start = time.monotonic()
         classes = dense.classes if k == DENSE else keep(dense.classes, evenly(tested.shape, k))
-        predicted = learn(dense, classes, variant).probabilities(dense.image).argmax(axis=-1)
+        predicted = learn(dense, classes, variant).predict(dense.image, "classes")
         figures = score(dense, predicted, tested)
         rows.append(
             {"network": name, "k": k, "seed": variant.seed, "labelled": float((classes != 255).mean())}

@@ -48,7 +48,7 @@ def one_round(dense, seed: int, arguments) -> list[dict]:
     shape, variant = dense.classes.shape, Variant(seed=seed, steps=arguments.steps)
     begun = [(axis, int(rng.integers(size // 5, size - size // 5))) for axis, size in enumerate(shape)]
     classes = keep(dense.classes, begun)
-    first = learn(dense, classes, variant).probabilities(dense.image)
+    first = learn(dense, classes, variant).predict(dense.image, "probabilities")
     asked = suggest_slices(
         entropy(first), classes != UNLABELLED, arguments.count, (0, 1, 2), dense.image.spacing, arguments.reach
     )
@@ -68,7 +68,7 @@ def one_round(dense, seed: int, arguments) -> list[dict]:
         if arguments.only and name not in ("begun", *arguments.only):
             continue
         given = keep(dense.classes, [*begun, *slices])
-        probabilities = learn(dense, given, variant).probabilities(dense.image) if slices else first
+        probabilities = learn(dense, given, variant).predict(dense.image, "probabilities") if slices else first
         rows.append(
             {"seed": seed, "annotator": name, "slices": slices, "voxels": int((given != UNLABELLED).sum())}
             | {"iou": score(dense, probabilities.argmax(axis=-1), tested)}

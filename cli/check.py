@@ -7,6 +7,7 @@ import click
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.errors import InputError
+from keras_unet3d.settings import FitSettings
 
 
 @click.command("check")
@@ -17,7 +18,7 @@ from keras_unet3d.errors import InputError
 @click.option("--json", "json_path", metavar="FILE", help="Write all that was found to FILE as well.")
 @click.option("--picture", metavar="FILE", help="Draw up to 6 annotated slices of up to 8 volumes to FILE, a PNG.")
 @options.overwrite
-@options.fit_settings(only=options.ABOUT_DATA)
+@options.settings(FitSettings, only=options.ABOUT_DATA)
 def command(data, images, labels, weights, json_path, picture, overwrite, **given):
     """Read all data, say what is annotated, and name every fault before any training.
 

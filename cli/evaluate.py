@@ -9,6 +9,7 @@ from keras_unet3d import runtime
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.errors import InputError
+from keras_unet3d.settings import FitSettings, PredictSettings
 
 
 @click.command("evaluate")
@@ -16,19 +17,20 @@ from keras_unet3d.errors import InputError
 @click.argument("data", nargs=-1)
 @options.images
 @options.labels
-@options.fit_settings(only=("unlabelled",))
+@options.settings(FitSettings, only=("unlabelled",))
 @click.option("--held-out", is_flag=True, help="Only the volumes that the fit of MODEL, a run, held out.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the figures to FILE as well.")
 @click.option("--raw-key", help="Data set of the image [default: as in training].")
 @click.option("--label-key", help="Data set of the labels [default: as in training].")
 @click.option("--axes", help="Order of the files' axes, e.g. czyx [default: as in training].")
-@options.overlap
+@options.settings(PredictSettings)
 @options.overwrite
-def command(model, data, images, labels, unlabelled, held_out, json_path, raw_key, label_key, axes, overlap, overwrite):
+def command(model, data, images, labels, unlabelled, held_out, json_path, raw_key, label_key, axes, overwrite, **given):
     """Measure IoU and Dice on labelled volumes.
 
     MODEL and DATA are as in predict and fit. Unlabelled voxels count nowhere; the means leave out the background.
     """
+    settings = options.given_settings(PredictSettings, given)
     runtime.load_backend_quietly()
     from keras_unet3d import zoo
     from keras_unet3d.files import refuse_existing, write_json
@@ -41,17 +43,17 @@ def command(model, data, images, labels, unlabelled, held_out, json_path, raw_ke
                 f"--json {json_path}: expected to write over a .json file, found another kind of file there."
             )
     predictor = zoo.predictor(model)
-    given = {name: value for name, value in {"raw": raw_key, "label": label_key, "axes": axes}.items() if value}
+    keys = {name: value for name, value in {"raw": raw_key, "label": label_key, "axes": axes}.items() if value}
     with live("volumes") as (say, progress):
         result = evaluate(
             predictor,
             data,
             images=images,
             labels=labels,
-            keys=replace(predictor.keys, **given),
+            keys=replace(predictor.keys, **keys),
             unlabelled=unlabelled,
             only=zoo.held_out_files(model) if held_out else None,
-            overlap=overlap,
+            settings=settings,
             say=say,
             progress=progress,
         )

@@ -5,6 +5,7 @@ import click
 from keras_unet3d import runtime
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
+from keras_unet3d.settings import FitSettings
 
 
 @click.command("fit", cls=options.Greedy)
@@ -19,7 +20,7 @@ from keras_unet3d.cli.terminal import live
 @click.option("--from", "start", metavar="MODEL", help="Train a run's, bundle's or named model further.")
 @click.option("--profile", is_flag=True, help="Measure first where the time of a step goes.")
 @options.overwrite
-@options.fit_settings()
+@options.settings(FitSettings)
 def command(data, out, val, images, labels, weights, config, resume, start, profile, overwrite, **given):
     """Train a network on volumes with some labels.
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and those of `fit`, which are the fields of its settings."""
+"""Options that several commands share, and those that are the fields of a settings class."""
 
 import json
 import typing
@@ -10,16 +10,10 @@ import click
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Triple
-from keras_unet3d.settings import FitSettings, plain_type
+from keras_unet3d.options import plain_type
+from keras_unet3d.settings import FitSettings
 
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")
-overlap = click.option(
-    "--overlap",
-    type=click.FloatRange(0, 1, max_open=True),
-    default=0.5,
-    show_default=True,
-    help="Share of a tile in common with its neighbour.",
-)
 images = click.option("--images", metavar="GLOB", help="Image files, quoted; with --labels.")
 labels = click.option("--labels", metavar="GLOB", help="Label files; partners by their names, or in order.")
 weights = click.option("--weights", metavar="GLOB", help="Files of voxel weights, for --images.")
@@ -65,24 +59,30 @@ ABOUT_DATA = (
 )
 
 
-def fit_settings(only: Collection[str] = ()) -> Callable:
-    """Add one option per field of `FitSettings`; those not given arrive as None or an empty tuple."""
+def settings(kind: type, only: Collection[str] = ()) -> Callable:
+    """Add one option per field of a settings class; those not given arrive as None or an empty tuple."""
 
     def add(command: Callable) -> Callable:
-        for each in reversed(fields(FitSettings)):
+        for each in reversed(fields(kind)):
             if not only or each.name in only:
-                command = _option(each)(command)
+                command = _option(kind, each)(command)
         return command
 
     return add
 
 
-def _option(each: Field) -> Callable:
+def given_settings(kind: type, given: dict):
+    """Return the settings of the class `kind` that the values of its options, among others in `given`, make."""
+    names = {each.name for each in fields(kind)}
+    return kind(**{name: value for name, value in given.items() if name in names and value not in (None, ())})
+
+
+def _option(settings: type, each: Field) -> Callable:
     flag = "--" + each.name.replace("_", "-")
     text = each.metadata["help"]
     if each.default not in (None, ()):
         text = f"{text.rstrip('.')} [default: {_shown(each.default)}]."
-    kind = plain_type(typing.get_type_hints(FitSettings)[each.name])
+    kind = plain_type(typing.get_type_hints(settings)[each.name])
     if kind is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", default=None, help=text)
     if kind == Triple:

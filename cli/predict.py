@@ -1,47 +1,76 @@
 """`unet3d-cli predict`."""
 
-from dataclasses import replace
-
 import click
 
 from keras_unet3d import runtime
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
+from keras_unet3d.settings import CleanSettings, PredictSettings
 
 
 @click.command("predict")
 @click.argument("model")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", required=True, metavar="PATH", help="A volume for one input, or a folder.")
-@click.option("--probabilities", is_flag=True, help="Write class probabilities instead of labels.")
-@click.option("--tile", type=int, nargs=3, metavar="Z Y X", help="Size of the network's input [default: chosen].")
-@options.overlap
+@click.option(
+    "--output",
+    type=click.Choice(("labels", "probabilities", "logits", "uncertainty")),
+    default="labels",
+    show_default=True,
+    help="What is written.",
+)
+@click.option("--probabilities", "output", flag_value="probabilities", help="The same as --output probabilities.")
+@click.option("--dry-run", is_flag=True, help="Say tiles, memory and time, and do nothing.")
+@click.option("--resample", is_flag=True, help="Predict at the training's voxel size, and bring the result back.")
+@options.settings(PredictSettings)
+@options.settings(CleanSettings)
+@click.option(
+    "--engine",
+    type=click.Choice(("keras", "savedmodel", "onnx")),
+    default="keras",
+    show_default=True,
+    help="What computes; doctor says which is fastest. A SavedModel is a program: of people you trust.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Have the workers of a Dask cluster compute blocks of Zarr volumes; or here, in this process. Goes on where "
+    "it was stopped.",
+)
+@click.option("--suffix", metavar=".EXT", help="Format of the results in a folder [default: the inputs'].")
 @click.option("--raw-key", help="Data set of the image in HDF5 or Zarr [default: as in training].")
 @click.option("--axes", help="Order of the file's axes, e.g. czyx [default: as in training].")
 @options.overwrite
-def command(model, inputs, out, probabilities, tile, overlap, raw_key, axes, overwrite):
+def command(
+    model, inputs, out, output, dry_run, resample, engine, scheduler, suffix, raw_key, axes, overwrite, **given
+):
     """Segment volumes with a trained network.
 
     MODEL is a run folder, a bundle, or a name that `unet3d-cli zoo list` shows. The result has the format,
     geometry and voxel size of the input, and the label values of the training data.
     """
+    settings = options.given_settings(PredictSettings, given)
+    cleaning = options.given_settings(CleanSettings, given)
     runtime.load_backend_quietly()
     from keras_unet3d import zoo
     from keras_unet3d.workflows.predict import predict
 
-    predictor = zoo.predictor(model)
-    if tile:
-        predictor = replace(predictor, tile=tile)
-    with live("tiles") as (say, progress):
+    with live("voxels") as (say, progress):
         predict(
-            predictor,
+            zoo.predictor(model, engine),
             inputs,
             out,
-            output="probabilities" if probabilities else "labels",
-            overlap=overlap,
+            output=output,
+            settings=settings,
+            cleaning=cleaning,
+            resample=resample,
             raw_key=raw_key,
             axes=axes,
+            suffix=suffix,
+            scheduler=scheduler,
+            recipe=zoo.recipe(model, engine) if scheduler else None,
             overwrite=overwrite,
+            dry_run=dry_run,
             say=say,
             progress=progress,
         )

@@ -5,6 +5,7 @@ import click
 from keras_unet3d import runtime
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
+from keras_unet3d.settings import PredictSettings
 
 
 @click.command("suggest")
@@ -16,14 +17,15 @@ from keras_unet3d.cli.terminal import live
 @click.option(
     "--across", type=click.Choice(("z", "y", "x")), multiple=True, help="Only slices across this axis; may be repeated."
 )
-@options.overlap
+@options.settings(PredictSettings)
 @options.overwrite
-def command(model, volume, out, labels, count, across, overlap, overwrite):
+def command(model, volume, out, labels, count, across, overwrite, **given):
     """Say which slices to annotate next, and write them to paint on.
 
     MODEL is as in predict, VOLUME a volume it was trained on or any other. Slices are ranked by the network's
     uncertainty over voxels without a label, away from annotated slices. merge brings the painted slices back.
     """
+    settings = options.given_settings(PredictSettings, given)
     runtime.load_backend_quietly()
     from keras_unet3d import zoo
     from keras_unet3d.workflows.suggest import suggest
@@ -37,7 +39,7 @@ def command(model, volume, out, labels, count, across, overlap, overwrite):
             labels=labels,
             count=count,
             across=across or ("z", "y", "x"),
-            overlap=overlap,
+            settings=settings,
             overwrite=overwrite,
             say=say,
             progress=progress,

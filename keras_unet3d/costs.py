@@ -24,6 +24,7 @@ _KEPT = (
 # The gradients under way and the scratch memory of the convolutions, as a multiple of the largest features.
 _UNDER_WAY = 4
 _FLOAT = 4
+_CONVOLUTIONS = (keras.layers.Conv3D, keras.layers.Conv3DTranspose)
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,33 @@ def _forward_flops(layer: keras.Layer) -> int:
     if isinstance(layer, keras.layers.Conv3D):
         return 2 * prod(layer.kernel.shape) * prod(layer.output.shape[1:4])
     return 0
+
+
+def inference_bytes(architecture: Architecture) -> float:
+    """Return the bytes per voxel of a tile that a prediction takes at its peak.
+
+    These are the features that are still needed, and the copies that a convolution makes of those it works on, in a layout
+    of its own. Batch normalisation is taken to be within the convolutions.
+    """
+    plain = "none" if architecture.normalization == "batch" else architecture.normalization
+    tile = tuple(architecture.geometry.legal_at_least(_TILE, axis) for axis in range(3))
+    model = build(replace(architecture, input_shape=(*tile, architecture.input_shape[3]), normalization=plain))
+    inputs = [
+        {tensor.name: prod(tensor.shape[1:]) for tensor in keras.tree.flatten(layer.input)} for layer in model.layers
+    ]
+    alive: dict[str, int] = {}
+    most = 0
+    for position, layer in enumerate(model.layers):
+        output = {layer.output.name: prod(layer.output.shape[1:])}
+        alive |= output
+        copied = inputs[position] | output if isinstance(layer, _CONVOLUTIONS) else {}
+        most = max(most, sum(alive.values()) + sum(copied.values()))
+        later = {name for each in inputs[position + 1 :] for name in each}
+        alive = {name: size for name, size in alive.items() if name in later}
+    return _OVERHEAD * _FLOAT * most / prod(tile)
+
+
+# Measured: what the allocator holds beside.
+_OVERHEAD = 1.15
+# Of which the features are counted; the share of borders is small in it.
+_TILE = 128

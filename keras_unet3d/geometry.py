@@ -13,6 +13,7 @@ AXES = "zyx"
 CONVOLUTIONS = 2  # per level and path (paper, section 2)
 
 Triple = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,16 @@ class Geometry:
     def margin(self) -> Triple:
         """Voxels per axis that the output lacks on each side of the input; zero for "same" padding."""
         return tuple(self._lost(0, axis) // 2 for axis in range(3))
+
+    @property
+    def context(self) -> Triple:
+        """Voxels per axis around a block of outputs that decide it, in whole voxels of the bottom level.
+
+        Blocks begin and end on the pooling grid. With "valid" padding none are needed beyond the `margin`.
+        """
+        if self.padding == "valid":
+            return (0, 0, 0)
+        return tuple(-(-self._reach(0, axis) // self.divisor[axis]) * self.divisor[axis] for axis in range(3))
 
     def crop(self, level: int) -> Triple:
         """Voxels to cut from each side of the skip connection of `level`."""
@@ -78,6 +89,17 @@ class Geometry:
     def _search(self, axis: int) -> int:
         # Legal sizes repeat with the divisor; the smallest one exceeds what is lost by less than it.
         return 2 * (self.margin[axis] + self.divisor[axis]) + 1
+
+    def _reach(self, level: int, axis: int, outside: int = 0) -> int:
+        """Voxels of `level` that outputs up to `outside` voxels beyond a block depend on, beyond that block."""
+        radius = CONVOLUTIONS * (self.kernel_sizes[level][axis] // 2)
+        outside += radius
+        if level == len(self.pool_sizes):
+            return outside
+        # Upwards a voxel below fills its whole cell, and downwards the whole cell makes it.
+        pool = self.pool_sizes[level][axis]
+        below = self._reach(level + 1, axis, -(-outside // pool))
+        return radius + max(outside, below * pool)
 
     def _lost_by_convolutions(self, level: int, axis: int) -> int:
         return CONVOLUTIONS * (self.kernel_sizes[level][axis] - 1) if self.padding == "valid" else 0

@@ -1,25 +1,37 @@
-"""Overlap-tile prediction: mirrored borders, seamless, for a volume of any size."""
+"""Overlap-tile prediction: a trained network, and a raw volume of any size, to labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from keras_unet3d import runtime
 from keras_unet3d.datasets import DataKeys
 from keras_unet3d.errors import InputError
-from keras_unet3d.geometry import Geometry, Triple
+from keras_unet3d.geometry import Box, Geometry, Triple
 from keras_unet3d.intensity import Statistics, measure, normalize
 from keras_unet3d.labels import LabelTable
+from keras_unet3d.merging import merged
 from keras_unet3d.sampling import read_mirrored
+from keras_unet3d.settings import PredictSettings, parse_bytes
 from keras_unet3d.spec import ModelSpec
-from keras_unet3d.tiling import Tiling, plan
+from keras_unet3d.tiling import MOST_VOXELS, Tiling, plan
+from keras_unet3d.uncertainty import entropy
+from keras_unet3d.views import averaged, refuse_turns
 from keras_unet3d.volumes import Volume, from_array, open_volume, write_volume
 
 # A plain callable is taken as it is: any size in, the same size out.
 _ANY_SIZE = Geometry(((1, 1, 1),), (), "same")
+_UNKNOWN_REACH = "how far a plain function looks is not known"
+_OF_THE_TILE = (
+    "its normalisation or excitation takes the statistics of the tile, so a tile's result depends on its size"
+)
+# Most memory of a tile where nobody says, and what a voxel of it takes beside the network's features: read ahead,
+# normalised, and in the output.
+_TILE_BYTES, _BESIDE = 4 * 2**30, 48
 
-OUTPUTS = ("labels", "probabilities")
+DEFAULTS = PredictSettings()
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,9 @@ class Predictor:
         tile: size of the network's input; None chooses by the volume.
         spacing: voxel size (z, y, x) that it was trained at.
         keys: names and axes in files of the kind that it was trained on.
+        logits: as `network`, up to its logits; None where they cannot be had.
+        inexact: why tiles cannot be merged exactly, empty where they can.
+        voxel_bytes: memory that the network takes per voxel of a tile; None where nobody knows.
     """
 
     network: Callable = field(repr=False)
@@ -45,18 +60,105 @@ class Predictor:
     tile: Triple | None = None
     spacing: tuple[float, float, float] | None = None
     keys: DataKeys = DataKeys()
+    logits: Callable | None = field(default=None, repr=False)
+    inexact: str = ""
+    voxel_bytes: float | None = None
 
     def __call__(self, volume: np.ndarray) -> np.ndarray:
         """Return the labels `(z, y, x)` of a raw volume `(z, y, x)` or `(z, y, x, channels)`."""
-        return self.labels(self.probabilities(from_array(volume)))
+        return self.predict(from_array(volume))
+
+    def predict(
+        self,
+        volume: Volume,
+        output: str = "labels",
+        settings: PredictSettings = DEFAULTS,
+        progress: Callable[[int, int], None] | None = None,
+        statistics: Statistics | None = None,
+    ) -> np.ndarray:
+        """Return what `boxes` yields as one array, `(z, y, x)` or `(z, y, x, classes)`."""
+        result = None
+        for box, values in self.boxes(volume, output, settings, statistics=statistics, progress=progress):
+            if result is None:
+                result = np.empty(volume.shape + values.shape[3:], values.dtype)
+            result[box] = values
+        return result
+
+    def boxes(
+        self,
+        volume: Volume,
+        output: str = "labels",
+        settings: PredictSettings = DEFAULTS,
+        *,
+        tiling: Tiling | None = None,
+        statistics: Statistics | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[tuple[Box, np.ndarray]]:
+        """Yield boxes of a raw volume with what is wanted of them, every voxel once, as soon as they are finished.
+
+        Args:
+            volume: any size.
+            output: one of `OUTPUTS`: "labels" (raw label values, `(z, y, x)`), "classes" (their numbers),
+                "probabilities" or "logits" (`(z, y, x, classes)`, float32), or "uncertainty" (`(z, y, x)`, float32: the
+                entropy of the probabilities, 0 sure, 1 no idea).
+            settings: how.
+            tiling: what `tiling` returned for the volume, or a part of it.
+            statistics: what `examine` returned for the volume, where it has been called.
+            progress: called with tiles done and tiles in all.
+
+        Raises:
+            InputError: as `examine` and `tiling`; an output that this network does not have.
+        """
+        self.refuse_output(output, settings)
+        tiling = tiling or self.tiling(volume.shape, settings)
+        statistics = statistics or self.examine(volume)
+
+        def read(start, size):
+            return normalize(read_mirrored(volume, start, size, settings.border), statistics, self.normalization)
+
+        def is_background(voxels):
+            return (voxels <= limit).all()
+
+        if settings.skip_below is not None:
+            value = np.full((1, 1, 1, volume.channels), settings.skip_below)
+            limit = normalize(value, statistics, self.normalization)
+        found = merged(
+            self.seen(self.logits if output == "logits" else self.network, settings),
+            tiling,
+            read,
+            settings.batch_size,
+            None if settings.skip_below is None else is_background,
+            self.table.background if self.table else 0,
+            progress,
+        )
+        return ((box, self.convert(values, output)) for box, values in found)
+
+    def seen(self, network: Callable, settings: PredictSettings) -> Callable:
+        """Return the network as the settings ask for it: by itself, or its mean over several views."""
+        return averaged(network, settings.flips, settings.rotations)
+
+    def convert(self, values: np.ndarray, output: str) -> np.ndarray:
+        """Return what is wanted, one of `OUTPUTS`, of a network's output `(z, y, x, classes)`."""
+        return OUTPUTS[output](self, values)
+
+    def refuse_output(self, output: str, settings: PredictSettings = DEFAULTS) -> None:
+        """Raise `InputError` where an output cannot be had in this way."""
+        if output not in OUTPUTS:
+            raise InputError(f"output: expected one of {', '.join(OUTPUTS)}; found {output!r}.")
+        if output == "logits" and self.logits is None:
+            raise InputError("output: expected one of what the network returns, probabilities; found 'logits'.")
+        if output == "logits" and settings.skip_below is not None:
+            raise InputError("skip_below: expected none with logits, which skipped tiles do not have; leave one out.")
+        if settings.rotations:
+            refuse_turns(self.geometry)
 
     def labels(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the raw label values of the most probable classes."""
-        classes = probabilities.argmax(axis=-1)
-        return classes.astype(np.uint8) if self.table is None else self.table.to_values(classes)
+        classes = _classes(self, probabilities)
+        return classes if self.table is None else self.table.to_values(classes)
 
     def examine(self, volume: Volume) -> Statistics:
-        """Return the statistics that `probabilities` needs, or raise `InputError` where it could not go on.
+        """Return the statistics that `boxes` needs, or raise `InputError` where it could not go on.
 
         Raises:
             InputError: a wrong number of channels, NaN or constant grey values.
@@ -68,82 +170,82 @@ class Predictor:
             )
         return measure(volume, self.normalization)
 
-    def probabilities(
-        self,
-        volume: Volume,
-        overlap: float = 0.5,
-        progress: Callable[[int, int], None] | None = None,
-        statistics: Statistics | None = None,
-    ) -> np.ndarray:
-        """Return the class probabilities `(z, y, x, classes)`, float32, of a raw volume.
-
-        Args:
-            volume: any size.
-            overlap: see `tiling.plan`.
-            progress: called with tiles done and tiles in all.
-            statistics: what `examine` returned for the volume, where it has been called.
+    def tiling(self, shape: Triple, settings: PredictSettings = DEFAULTS, uniform: bool = False) -> Tiling:
+        """Return where the tiles of a volume of that `shape` are; see `tiling.plan` for `uniform`.
 
         Raises:
-            InputError: as `examine`; an illegal tile or overlap.
+            InputError: an illegal tile, exact merging where it is not possible, or too little memory.
         """
-        statistics = statistics or self.examine(volume)
-        tiling = plan(volume.shape, self.geometry, self.tile, overlap)
+        if settings.merge == "exact" and self.inexact:
+            raise InputError(f"merge: expected blend or auto for this network, found exact: {self.inexact}.")
+        tilings, faults = [], []
+        for merge in self._merges(settings.merge):
+            try:
+                tilings.append(self._plan(shape, merge, settings, uniform))
+            except InputError as error:
+                faults.append(error)
+        if not tilings:
+            raise faults[0]
+        # With little memory for tiles the exact ones would be mostly context.
+        return min(tilings, key=lambda each: each.recomputation)
 
-        def read(start, size):
-            return normalize(read_mirrored(volume, start, size), statistics, self.normalization)
+    def _merges(self, merge: str) -> tuple[str, ...]:
+        if merge != "auto":
+            return (merge,)
+        if self.inexact:
+            return ("blend",)
+        return ("exact",) if self.geometry.padding == "valid" else ("exact", "blend")
 
-        return stitch(self.network, tiling, read, _WINDOWS[self.geometry.padding], progress)
-
-
-def stitch(network: Callable, tiling: Tiling, read: Callable, window: Callable, progress=None) -> np.ndarray:
-    """Return the blended outputs of all tiles, `(z, y, x, classes)` float32.
-
-    Args:
-        network: batch in, batch out.
-        tiling: where.
-        read: start and size -> `(z, y, x, channels)`; starts may be outside the volume.
-        window: size -> weight of a tile's output voxels along one axis.
-        progress: called with tiles done and tiles in all.
-    """
-    total = weights = None
-    weight = _outer(*(window(size) for size in tiling.output))[..., None]
-    for done, start in enumerate(tiling.starts(), 1):
-        origin = tuple(s - m for s, m in zip(start, tiling.margin, strict=True))
-        output = np.asarray(network(read(origin, tiling.tile)[None]))[0]
-        if output.shape[:3] != tiling.output:
+    def _plan(self, shape: Triple, merge: str, settings: PredictSettings, uniform: bool) -> Tiling:
+        most = self._most_voxels(settings)
+        tile = settings.tile or self.tile
+        tiling = plan(
+            shape, self.geometry, tile, merge=merge, overlap=settings.overlap, most_voxels=most, uniform=uniform
+        )
+        voxels = np.prod(tiling.tile)
+        if settings.max_ram is not None and voxels > most:
+            needed = runtime.resident_memory() + voxels * self._bytes(settings)
             raise InputError(
-                f"network: expected an output of {tiling.output} voxels for a tile of {tiling.tile}, found "
-                f"{output.shape[:3]}; pass the network's geometry."
+                f"max_ram: expected at least {needed / 2**30:.1f}G for a tile of {_sizes(tiling.tile)} voxels and this network, "
+                f"found {settings.max_ram}."
             )
-        if total is None:
-            total = np.zeros((*tiling.shape, output.shape[-1]), np.float32)
-            weights = np.zeros((*tiling.shape, 1), np.float32)
-        into = tuple(slice(s, min(s + o, n)) for s, o, n in zip(start, tiling.output, tiling.shape, strict=True))
-        inside = tuple(slice(0, s.stop - s.start) for s in into)
-        total[into] += (output * weight)[inside]
-        weights[into] += weight[inside]
-        if progress:
-            progress(done, tiling.count)
-    total /= weights
-    return total
+        return tiling
+
+    def _most_voxels(self, settings: PredictSettings) -> int:
+        if self.voxel_bytes is None:
+            return MOST_VOXELS
+        if settings.max_ram is not None:
+            budget = parse_bytes(settings.max_ram) - runtime.resident_memory()
+        else:
+            budget = min(_TILE_BYTES, (runtime.available_memory() or 2 * _TILE_BYTES) // 2)
+        return max(0, int(budget / self._bytes(settings)))
+
+    def memory(self, tiling: Tiling, settings: PredictSettings = DEFAULTS) -> str:
+        """Return what a tile takes, in words."""
+        if self.voxel_bytes is None:
+            return "memory not known"
+        return f"{np.prod(tiling.tile) * self._bytes(settings) / 2**30:.2f} GB for a tile"
+
+    def _bytes(self, settings: PredictSettings) -> float:
+        return ((self.voxel_bytes or 0) + _BESIDE) * settings.batch_size
 
 
-def _flat(size: int) -> np.ndarray:
-    return np.ones(size, np.float32)
+def _sizes(sizes) -> str:
+    return " x ".join(map(str, sizes))
 
 
-def _bell(size: int) -> np.ndarray:
-    """Gaussian with a standard deviation of an eighth of the tile, as in nnU-Net: edges see least context."""
-    distance = (np.arange(size) - (size - 1) / 2) / (size / 8)
-    return np.maximum(np.exp(-0.5 * distance**2), 1e-3).astype(np.float32)
+def _classes(predictor: Predictor, probabilities: np.ndarray) -> np.ndarray:
+    return probabilities.argmax(axis=-1).astype(np.uint8 if probabilities.shape[-1] <= 256 else np.uint16)
 
 
-def _outer(z, y, x) -> np.ndarray:
-    return z[:, None, None] * y[:, None] * x
-
-
-# The outputs of a valid-padding network are exact to their edge; those of any other are blended.
-_WINDOWS = {"valid": _flat, "same": _bell}
+# What can be made of a network's output for a box `(z, y, x, classes)`.
+OUTPUTS: dict[str, Callable[[Predictor, np.ndarray], np.ndarray]] = {
+    "labels": Predictor.labels,
+    "classes": _classes,
+    "probabilities": lambda predictor, values: values,
+    "logits": lambda predictor, values: values,
+    "uncertainty": lambda predictor, values: entropy(values),
+}
 
 
 def compiled(model) -> Callable[[np.ndarray], np.ndarray]:
@@ -167,7 +269,14 @@ def predict_volume(
     *,
     output: str = "labels",
     tile: Triple | None = None,
+    merge: str = "auto",
     overlap: float = 0.5,
+    border: str = "mirror",
+    max_ram: str | None = None,
+    batch_size: int = 1,
+    flips: str | None = None,
+    rotations: bool = False,
+    skip_below: float | None = None,
     normalization: str = "zscore",
     geometry: Geometry | None = None,
     key: str | None = None,
@@ -180,10 +289,16 @@ def predict_volume(
             or any function from a batch `(1, z, y, x, channels)` to one of class maps.
         volume: array `(z, y, x)` or `(z, y, x, channels)`, or the path of a volume file.
         out: where to write the result, in the geometry of the input; for a path `volume` only.
-        output: "labels", `(z, y, x)`: class numbers, or a predictor's raw label values; or "probabilities",
-            `(z, y, x, classes)` float32.
+        output: "labels", `(z, y, x)`: class numbers, or a predictor's raw label values; "classes"; "probabilities" or
+            "logits", `(z, y, x, classes)` float32; or "uncertainty", `(z, y, x)` float32.
         tile: size of the network's input (z, y, x); `None` chooses.
-        overlap: share of a tile that it has in common with its neighbour ("same" padding only).
+        merge: "exact": equal to one pass over the whole volume; "blend": overlapping tiles weighted by a Gaussian; "auto".
+        overlap: share of a blended tile that it has in common with its neighbour.
+        border: "mirror" or "edge": what is beyond the volume.
+        max_ram: most memory of the process, like "4G".
+        batch_size: tiles per call of the network.
+        flips, rotations: the mean over mirrored tiles along some of "zyx", and over quarter turns in the plane.
+        skip_below: tiles without a grey value above this are background.
         normalization: "zscore" (by the volume's own mean and deviation, as `fit` does) or "none".
         geometry: of a plain function, where it does not map any size to the same size.
         key, axes: data set name and order of axes in a file.
@@ -196,20 +311,18 @@ def predict_volume(
 
     Source: overlap-tile strategy, Ronneberger et al. 2015 (arXiv:1505.04597), section 2.
     """
-    if output not in OUTPUTS:
-        raise InputError(f"output: expected one of {', '.join(OUTPUTS)}; found {output!r}.")
+    settings = PredictSettings(
+        None if tile is None else tuple(tile), merge, overlap, border, max_ram, batch_size, flips, rotations, skip_below
+    )
     predictor = _as_predictor(model, geometry, normalization)
-    if tile is not None:
-        predictor = replace(predictor, tile=tuple(tile))
+    predictor.refuse_output(output, settings)
     is_path = isinstance(volume, str | Path)
     if out is not None and not is_path:
         raise InputError("out: expected a volume file as input when the output is a file, found an array.")
     opened = open_volume(volume, key or predictor.keys.raw, axes) if is_path else from_array(np.asarray(volume))
-    result = predictor.probabilities(opened, overlap)
-    if output == "labels":
-        result = predictor.labels(result)
+    result = predictor.predict(opened, output, settings)
     if out is not None:
-        write_volume(out, result, opened, "label" if output == "labels" else "probabilities")
+        write_volume(out, result, opened, "label" if output in ("labels", "classes") else output)
     return result
 
 
@@ -218,19 +331,32 @@ def _as_predictor(model, geometry: Geometry | None, normalization: str) -> Predi
         return model
     if hasattr(model, "layers"):
         return replace(network_predictor(model), normalization=normalization)
-    return Predictor(model, geometry or _ANY_SIZE, normalization=normalization)
+    inexact = "" if geometry else _UNKNOWN_REACH
+    return Predictor(model, geometry or _ANY_SIZE, normalization=normalization, inexact=inexact)
 
 
 def network_predictor(model) -> Predictor:
     """Return the predictor of a network made by `build_model`, which gives class numbers."""
-    from keras_unet3d.model import architecture_of
+    from keras_unet3d.costs import inference_bytes
+    from keras_unet3d.model import architecture_of, logits_model
 
     architecture = architecture_of(model)
     if architecture.output != "probabilities":
         raise InputError(f"model {model.name!r}: expected output='probabilities', found {architecture.output!r}.")
     sizes = architecture.input_shape[:3]
-    tile = None if None in sizes else sizes
-    return Predictor(compiled(model), architecture.geometry, architecture.input_shape[3], tile=tile)
+    return Predictor(
+        compiled(model),
+        architecture.geometry,
+        architecture.input_shape[3],
+        tile=None if None in sizes else sizes,
+        logits=compiled(logits_model(model)),
+        inexact=_OF_THE_TILE if _depends_on_tile(architecture) else "",
+        voxel_bytes=inference_bytes(architecture),
+    )
+
+
+def _depends_on_tile(architecture) -> bool:
+    return architecture.normalization in ("instance", "group") or architecture.block == "residual_se"
 
 
 def trained_predictor(model, spec: ModelSpec) -> Predictor:
@@ -238,13 +364,12 @@ def trained_predictor(model, spec: ModelSpec) -> Predictor:
     from keras_unet3d.model import folded_copy
 
     predictor = network_predictor(folded_copy(model))
-    # Statistics of the current tile are those of training only in a tile of the training's size.
-    of_the_tile = spec.architecture.normalization in ("instance", "group") or spec.architecture.block == "residual_se"
     return replace(
         predictor,
         table=spec.labels,
         normalization=spec.normalization,
-        tile=predictor.tile or (spec.patch if of_the_tile else None),
+        # Statistics of the current tile are those of training only in a tile of the training's size.
+        tile=predictor.tile or (spec.patch if predictor.inexact else None),
         spacing=spec.spacing,
         keys=spec.keys,
     )

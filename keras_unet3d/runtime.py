@@ -131,6 +131,15 @@ def _host_memory() -> int | None:
         return available
 
 
+def resident_memory() -> int:
+    """Return the bytes of memory that this process holds; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as lines:
+            return int(lines.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of any backend means that memory ran out."""
     exhausted = type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError", "MemoryError")

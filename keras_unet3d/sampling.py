@@ -108,9 +108,13 @@ def draw_patch_start(rng: np.random.Generator, voxel, patch, output, shape) -> n
     return np.where(shape < output, centred, first) - (patch - output) // 2
 
 
-def read_mirrored(volume: Volume, start, size) -> np.ndarray:
-    """Return the box at `start` (may be negative) with what is outside the volume mirrored at its border."""
-    indices = [_mirror(np.arange(a, a + n), extent) for a, n, extent in zip(start, size, volume.shape, strict=True)]
+def read_mirrored(volume: Volume, start, size, border: str = "mirror") -> np.ndarray:
+    """Return the box at `start` (may be negative) with what is outside the volume mirrored at its border.
+
+    With the `border` "edge" the outermost voxels are repeated instead.
+    """
+    inside = _INSIDE[border]
+    indices = [inside(np.arange(a, a + n), extent) for a, n, extent in zip(start, size, volume.shape, strict=True)]
     box = tuple(slice(int(index.min()), int(index.max()) + 1) for index in indices)
     voxels = volume.read(box)
     for axis, (index, s, first) in enumerate(zip(indices, box, start, strict=True)):
@@ -126,6 +130,14 @@ def _mirror(index: np.ndarray, extent: int) -> np.ndarray:
         return np.zeros_like(index)
     folded = np.mod(index, 2 * (extent - 1))
     return np.where(folded < extent, folded, 2 * (extent - 1) - folded)
+
+
+def _edge(index: np.ndarray, extent: int) -> np.ndarray:
+    return index.clip(0, extent - 1)
+
+
+_INSIDE = {"mirror": _mirror, "edge": _edge}
+BORDERS = tuple(_INSIDE)
 
 
 def read_filled(volume: Volume, start, size, fill) -> np.ndarray:

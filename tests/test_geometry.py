@@ -80,3 +80,36 @@ def test_crop_centres_the_skip_connection():
     margin = architecture.geometry.margin[0]
     output = np.asarray(logits_model(model)(image))[..., 0]
     np.testing.assert_allclose(output, image[:, margin:-margin, margin:-margin, margin:-margin, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(depth=2),
+        dict(depth=4),
+        dict(depth=3, kernel_sizes=((1, 3, 3), (3, 5, 3), (3, 3, 3)), pool_sizes=((1, 2, 2), (3, 2, 2))),
+        dict(depth=3, upsampling="interpolate", block="residual"),
+    ],
+)
+def test_the_context_is_how_far_the_network_looks(options):
+    architecture = Architecture(base_filters=1, normalization="none", output="logits", **options)
+    geometry, model = architecture.geometry, build(architecture)
+    for weight in model.weights:
+        # Nothing is cut off by a ReLU, nothing cancels.
+        weight.assign(np.full(weight.shape, 0.1 if "bias" in weight.path else 0.5))
+    for axis in range(3):
+        divisor, context = geometry.divisor[axis], geometry.context[axis]
+        sizes = list(geometry.divisor)
+        sizes[axis] = 2 * context + 5 * divisor
+        image = np.zeros((1, *sizes, 1), np.float32)
+        block = slice(context + 2 * divisor, context + 3 * divisor)
+        seen = []
+        for position in range(sizes[axis]):
+            changed = image.copy()
+            changed[(slice(None),) * (axis + 1) + (position,)] = 1e6
+            difference = np.abs(np.asarray(model(changed)) - np.asarray(model(image)))
+            if difference[(slice(None),) * (axis + 1) + (block,)].any():
+                seen.append(position)
+        reach = block.start - seen[0]
+        assert seen[-1] - (block.stop - 1) == reach
+        assert context == -(-reach // divisor) * divisor

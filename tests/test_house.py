@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CORE, ZOO, CLI = (ROOT / name for name in ("keras_unet3d", "zoo", "cli"))
 
 # Free of rooms: anyone may import them. They import at most each other.
-FOUNDATIONS = {"errors", "files", "geometry", "weighting", "runtime", "architecture", "lazy"}
+FOUNDATIONS = {"errors", "files", "geometry", "weighting", "runtime", "architecture", "lazy", "options"}
 
 # Room -> the other rooms that it may import. The order is the data's way.
 ALLOWED = {
@@ -26,6 +26,9 @@ ALLOWED = {
     "report": set(),
     "planning": set(),
     "uncertainty": set(),
+    "views": set(),
+    "postprocessing": set(),
+    "merging": {"tiling"},
     "labels": {"volumes"},
     "evaluation": {"labels"},
     # from the files to the batches
@@ -37,12 +40,26 @@ ALLOWED = {
     "samples": {"labels", "intensity", "sampling", "augment"},
     "pipeline": {"sampling", "augment", "samples"},
     # what describes a fit and a network
-    "settings": {"augment", "labels", "sampling"},
+    "settings": {"augment", "labels", "sampling", "tiling"},
     "spec": {"datasets", "intensity", "labels"},
     # from the batches to a network, and from a network to a label volume
     "training": {"augment", "losses", "metrics", "model", "pipeline", "report", "samples"},
     "costs": {"model"},
-    "prediction": {"datasets", "intensity", "labels", "model", "sampling", "spec", "tiling", "volumes"},
+    "prediction": {
+        "costs",
+        "datasets",
+        "intensity",
+        "labels",
+        "merging",
+        "model",
+        "sampling",
+        "settings",
+        "spec",
+        "tiling",
+        "uncertainty",
+        "views",
+        "volumes",
+    },
 }
 # Workflows string rooms together: they may import all of them, and each other.
 ALLOWED["workflows"] = set(ALLOWED)

@@ -1,8 +1,10 @@
 """fit, predict and evaluate as a user means them: files in, files out."""
 
+import errno
 import json
+import re
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -16,6 +18,10 @@ from conftest import UNLABELLED, VALUES, says, tiny_settings, tiny_volume, write
 import keras_unet3d
 from keras_unet3d import FitSettings, InputError, evaluate, fit, predict, zoo
 from keras_unet3d.labels import LabelTable
+from keras_unet3d.labels.table import BOUNDARY_TABLE
+from keras_unet3d.postprocessing import fill_holes, keep_largest, remove_small
+from keras_unet3d.settings import CleanSettings, PredictSettings
+from keras_unet3d.volumes import from_array, open_volume, resampled
 
 # A turned, mirrored and shifted geometry: a writer that drops any of it is found out.
 AFFINE = np.array([[0, -1.5, 0, 12.0], [1.0, 0, 0, -7.0], [0, 0, 2.5, 3.0], [0, 0, 0, 1.0]])
@@ -481,12 +487,13 @@ def test_predict_of_probabilities(predictor, tmp_path):
     np.testing.assert_array_equal(np.asarray(VALUES)[probabilities.argmax(-1)], predictor(tiny_volume()[0]))
 
 
-def test_predict_of_many_files_tells_the_tiles(predictor, tmp_path):
+def test_predict_of_many_files_tells_the_voxels(predictor, tmp_path):
     files = [write_pair(tmp_path / name) for name in ("a.h5", "b.h5")]
     steps = []
     written = predict(predictor, files, tmp_path / "o", say=_silent, progress=lambda *step: steps.append(step))
     assert [path.name for path in written] == ["a.h5", "b.h5"]
-    assert steps == [(1, 1), (1, 1)]
+    voxels = int(np.prod(open_volume(files[0]).shape))
+    assert steps == [(voxels, 2 * voxels), (2 * voxels, 2 * voxels)]
 
 
 def test_predict_says_when_the_voxels_are_of_another_size(predictor, tmp_path):
@@ -496,12 +503,118 @@ def test_predict_says_when_the_voxels_are_of_another_size(predictor, tmp_path):
     assert "voxel size 2 x 1 x 4 differs from the training's 2 x 1 x 1" in said[0]
 
 
-def test_predict_writes_nothing_if_any_input_is_bad(predictor, tmp_path):
-    good = write_pair(tmp_path / "a.h5")
+def test_a_bad_input_does_not_stop_the_others_and_is_named(predictor, tmp_path):
+    good = [write_pair(tmp_path / name) for name in ("a.h5", "d.h5")]
     bad = write_pair(tmp_path / "b.h5", raw=np.ones((8, 8, 8)), label=None)
-    with pytest.raises(InputError, match=r"b\.h5:raw: expected an image, found the constant value 1"):
-        predict(predictor, [good, bad], tmp_path / "o", say=_silent)
+    (tmp_path / "c.h5").write_bytes(b"nothing")
+    with pytest.raises(InputError) as error:
+        predict(predictor, [good[0], bad, tmp_path / "c.h5", good[1]], tmp_path / "o", say=_silent)
+    sentences = str(error.value).splitlines()
+    assert sentences[0] == "2 of 4 inputs failed, the others are done:"
+    assert sorted(sentences[1:])[0].startswith(f"{bad}:raw: expected an image, found the constant value 1")
+    assert sorted(sentences[1:])[1].startswith(f"{tmp_path / 'c.h5'}: expected a readable .h5 volume")
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["a.h5", "d.h5"]
+
+
+def test_a_dry_run_says_and_does_nothing(predictor, tmp_path):
+    said = []
+    written = predict(predictor, [write_pair(tmp_path / "a.h5")], tmp_path / "o", dry_run=True, say=said.append)
+    assert written == []
     assert not (tmp_path / "o").exists()
+    assert re.search(
+        r"a\.h5:raw: 1 tile of .*, every voxel computed 1\.\d times; 0\.\d+ GB for a tile, about \d+ s", said[0]
+    )
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_unet3d.volumes.hdf5.from_order", _full_disk)
+    with pytest.raises(InputError, match=r"o\.h5: expected room for the result, found the disk full; make room"):
+        predict(predictor, [write_pair(tmp_path / "a.h5")], tmp_path / "o.h5", say=_silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+def _full_disk(*arguments):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_stopped_prediction_leaves_nothing(predictor, tmp_path):
+    def stop(done, of):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(predictor, [write_pair(tmp_path / "a.h5")], tmp_path / "o.h5", say=_silent, progress=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_resampled_prediction_comes_back_in_the_inputs_geometry(predictor, tmp_path):
+    # Twice as fine as the training along every axis.
+    write_pair(tmp_path / "v.h5", spacing=tuple(size / 2 for size in predictor.spacing))
+    said = []
+    predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", resample=True, say=said.append)
+    assert said[0].endswith("; resampled, and back")
+    result, source = open_volume(tmp_path / "o.h5", "label"), open_volume(tmp_path / "v.h5")
+    assert (result.shape, result.spacing) == (source.shape, source.spacing)
+    shape = tuple(round(size / 2) for size in source.shape)
+    coarse = predictor.predict(resampled(source, shape), "probabilities")
+    by_hand = resampled(from_array(coarse), source.shape).array()
+    np.testing.assert_array_equal(result.array()[..., 0], predictor.labels(by_hand))
+
+
+def test_resampling_needs_voxel_sizes(predictor, tmp_path):
+    path = tmp_path / "v.tif"
+    tifffile.imwrite(path, tiny_volume()[0])
+    with pytest.raises(InputError, match="expected a voxel size to resample by, found none; leave out --resample"):
+        predict(predictor, [path], tmp_path / "o.h5", resample=True, say=_silent)
+
+
+def test_labels_are_cleaned(predictor, tmp_path):
+    path = write_pair(tmp_path / "v.h5")
+    cleaning = CleanSettings(keep_largest=True, remove_small=3, fill_holes=True)
+    predict(predictor, [path], tmp_path / "o.h5", cleaning=cleaning, say=_silent)
+    plain = predictor.predict(open_volume(path))
+    by_hand = fill_holes(remove_small(keep_largest(plain), 3))
+    np.testing.assert_array_equal(open_volume(tmp_path / "o.h5", "label").array()[..., 0], by_hand)
+
+
+def test_instances_are_numbered(predictor, tmp_path):
+    path = write_pair(tmp_path / "v.h5")
+    boundaries = replace(predictor, table=BOUNDARY_TABLE)
+    predict(boundaries, [path], tmp_path / "o.h5", cleaning=CleanSettings(instances=True), say=_silent)
+    found = open_volume(tmp_path / "o.h5", "label").array()
+    assert found.min() >= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            dict(output="probabilities", cleaning=CleanSettings(fill_holes=True)),
+            "output: expected labels where they are",
+        ),
+        (
+            dict(cleaning=CleanSettings(instances=True)),
+            "instances: expected a network of boundaries .* found one of 0, 5",
+        ),
+        (
+            dict(cleaning=CleanSettings(instances=True, fill_holes=True)),
+            "instances: expected without keep_largest and fill",
+        ),
+        (dict(output="logits", resample=True), "resample: expected labels, probabilities or uncertainty, found logits"),
+        (dict(suffix=".png"), r"suffix: expected one of \.h5, .*; found '\.png'"),
+        (dict(settings=PredictSettings(max_ram="1M")), "max_ram: expected at least .* found 1M"),
+        (dict(scheduler="here"), "scheduler: expected a trained model, and neither cleaning nor resampling"),
+    ],
+)
+def test_what_predict_cannot_do_is_explained_and_nothing_written(predictor, tmp_path, options, sentence):
+    path = write_pair(tmp_path / "v.h5")
+    with pytest.raises(InputError, match=sentence):
+        predict(predictor, [path], tmp_path / "o", say=_silent, **options)
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_format_of_results_in_a_folder_is_chosen(predictor, tmp_path):
+    predict(predictor, [write_pair(tmp_path / "v.h5")], tmp_path / "o", suffix=".nii.gz", say=_silent)
+    assert open_volume(tmp_path / "o" / "v.nii.gz").shape == open_volume(tmp_path / "v.h5").shape
 
 
 # ---- evaluate --------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import keras
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import read_json
 from keras_unet3d.model import architecture_of, float32_copy
-from keras_unet3d.prediction import Predictor, trained_predictor
 from keras_unet3d.spec import ModelSpec
 from keras_unet3d.zoo.archives import check_sums, unzip
 from keras_unet3d.zoo.registry import CARD, find, read_card
@@ -29,14 +28,6 @@ def load(reference: str | Path) -> keras.Model:
         InputError: an unknown name, or a file that is broken or was changed.
     """
     return open_model(reference)[0]
-
-
-def predictor(reference: str | Path) -> Predictor:
-    """Return a function from a raw volume `(z, y, x[, channels])` to its labels `(z, y, x)`.
-
-    Normalisation, tiling and label values are those of the model's card. `reference` is as in `load`.
-    """
-    return trained_predictor(*open_model(reference))
 
 
 def open_model(reference: str | Path) -> tuple[keras.Model, ModelSpec]:

@@ -1,6 +1,5 @@
 """Proves a bundle on this machine: every checksum, and the stored test input through both forms of the network."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,8 @@ import numpy as np
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import read_json
 from keras_unet3d.prediction import compiled
-from keras_unet3d.zoo.archives import check_sums, unzip
+from keras_unet3d.zoo.archives import check_sums
+from keras_unet3d.zoo.engines import served
 from keras_unet3d.zoo.exporting import TEST_INPUT, TEST_OUTPUT, prepared
 from keras_unet3d.zoo.loading import NETWORK, bundle_folder, read_network
 from keras_unet3d.zoo.registry import CARD, read_card
@@ -42,7 +42,7 @@ def _verify(bundle: Path) -> list[str]:
     inner = (slice(None), *(slice(m, n - m) for m, n in zip(margin, expected.shape[1:4], strict=True)))
     lines = [f"{bundle}: {count} files have their checksums"]
     keras_output = compiled(read_network(bundle / NETWORK))(batch)
-    served_output = _serve(bundle / f"{card.name}_saved_model.zip", batch)
+    served_output = served(bundle / f"{card.name}_saved_model.zip")(batch)
     for what, output, wanted in (
         (NETWORK, keras_output, expected[inner]),
         ("SavedModel", served_output, expected),
@@ -64,22 +64,6 @@ def _check_files(bundle: Path, name: str) -> None:
     for needed in (NETWORK, f"{name}_saved_model.zip", TEST_INPUT, TEST_OUTPUT):
         if needed not in listed or not (bundle / needed).is_file():
             raise InputError(f"{bundle}: expected the file {needed}, found none; get the bundle again.")
-
-
-def _serve(archive: Path, batch: np.ndarray) -> np.ndarray:
-    import tensorflow as tf
-
-    with tempfile.TemporaryDirectory() as folder:
-        unzip(archive, Path(folder))
-        try:
-            # The loaded object must outlive the call: its variables go with it.
-            loaded = tf.saved_model.load(folder)
-            return loaded.signatures["serve"](volume=tf.constant(batch))["probabilities"].numpy()
-        except (OSError, KeyError, TypeError, ValueError, tf.errors.OpError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"{archive}: expected a SavedModel with a signature 'serve', found a broken one ({reason[:200]})."
-            ) from error
 
 
 def _read_test(path: Path, channels: int) -> np.ndarray:

@@ -51,6 +51,12 @@ class LabelTable:
         """Number of classes."""
         return len(self.values)
 
+    @property
+    def background(self) -> int:
+        """The class that means nothing of interest: the one of that name, else the first."""
+        named = self.target == "semantic" and "background" in self.names
+        return self.names.index("background") if named else 0
+
     def config(self) -> dict:
         """Return the arguments as JSON-ready values."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}

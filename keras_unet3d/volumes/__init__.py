@@ -4,21 +4,31 @@ Whatever the file's order, a volume is `(z, y, x, channels)` here. NIfTI is turn
 orientation, so z, y, x run to superior, anterior and right. One file of this folder per format.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing, whole_file, whole_folder
+from keras_unet3d.geometry import Triple
 from keras_unet3d.volumes.axes import clean_axes
-from keras_unet3d.volumes.hdf5 import open_hdf5, write_hdf5
-from keras_unet3d.volumes.nifti import open_nifti, write_nifti
+from keras_unet3d.volumes.hdf5 import create_hdf5, open_hdf5
+from keras_unet3d.volumes.nifti import create_nifti, open_nifti
 from keras_unet3d.volumes.reading import MissingKey, readable
-from keras_unet3d.volumes.tiff import open_tiff, read_plane, write_plane, write_tiff
-from keras_unet3d.volumes.volume import Box, Volume, from_array, in_memory, stacked
-from keras_unet3d.volumes.zarr import open_zarr, open_zarr_inside, refuse_existing_zarr, write_zarr
+from keras_unet3d.volumes.resampling import resampled
+from keras_unet3d.volumes.tiff import create_tiff, open_tiff, read_plane, write_plane
+from keras_unet3d.volumes.volume import Box, NewVolume, Volume, from_array, in_memory, stacked
+from keras_unet3d.volumes.zarr import (
+    continue_zarr,
+    create_zarr,
+    open_zarr,
+    open_zarr_inside,
+    refuse_existing_zarr,
+    start_zarr,
+)
 
 __all__ = [
     "FORMATS",
@@ -26,7 +36,10 @@ __all__ = [
     "Box",
     "Format",
     "MissingKey",
+    "NewVolume",
     "Volume",
+    "continue_zarr",
+    "create_volume",
     "from_array",
     "in_memory",
     "is_volume_name",
@@ -34,7 +47,9 @@ __all__ = [
     "open_volume",
     "read_plane",
     "refuse_existing_volume",
+    "resampled",
     "stacked",
+    "start_zarr",
     "stem",
     "volume_format",
     "write_plane",
@@ -48,14 +63,14 @@ class Format:
 
     Attributes:
         open: path, name in the file, order of axes -> volume.
-        write: path, array, like, name in the file.
+        create: path, what is to be written -> within it, a function that writes boxes of it.
         open_inside: as `open`, for the volume of that very name; None for formats of one volume per file.
         is_folder: whether a volume is a folder, not a file.
         refuse_existing: path, whether it may be replaced, what to call it -> an error, unless it can be written.
     """
 
     open: Callable[[Path, str | None, str | None], Volume]
-    write: Callable[[Path, np.ndarray, Volume, str], None]
+    create: Callable[[Path, NewVolume], AbstractContextManager[Callable[[Box, np.ndarray], None]]]
     open_inside: Callable[[Path, str, str | None], Volume] | None = None
     is_folder: bool = False
     refuse_existing: Callable[[Path, bool, str], None] = refuse_existing
@@ -70,10 +85,10 @@ class Format:
         return path.is_dir() if self.is_folder else path.is_file()
 
 
-_HDF5 = Format(open_hdf5, write_hdf5, open_hdf5)
-_NIFTI = Format(open_nifti, write_nifti)
-_TIFF = Format(open_tiff, write_tiff)
-_ZARR = Format(open_zarr, write_zarr, open_zarr_inside, is_folder=True, refuse_existing=refuse_existing_zarr)
+_HDF5 = Format(open_hdf5, create_hdf5, open_hdf5)
+_NIFTI = Format(open_nifti, create_nifti)
+_TIFF = Format(open_tiff, create_tiff)
+_ZARR = Format(open_zarr, create_zarr, open_zarr_inside, is_folder=True, refuse_existing=refuse_existing_zarr)
 
 FORMATS: dict[str, Format] = {
     ".h5": _HDF5,
@@ -123,6 +138,30 @@ def _opened(path: Path, opener: Callable, key: str | None, axes: str | None) -> 
         return opener(path, key, clean_axes(axes))
 
 
+@contextmanager
+def create_volume(
+    path, dtype, like: Volume, key: str = "label", channels: int | None = None, chunks: Triple | None = None
+) -> Iterator[Callable[[Box, np.ndarray], None]]:
+    """Yield a function that writes boxes of a new volume; it is there when all is written, whole or not at all.
+
+    Args:
+        path: the suffix decides the format.
+        dtype: of the voxels, integers or floats.
+        like: the volume whose size, orientation, affine and voxel size the file takes over.
+        key: the data set to write in HDF5 or Zarr.
+        channels: how many; None for a plain volume.
+        chunks: of Zarr (z, y, x).
+
+    The function takes a box and its voxels, `(z, y, x)` or `(z, y, x, channels)`; boxes of any size in any order that
+    cover the volume.
+    """
+    path = Path(path)
+    whole = whole_folder if _format(path).is_folder else whole_file
+    new = NewVolume(np.dtype(dtype), like, key, channels, chunks)
+    with whole(path) as partial, _format(path).create(partial, new) as write:
+        yield write
+
+
 def write_volume(path, array: np.ndarray, like: Volume, key: str = "label") -> None:
     """Write `(z, y, x)` or `(z, y, x, channels)` with the geometry of `like`, whole or not at all.
 
@@ -132,10 +171,9 @@ def write_volume(path, array: np.ndarray, like: Volume, key: str = "label") -> N
         like: the volume whose orientation, affine and voxel size the file takes over.
         key: the data set to write in HDF5 or Zarr.
     """
-    path = Path(path)
-    whole = whole_folder if _format(path).is_folder else whole_file
-    with whole(path) as partial:
-        _format(path).write(partial, array, like, key)
+    channels = array.shape[3] if array.ndim == 4 else None
+    with create_volume(path, array.dtype, replace(like, shape=array.shape[:3]), key, channels) as write:
+        write(tuple(slice(0, size) for size in array.shape[:3]), array)
 
 
 def refuse_existing_volume(path: Path, overwrite: bool, what: str = "output") -> None:

@@ -65,6 +65,21 @@ def from_order(array: np.ndarray, order: str, flipped: str = "") -> np.ndarray:
     return array.transpose(["zyxc".index(axis) for axis in order])
 
 
-def plain_order(array: np.ndarray, like: Volume) -> str:
-    """Return the order of axes of the file that `like` came from; channels go last."""
-    return like.layout.get("order", "zyx").replace("c", "") + "c" * (array.ndim - 3)
+def place_in_order(box: Box, shape: tuple[int, int, int], order: str, flipped: str = "") -> tuple[slice, ...]:
+    """Return where a box of a volume `shape` (z, y, x) lies in an array whose axes are `order`."""
+    sides = dict(zip("zyx", box, strict=True))
+    for axis, size in zip("zyx", shape, strict=True):
+        if axis in flipped:
+            sides[axis] = slice(size - sides[axis].stop, size - sides[axis].start)
+    return tuple(sides.get(axis, slice(None)) for axis in order)
+
+
+def shape_in_order(shape: tuple[int, int, int], channels: int | None, order: str) -> tuple[int, ...]:
+    """Return the shape of an array whose axes are `order`, of a volume `shape` (z, y, x)."""
+    sizes = dict(zip("zyx", shape, strict=True)) | {"c": channels}
+    return tuple(sizes[axis] for axis in order)
+
+
+def plain_order(like: Volume, channels: int | None) -> str:
+    """Return the order of axes of the file that `like` came from; channels, where there are any, go last."""
+    return like.layout.get("order", "zyx").replace("c", "") + "c" * (channels is not None)

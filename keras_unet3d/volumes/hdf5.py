@@ -1,12 +1,17 @@
 """HDF5: one data set per volume, read by chunks; voxel size in the attribute `element_size_um` (z, y, x)."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from keras_unet3d.volumes.axes import from_order, in_order, order_of, plain_order
+from keras_unet3d.geometry import Box
+from keras_unet3d.volumes.axes import from_order, in_order, order_of, place_in_order, plain_order, shape_in_order
 from keras_unet3d.volumes.reading import missing_key, readable, refuse_non_numbers
-from keras_unet3d.volumes.volume import MICROMETRES, Volume, checked_spacing
+from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume, checked_spacing
+
+_CHUNK, _CACHE = 64, 2**26
 
 
 def open_hdf5(path: Path, key: str | None, axes: str | None) -> Volume:
@@ -41,13 +46,23 @@ def _axes_attribute(dataset) -> str | None:
     return axes if isinstance(axes, str) and set(axes) in (set("zyx"), set("zyxc")) else None
 
 
-def write_hdf5(path: Path, array: np.ndarray, like: Volume, key: str) -> None:
+@contextmanager
+def create_hdf5(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarray], None]]:
     import h5py
 
-    with h5py.File(path, "w") as file:
-        order = plain_order(array, like)
-        data = from_order(array, order)
-        dataset = file.create_dataset(key, data=data, chunks=True, compression="gzip", compression_opts=4)
+    order = plain_order(new.like, new.channels)
+    shape = shape_in_order(new.shape, new.channels, order)
+    # Boxes seldom match chunks: those that are not full yet wait here.
+    with h5py.File(path, "w", rdcc_nbytes=_CACHE) as file:
+        chunks = tuple(size if axis == "c" else min(_CHUNK, size) for axis, size in zip(order, shape, strict=True))
+        dataset = file.create_dataset(
+            new.key, shape=shape, dtype=new.dtype, chunks=chunks, compression="gzip", compression_opts=4
+        )
         dataset.attrs["axes"] = order
-        if like.spacing:
-            dataset.attrs["element_size_um"] = np.multiply(like.spacing, MICROMETRES.get(like.unit, 1))
+        if new.like.spacing:
+            dataset.attrs["element_size_um"] = np.multiply(new.like.spacing, MICROMETRES.get(new.like.unit, 1))
+
+        def write(box: Box, array: np.ndarray) -> None:
+            dataset[place_in_order(box, new.shape, order)] = from_order(array, order)
+
+        yield write

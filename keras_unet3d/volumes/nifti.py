@@ -1,13 +1,17 @@
 """NIfTI: turned to the closest RAS+ orientation when read, and back when written."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.volumes.axes import from_order, in_order, order_of
+from keras_unet3d.geometry import Box
+from keras_unet3d.volumes.axes import from_order, in_order, order_of, place_in_order, shape_in_order
 from keras_unet3d.volumes.reading import readable, refuse_non_numbers
-from keras_unet3d.volumes.volume import Volume, checked_spacing
+from keras_unet3d.volumes.scratch import scratch
+from keras_unet3d.volumes.volume import NewVolume, Volume, checked_spacing
 
 
 def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
@@ -45,17 +49,30 @@ def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
     return Volume(str(path), zyx, channels, dtype, read_box, spacing, "mm" if unit == "unknown" else unit, path, layout)
 
 
-def write_nifti(path: Path, array: np.ndarray, like: Volume, key: str) -> None:
+@contextmanager
+def create_nifti(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarray], None]]:
+    source = new.like.layout.get("nifti")
+    order = new.like.layout["turned"] if source else "xyz"
+    flipped = new.like.layout["flipped"] if source else ""
+    order += "c" * (new.channels is not None)
+    # The first axis runs fastest in the file: it is the last one of the scratch array.
+    backwards = order[::-1]
+    with scratch(path, shape_in_order(new.shape, new.channels, backwards), _nifti_dtype(new.dtype)) as data:
+
+        def write(box: Box, array: np.ndarray) -> None:
+            data.put(place_in_order(box, new.shape, backwards, flipped), from_order(array, backwards, flipped))
+
+        yield write
+        _save(path, data.whole().T, new.like, source)
+
+
+def _save(path: Path, data: np.ndarray, like: Volume, source) -> None:
     import nibabel
 
-    array = array.astype(_nifti_dtype(array.dtype), copy=False)
-    source = like.layout.get("nifti")
     if source is None:
         spacing = like.spacing or (1.0, 1.0, 1.0)
-        image = nibabel.Nifti1Image(from_order(array, "xyzc"[: array.ndim]), np.diag([*spacing[::-1], 1.0]))
+        image = nibabel.Nifti1Image(data, np.diag([*spacing[::-1], 1.0]))
     else:
-        order = like.layout["turned"] + "c" * (array.ndim - 3)
-        data = from_order(array, order, like.layout["flipped"])
         image = type(source)(data, source.affine) if _is_nifti(source) else nibabel.Nifti1Image(data, source.affine)
         if _is_nifti(source):
             # The codes say what space the affine maps to; viewers and tools decide by them.

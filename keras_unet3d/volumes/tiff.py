@@ -1,16 +1,21 @@
 """TIFF stacks: plain, ImageJ and OME; memory-mapped or by page where that is possible."""
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import whole_file
-from keras_unet3d.volumes.axes import from_order, in_order, order_of, plain_order
+from keras_unet3d.geometry import Box
+from keras_unet3d.volumes.axes import from_order, in_order, order_of, place_in_order, plain_order, shape_in_order
 from keras_unet3d.volumes.reading import readable, refuse_non_numbers
-from keras_unet3d.volumes.volume import MICROMETRES, Volume
+from keras_unet3d.volumes.scratch import scratch
+from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume
+
+_MOST_OF_IMAGEJ = 2**32 - 2**25
 
 
 def open_tiff(path: Path, key: str | None, axes: str | None) -> Volume:
@@ -59,7 +64,9 @@ def _tiff_reader(path: Path, shape: tuple[int, ...], pages: int) -> Callable:
     try:
         mapped = tifffile.memmap(path, mode="r")
         if mapped.shape == shape:
-            return lambda index: np.array(mapped[index])
+            dtype, offset = mapped.dtype, mapped.offset
+            # Mapped for every crop: what was read of a map that stays counts as memory of this process.
+            return lambda index: np.array(np.memmap(path, dtype, "r", offset, shape)[index])
     except (ValueError, OSError):
         pass  # compressed or scattered: read by page
 
@@ -102,21 +109,34 @@ def _ome_micrometres(pixels, axis: str) -> float | None:
     return float(size) * MICROMETRES[unit] if size and unit in MICROMETRES else None
 
 
-def write_tiff(path: Path, array: np.ndarray, like: Volume, key: str) -> None:
+@contextmanager
+def create_tiff(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarray], None]]:
+    order = plain_order(new.like, None)
+    if new.channels is not None:
+        # ImageJ orders hyperstacks z, c, y, x.
+        order = order[0] + "c" + order[1:3]
+    with scratch(path, shape_in_order(new.shape, new.channels, order), new.dtype) as data:
+
+        def write(box: Box, array: np.ndarray) -> None:
+            data.put(place_in_order(box, new.shape, order), from_order(array, order))
+
+        yield write
+        _save(path, data.whole(), order, new.like)
+
+
+def _save(path: Path, data: np.ndarray, order: str, like: Volume) -> None:
     import tifffile
 
     z, y, x = like.spacing or (1.0, 1.0, 1.0)
-    order = plain_order(array, like)
-    if array.ndim == 4:
-        # ImageJ orders hyperstacks z, c, y, x.
-        order = order[0] + "c" + order[1:3]
-    array = from_order(array, order)
     metadata = {"axes": order.upper()}
     if like.spacing:
         metadata |= {"spacing": z, "unit": like.unit or "pixel"}
-    imagej = order in ("zyx", "zcyx") and array.dtype.name in ("uint8", "uint16", "float32")
+    # ImageJ knows no 64-bit offsets.
+    imagej = (
+        order in ("zyx", "zcyx") and data.dtype.name in ("uint8", "uint16", "float32") and data.nbytes < _MOST_OF_IMAGEJ
+    )
     resolution = (1 / x, 1 / y) if like.spacing else None
-    tifffile.imwrite(path, array, imagej=imagej, metadata=metadata, resolution=resolution, compression="zlib")
+    tifffile.imwrite(path, data, imagej=imagej, metadata=metadata, resolution=resolution, compression="zlib")
 
 
 def write_plane(path: Path, plane: np.ndarray) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.geometry import Box, Triple
 
-Box = tuple[slice, slice, slice]
 _BLOCK = 128
 # Units that files name, in micrometres.
 MICROMETRES = {"um": 1, "µm": 1, "micron": 1, "mm": 1e3, "nm": 1e-3, "cm": 1e4, "m": 1e6, "meter": 1e6, "inch": 25400}
@@ -70,6 +70,30 @@ class Volume:
         """Yield the boxes with their voxels; memory does not grow with the volume."""
         for box in self.boxes():
             yield box, self.read(box)
+
+
+@dataclass(frozen=True)
+class NewVolume:
+    """A volume to be written.
+
+    Attributes:
+        dtype: of its voxels.
+        like: the volume whose size, orientation and voxel size it takes over.
+        key: name of the data set in HDF5 or Zarr.
+        channels: how many it has; None for a plain volume (z, y, x).
+        chunks: of Zarr (z, y, x); None for the usual ones.
+    """
+
+    dtype: np.dtype
+    like: Volume
+    key: str
+    channels: int | None = None
+    chunks: Triple | None = None
+
+    @property
+    def shape(self) -> Triple:
+        """Voxels (z, y, x)."""
+        return self.like.shape
 
 
 def from_array(array: np.ndarray, name: str = "array", spacing=None, unit: str | None = None) -> Volume:

@@ -1,6 +1,7 @@
 """Zarr, formats 2 and 3: an array, or a group of arrays as in HDF5, or OME-Zarr (0.1 to 0.5); read by chunks."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing_folder
-from keras_unet3d.volumes.axes import from_order, in_order, order_of, plain_order
+from keras_unet3d.geometry import Box
+from keras_unet3d.volumes.axes import from_order, in_order, order_of, place_in_order, plain_order, shape_in_order
 from keras_unet3d.volumes.reading import MissingKey, missing_key, readable, refuse_non_numbers
-from keras_unet3d.volumes.volume import MICROMETRES, Volume, checked_spacing
+from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume, checked_spacing
 
 # A folder that holds one of these is Zarr: of format 3, and of format 2 an array or a group.
 MARKS = ("zarr.json", ".zarray", ".zgroup")
@@ -292,29 +294,55 @@ def refuse_existing_zarr(path: Path, overwrite: bool, what: str = "output") -> N
     refuse_existing_folder(path, overwrite, what, (mark,))
 
 
-def write_zarr(path: Path, array: np.ndarray, like: Volume, key: str) -> None:
-    """Write a group with the array `key`, which it describes as an OME-Zarr image as well."""
+@contextmanager
+def create_zarr(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarray], None]]:
+    yield start_zarr(path, new)
+
+
+def start_zarr(path: Path, new: NewVolume) -> Callable[[Box, np.ndarray], None]:
+    """Make a group with the array `key`, which it describes as an OME-Zarr image as well; return what writes boxes of it."""
     zarr = _package(path)
-    # OME-Zarr wants the channels first.
-    order = "c" * (array.ndim - 3) + plain_order(array[..., 0] if array.ndim == 4 else array, like)
-    data = from_order(array, order)
-    number = like.layout.get("zarr_format", _FORMAT)
+    order = _written_order(new)
+    shape = shape_in_order(new.shape, new.channels, order)
+    chunks = dict(zip("zyx", new.chunks or (_CHUNK,) * 3, strict=True))
+    number = new.like.layout.get("zarr_format", _FORMAT)
     version, wrapped = {2: ("0.4", False), 3: ("0.5", True)}[number]
-    image = {"multiscales": [_ome_image(key, order, like, version)]}
+    image = {"multiscales": [_ome_image(new.key, order, new.like, version)]}
     attributes = {"ome": image | {"version": version}} if wrapped else image
     group = zarr.create_group(path, zarr_format=number, attributes=attributes)
-    written = group.create_array(
-        key,
-        shape=data.shape,
-        dtype=data.dtype,
-        chunks=tuple(1 if axis == "c" else min(_CHUNK, size) for axis, size in zip(order, data.shape, strict=True)),
+    array = group.create_array(
+        new.key,
+        shape=shape,
+        dtype=new.dtype,
+        chunks=tuple(min(chunks.get(axis, 1), size) for axis, size in zip(order, shape, strict=True)),
         dimension_names=list(order) if wrapped else None,
         chunk_key_encoding={"name": "default", "separator": "/"} if wrapped else {"name": "v2", "separator": "/"},
     )
-    written[...] = data
-    written.attrs["axes"] = order
-    if like.micrometres:
-        written.attrs["element_size_um"] = list(like.micrometres)
+    array.attrs["axes"] = order
+    if new.like.micrometres:
+        array.attrs["element_size_um"] = list(new.like.micrometres)
+    return _writer(array, new, order)
+
+
+def continue_zarr(path: Path, new: NewVolume) -> Callable[[Box, np.ndarray], None]:
+    """Return what writes boxes of a volume that `start_zarr` made, perhaps in another process.
+
+    Boxes that are written at the same time must share no chunk.
+    """
+    group = _package(path).open_group(path, mode="r+", use_consolidated=False)
+    return _writer(group[new.key], new, _written_order(new))
+
+
+def _writer(array, new: NewVolume, order: str) -> Callable[[Box, np.ndarray], None]:
+    def write(box: Box, voxels: np.ndarray) -> None:
+        array[place_in_order(box, new.shape, order)] = from_order(voxels, order)
+
+    return write
+
+
+def _written_order(new: NewVolume) -> str:
+    # OME-Zarr wants the channels first.
+    return "c" * (new.channels is not None) + plain_order(new.like, None)
 
 
 def _ome_image(key: str, order: str, like: Volume, version: str) -> dict:

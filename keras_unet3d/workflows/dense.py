@@ -16,7 +16,7 @@ def segment_sample(predictor: Predictor, out: Path, say: Callable[[str], None]) 
     """Write `dense.tif`, `dense.png` and `dense.json` into the run folder `out`."""
     phantom = sample.phantom()
     volume = from_array(phantom.image, "sample", phantom.spacing, "um")
-    classes = predictor.labels(predictor.probabilities(volume))
+    classes = predictor.predict(volume)
     write_volume(out / "dense.tif", classes, volume)
     by_class = figures(count(phantom.truth, classes, len(sample.NAMES)), sample.NAMES)
     mean = float(np.mean([figure["iou"] for figure in by_class.values()]))

@@ -8,7 +8,8 @@ from keras_unet3d.datasets import DataKeys, Example, Globs, open_data
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.evaluation import count, figures, means
 from keras_unet3d.labels import LabelTable, class_volume, survey, unknown_in
-from keras_unet3d.prediction import Predictor
+from keras_unet3d.prediction import DEFAULTS, Predictor
+from keras_unet3d.settings import PredictSettings
 from keras_unet3d.workflows.prepare import plural
 
 
@@ -21,7 +22,7 @@ def evaluate(
     keys: DataKeys | None = None,
     unlabelled: Sequence[int] = (),
     only: Sequence[str] | None = None,
-    overlap: float = 0.5,
+    settings: PredictSettings = DEFAULTS,
     say: Callable[[str], None] = print,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict:
@@ -33,7 +34,7 @@ def evaluate(
         keys: names and axes in the files; `None` takes those that the network was trained with.
         unlabelled: further raw values that mean "nobody said", beside those of the training.
         only: paths of the images to take; `None` takes all.
-        overlap: share of a tile that it has in common with its neighbour.
+        settings: how volumes are predicted.
         say, progress: are given lines, and volumes done and volumes in all.
 
     Returns:
@@ -60,11 +61,11 @@ def evaluate(
     if not examples:
         raise InputError("DATA: expected volumes that the fit held out, found none of them; give the fit's own DATA.")
     _refuse_other_labels(examples, table)
-    background = table.names[0] if table.target == "boundaries" or "background" not in table.names else "background"
+    background = table.names[table.background]
     total, volumes = None, []
     for done, example in enumerate(examples, 1):
         truth = class_volume(example.label, table).array()[..., 0]
-        predicted = predictor.probabilities(example.image, overlap).argmax(axis=-1)
+        predicted = predictor.predict(example.image, "classes", settings)
         counts = count(truth, predicted, table.num_classes)
         total = counts if total is None else total + counts
         by_class = figures(counts, table.names)

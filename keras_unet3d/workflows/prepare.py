@@ -36,8 +36,9 @@ _LARGEST_DEFORMATION, _DEFORMED_SHARE = 4.0, 0.05
 _PAPER_DEPTH = 3
 # A voxel size further than this from the others is worth a word.
 SPACING_TOLERANCE = 1.25
-# The embedded sample is small: it is learnt in less.
+# The embedded sample is small: it is learnt in less, and by fewer weights.
 _SAMPLE_EPOCHS, _SAMPLE_STEPS = 7, 25
+_SAMPLE_FILTERS, _SAMPLE_DEPTH = 8, 3
 
 
 def twice(images: Sequence[Volume]) -> Iterator[str]:
@@ -129,6 +130,9 @@ def plan(
     shape = tuple(np.median([image.shape for image in images], axis=0).round().astype(int).tolist())
     spacing, unit = _common_spacing(images)
     gpu = runtime.has_gpu()
+    only_sample = all(image.name == SAMPLE for image in images)
+    if only_sample and (settings.filters, settings.base_filters, settings.depth) == (None, None, None):
+        settings = replace(settings, base_filters=_SAMPLE_FILTERS, depth=_SAMPLE_DEPTH)
     architecture = start or _architecture(shape, spacing, gpu, settings)
     architecture = replace(
         architecture, input_shape=(None, None, None, images[0].channels), num_classes=table.num_classes
@@ -150,7 +154,6 @@ def plan(
             f"accumulate: expected 1 on {devices} devices of the TensorFlow backend, found {settings.accumulate}; add "
             "--devices 1, or set KERAS_BACKEND=jax."
         )
-    only_sample = all(image.name == SAMPLE for image in images)
     patch = settings.patch or planning.plan_patch(shape, spacing, geometry, most)
     settings = replace(
         settings,

@@ -11,7 +11,8 @@ from keras_unet3d.datasets import SAMPLE, open_partly_labelled
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing_folder, whole_folder
 from keras_unet3d.labels import UNLABELLED, LabelTable
-from keras_unet3d.prediction import Predictor
+from keras_unet3d.prediction import DEFAULTS, Predictor
+from keras_unet3d.settings import PredictSettings
 from keras_unet3d.uncertainty import Suggestion, entropy, suggest_slices
 from keras_unet3d.volumes import Volume, write_plane
 from keras_unet3d.workflows.painting import AXES, LIST, Painting, Slice, raw_labels, value_for_unlabelled
@@ -27,7 +28,7 @@ def suggest(
     labels: str | Path | None = None,
     count: int = 5,
     across: Sequence[str] = AXES,
-    overlap: float = 0.5,
+    settings: PredictSettings = DEFAULTS,
     overwrite: bool = False,
     say: Callable[[str], None] = print,
     progress: Callable[[int, int], None] = lambda done, of: None,
@@ -46,7 +47,7 @@ def suggest(
         labels: labels that there are already; None takes those beside the image in HDF5 or Zarr, if there are any.
         count: how many slices.
         across: the axes across which slices may be taken, of "z", "y" and "x".
-        overlap: see `predict`.
+        settings: how the volume is predicted.
         overwrite: whether an earlier folder of suggestions may be replaced.
         say, progress: are given lines, and tiles done and tiles in all.
 
@@ -65,7 +66,7 @@ def suggest(
     image, label = open_partly_labelled(volume, predictor.keys, labels)
     unlabelled = value_for_unlabelled(label, table)
     raw = raw_labels(image, label, table, unlabelled)
-    probabilities = predictor.probabilities(image, overlap, progress)
+    probabilities = predictor.predict(image, "probabilities", settings, progress)
     unsure, predicted = entropy(probabilities), probabilities.argmax(axis=-1)
     axes = [AXES.index(axis) for axis in dict.fromkeys(across)]
     suggestions = suggest_slices(unsure, raw != unlabelled, count, axes, image.spacing)

@@ -1,0 +1,142 @@
+"""What computes a network's output: Keras, the SavedModel of a bundle, or ONNX Runtime. A function of arrays each."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.model import folded_copy
+from keras_unet3d.prediction import Predictor, trained_predictor
+from keras_unet3d.workflows.blockwise import Recipe
+from keras_unet3d.zoo.archives import check_sums, unzip
+from keras_unet3d.zoo.loading import NETWORK, RUN, bundle_folder, open_model
+from keras_unet3d.zoo.registry import find, read_card
+
+Network = Callable[[np.ndarray], np.ndarray]
+_OPSET = 17
+
+
+def predictor(reference: str | Path, engine: str = "keras") -> Predictor:
+    """Return a function from a raw volume `(z, y, x[, channels])` to its labels `(z, y, x)`.
+
+    Normalisation, tiling and label values are those of the model's card.
+
+    Args:
+        reference: a name, "name@version", the folder or zip of a bundle, or a run folder.
+        engine: "keras"; "onnx", ONNX Runtime with the network converted on the spot; or "savedmodel", the bundle's own, a
+            TensorFlow program that could do anything when it runs: of people you trust.
+
+    Raises:
+        InputError: an unknown name or engine, a broken model, or a package that is missing.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"engine: expected one of {', '.join(ENGINES)}; found {engine!r}.")
+    model, spec = open_model(reference)
+    found = trained_predictor(model, spec)
+    make = _OTHERS.get(engine)
+    return replace(found, network=make(reference, model), logits=None) if make else found
+
+
+def recipe(reference: str | Path, engine: str = "keras") -> Recipe:
+    """Return how another process of the same file system gets `predictor(reference, engine)`."""
+    path = Path(reference)
+    folder = path.resolve() if path.exists() else find(reference)
+    network = folder / NETWORK
+    return Recipe(predictor, (str(folder), engine), (str(network if network.is_file() else folder),))
+
+
+def _saved_model(reference: str | Path, model: keras.Model) -> Network:
+    path = Path(reference)
+    if (path / RUN).is_file():
+        raise InputError(f"{path}: expected a bundle for the engine savedmodel, found a run folder; export it first.")
+    with bundle_folder(reference) as bundle:
+        card = read_card(bundle)
+        archive = bundle / f"{card.name}_saved_model.zip"
+        check_sums(bundle, only=archive.name)
+        network = served(archive)
+    margin = card.model.architecture.geometry.margin
+
+    def call(batch: np.ndarray) -> np.ndarray:
+        output = network(batch)
+        # Under "valid" padding the served output has a halo of zeros.
+        return output[(slice(None), *(slice(m, n - m) for m, n in zip(margin, output.shape[1:4], strict=True)))]
+
+    return call
+
+
+def served(archive: Path) -> Network:
+    """Return the signature `serve` of a zipped SavedModel, a TensorFlow program.
+
+    Raises:
+        InputError: a broken archive, or one without that signature.
+    """
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder, _explained(archive):
+        unzip(archive, Path(folder))
+        loaded = tf.saved_model.load(folder)
+
+    def call(batch: np.ndarray) -> np.ndarray:
+        with _explained(archive):
+            # By way of the loaded object, which must live on: its variables go with it.
+            return loaded.signatures["serve"](volume=tf.convert_to_tensor(batch))["probabilities"].numpy()
+
+    return call
+
+
+@contextmanager
+def _explained(archive: Path) -> Iterator[None]:
+    import tensorflow as tf
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, tf.errors.OpError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{archive}: expected a SavedModel with a signature 'serve', found a broken one ({reason[:200]})."
+        ) from error
+
+
+def _onnx(reference: str | Path, model: keras.Model) -> Network:
+    return onnx_network(folded_copy(model))
+
+
+def onnx_network(model: keras.Model) -> Network:
+    """Return a network in ONNX Runtime, on its fastest device; TensorFlow's backend of Keras writes the ONNX.
+
+    Raises:
+        InputError: onnxruntime or tf2onnx is missing, or the Keras backend is another.
+    """
+    try:
+        import onnxruntime
+        import tf2onnx
+    except ImportError as error:
+        raise InputError(
+            f"engine: expected the packages onnxruntime and tf2onnx for onnx, found no {error.name}; run "
+            "pip install 'keras-unet3d[onnx]'."
+        ) from error
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(f"engine: expected Keras on TensorFlow for onnx, found {keras.backend.backend()}; use keras.")
+    import tensorflow as tf
+
+    def probabilities(volume):
+        return {"probabilities": model(volume, training=False)}
+
+    # It warns of what is not there to be used.
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32, name="volume")]
+    proto, _ = tf2onnx.convert.from_function(tf.function(probabilities), signature, opset=_OPSET)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=onnxruntime.get_available_providers())
+    return lambda batch: session.run(["probabilities"], {"volume": batch})[0]
+
+
+_OTHERS = {"savedmodel": _saved_model, "onnx": _onnx}
+ENGINES = ("keras", *_OTHERS)
