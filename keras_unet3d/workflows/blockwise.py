@@ -25,7 +25,7 @@ from keras_unet3d.volumes import NewVolume, Volume, continue_zarr, open_volume, 
 
 HERE = "here"
 _PLAN, _DONE, _VOLUME = "plan.json", "done", "volume.zarr"
-_RETRIES = 3
+_RETRIES, _TIMEOUT = 3, 20
 # Settings that do not change the result, or stand in the plan by themselves.
 _NO_MATTER = ("max_ram", "batch_size", "tile", "merge")
 
@@ -197,7 +197,7 @@ def _by_cluster(job: Job, numbers: list[int], address: str) -> Iterator[int]:
             f"--scheduler {HERE}."
         ) from error
     try:
-        client = Client(address, timeout=20)
+        client = Client(address, timeout=_TIMEOUT)
     except (OSError, ValueError) as error:
         raise InputError(
             f"scheduler: expected a Dask scheduler at {address}, found none ({error}); start one with dask scheduler."
