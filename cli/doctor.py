@@ -10,6 +10,7 @@ def command():
     """Say what is installed, what works, and what to do about what does not."""
     runtime.load_backend_quietly()
     from keras_unet3d.workflows.doctor import doctor
+    from keras_unet3d.zoo.engines import NETWORKS
 
-    for finding in doctor():
+    for finding in doctor(NETWORKS):
         click.echo(str(finding))

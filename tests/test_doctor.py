@@ -1,5 +1,8 @@
 """What the doctor says of this machine, and what to do about what is broken."""
 
+import re
+import time
+
 from click.testing import CliRunner
 
 from keras_unet3d import runtime
@@ -8,8 +11,9 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.workflows import doctor
 
 
-def found() -> dict[str, doctor.Finding]:
-    return {finding.what: finding for finding in doctor.doctor()}
+def found(engines=None) -> dict[str, doctor.Finding]:
+    engines = {"keras": lambda network: lambda batch: batch} if engines is None else engines
+    return {finding.what: finding for finding in doctor.doctor(engines)}
 
 
 def test_says_what_is_installed_and_what_works():
@@ -18,7 +22,7 @@ def test_says_what_is_installed_and_what_works():
     findings = found()
     assert findings["keras"].found == keras.__version__
     assert findings["backend"].found == "tensorflow"
-    assert findings["engines"].found == "elasticdeform and native"
+    assert findings["augmentation"].found == "elasticdeform and native"
     assert findings["oneDNN"].found.startswith("on")
     assert findings["precision"].found == "--precision auto is float32 here"
     assert "no GPU" in findings["devices"].found and "pip install" in findings["devices"].todo
@@ -32,7 +36,8 @@ def test_says_what_to_do(monkeypatch):
     monkeypatch.setattr(runtime, "is_installed", lambda module: False)
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     findings = found()
-    assert findings["engines"].found == "native" and "numpy<2" in findings["engines"].todo
+    assert findings["augmentation"].found == "native" and "numpy<2" in findings["augmentation"].todo
+    assert findings["skimage"].todo == "pip install 'keras-unet3d[instances]'"
     assert findings["zarr"].todo == "pip install 'keras-unet3d[zarr]'"
     assert findings["oneDNN"].found == "off" and "TF_ENABLE_ONEDNN_OPTS=1" in findings["oneDNN"].todo
 
@@ -40,4 +45,17 @@ def test_says_what_to_do(monkeypatch):
 def test_on_the_command_line():
     result = CliRunner().invoke(unet3d_cli, ["doctor"])
     assert result.exit_code == 0
-    assert "engines: elasticdeform and native" in result.output
+    assert "augmentation: elasticdeform and native" in result.output
+    assert re.search(r"prediction: keras \d\.\d\d s, onnx \d\.\d\d s for a tile of 64 x 64 x 64", result.output)
+
+
+def test_says_which_engine_is_the_fastest():
+    def slow(network):
+        return lambda batch: time.sleep(0.05)
+
+    def missing(network):
+        raise InputError("engine: expected the packages onnxruntime and tf2onnx")
+
+    finding = found({"keras": slow, "onnx": lambda network: lambda batch: None, "other": missing})["prediction"]
+    assert finding.found == "keras 0.05 s, onnx 0.00 s for a tile of 64 x 64 x 64"
+    assert finding.todo == "--engine onnx is the fastest here"

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.model import folded_copy
-from keras_unet3d.prediction import Predictor, trained_predictor
+from keras_unet3d.prediction import Predictor, compiled, trained_predictor
 from keras_unet3d.workflows.blockwise import Recipe
 from keras_unet3d.zoo.archives import check_sums, unzip
 from keras_unet3d.zoo.loading import NETWORK, RUN, bundle_folder, open_model
@@ -140,3 +140,5 @@ def onnx_network(model: keras.Model) -> Network:
 
 _OTHERS = {"savedmodel": _saved_model, "onnx": _onnx}
 ENGINES = ("keras", *_OTHERS)
+# Those that any network can be had in.
+NETWORKS: dict[str, Callable[[keras.Model], Network]] = {"keras": compiled, "onnx": onnx_network}

@@ -1,14 +1,21 @@
 """`doctor`: what is installed, what works, and what to do about what does not."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
+
 from keras_unet3d import runtime
+from keras_unet3d.architecture import Architecture
 from keras_unet3d.augment.elastic import load_elasticdeform
 from keras_unet3d.errors import InputError
+from keras_unet3d.model import build
 
-# Formats and extras: module, and what installs it.
-_EXTRAS = {"zarr": "pip install 'keras-unet3d[zarr]'"}
+# Modules that not everybody needs, and the extra that installs each.
+_EXTRAS = {"zarr": "zarr", "skimage": "instances", "onnxruntime": "onnx", "distributed": "cluster"}
+_PROBE = 64  # voxels per axis of the tile that engines are timed with
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,8 @@ class Finding:
         return f"{self.what}: {self.found}{f'; {self.todo}' if self.todo else ''}"
 
 
-def doctor() -> Iterator[Finding]:
-    """Yield what was found on this machine."""
+def doctor(engines: Mapping[str, Callable]) -> Iterator[Finding]:
+    """Yield what was found on this machine; `engines` turn a network into a function of batches, and are timed."""
     for package, version in runtime.versions().items():
         yield Finding(package, version)
     machine = runtime.machine()
@@ -36,9 +43,12 @@ def doctor() -> Iterator[Finding]:
     memory = runtime.available_memory()
     yield Finding("memory", f"{memory / 2**30:.0f} GB available" if memory else "unknown")
     yield _elasticdeform()
-    for module, install in _EXTRAS.items():
+    for module, extra in _EXTRAS.items():
         there = runtime.is_installed(module)
-        yield Finding(module, "installed" if there else "not installed", "" if there else install)
+        yield Finding(
+            module, "installed" if there else "not installed", "" if there else f"pip install 'keras-unet3d[{extra}]'"
+        )
+    yield _engines(engines)
 
 
 def _devices(machine: dict) -> Finding:
@@ -60,5 +70,28 @@ def _elasticdeform() -> Finding:
     try:
         load_elasticdeform()
     except InputError as error:
-        return Finding("engines", "native", str(error))
-    return Finding("engines", "elasticdeform and native")
+        return Finding("augmentation", "native", str(error))
+    return Finding("augmentation", "elasticdeform and native")
+
+
+def _engines(engines: Mapping[str, Callable]) -> Finding:
+    """Time the default network of a CPU in every engine that works here."""
+    network = build(Architecture(filters=(8, 32, 64, 128), depth=4, normalization="none", seed=0))
+    tile = np.random.default_rng(0).normal(size=(1, *(_PROBE,) * 3, 1)).astype(np.float32)
+    seconds = {}
+    for name, make in engines.items():
+        with suppress(InputError):
+            seconds[name] = _fastest(make(network), tile)
+    shown = ", ".join(f"{name} {each:.2f} s" for name, each in seconds.items())
+    best = min(seconds, key=seconds.get)
+    todo = "" if best == "keras" else f"--engine {best} is the fastest here"
+    return Finding("prediction", f"{shown} for a tile of {_PROBE} x {_PROBE} x {_PROBE}", todo)
+
+
+def _fastest(network: Callable, tile: np.ndarray) -> float:
+    times = []
+    for _ in range(4):
+        begun = time.perf_counter()
+        network(tile)
+        times.append(time.perf_counter() - begun)
+    return min(times)
