@@ -1,11 +1,14 @@
 """`unet3d-cli export`."""
 
 import shlex
+from pathlib import Path
 
 import click
 
 from keras_unet3d import runtime
 from keras_unet3d.cli import options
+
+_NOT_STATED = "not stated"
 
 
 @click.command("export")
@@ -14,18 +17,34 @@ from keras_unet3d.cli import options
 @click.option("--version", default="1.0.0", show_default=True, help="Three numbers, semantic.")
 @click.option("--out", required=True, metavar="DIR", help="Folder of bundles; the bundle is DIR/NAME/VERSION.")
 @click.option("--description", default="", help="One sentence for the card.")
-@click.option("--licence", default="not stated", help="Of the weights.")
-@click.option("--data-licence", default="not stated", help="Of the training data.")
+@click.option("--licence", default=_NOT_STATED, help="Of the weights.")
+@click.option("--data-licence", default=_NOT_STATED, help="Of the training data.")
+@click.option(
+    "--card", "card_path", metavar="FILE", help="Further entries of the card, JSON: authors, cite, limitations ..."
+)
+@click.option("--evaluation", metavar="FILE", help="What evaluate --json wrote, for the card.")
+@click.option("--slim", is_flag=True, help="Leave out SavedModel and ONNX, which zoo complete makes of model.keras.")
 @options.overwrite
-def command(run, name, version, out, description, licence, data_licence, overwrite):
+def command(run, name, version, out, description, licence, data_licence, card_path, evaluation, slim, overwrite):
     """Write a run's network as a bundle for the zoo.
 
     Add DIR to $KERAS_UNET3D_ZOO and the model is found by NAME.
     """
     runtime.load_backend_quietly()
     from keras_unet3d import zoo
+    from keras_unet3d.files import read_json
 
-    card = zoo.Card(name, version, description=description, licence=zoo.Licence(weights=licence, data=data_licence))
-    bundle = zoo.export_run(run, card, out, overwrite)
+    told = read_json(Path(card_path), "entries of a model card") if card_path else {}
+    stated = {key: value for key, value in {"weights": licence, "data": data_licence}.items() if value != _NOT_STATED}
+    given = {"description": description, "licence": stated}
+    card = told | {"name": name, "version": version} | {key: value for key, value in given.items() if value}
+    bundle = zoo.export_run(
+        run,
+        card,
+        out,
+        overwrite,
+        complete=not slim,
+        evaluation=read_json(Path(evaluation), "figures of evaluate") if evaluation else None,
+    )
     click.echo(f"bundle: {bundle}")
-    click.echo(f"next: export KERAS_UNET3D_ZOO={shlex.quote(out)}; unet3d-cli zoo verify {name}")
+    click.echo(f"next: export KERAS_UNET3D_ZOO={shlex.quote(str(Path(out).resolve()))}; unet3d-cli zoo verify {name}")

@@ -5,11 +5,12 @@ import json
 import click
 
 from keras_unet3d import runtime
+from keras_unet3d.cli import options
 
 
 @click.group("zoo")
 def command():
-    """List, show and verify models by name.
+    """List, show, verify, install and remove models by name.
 
     Names are looked up in the folders of $KERAS_UNET3D_ZOO, the user's ~/.keras-unet3d/zoo, and the package.
     """
@@ -40,6 +41,57 @@ def show(name):
     bundle = zoo.find(name)
     click.echo(f"{bundle}")
     click.echo(json.dumps(read_json(bundle / "metadata.json", "the card of a model"), indent=2))
+
+
+@command.command("install")
+@click.argument("path")
+@click.option("--to", "directory", metavar="DIR", help="Folder of the search path [default: the user's].")
+@options.overwrite
+def install(path, directory, overwrite):
+    """Copy a bundle, a folder or a zip, to where it is found by name; it is proved first."""
+    runtime.load_backend_quietly()
+    from keras_unet3d import zoo
+
+    click.echo(f"installed: {zoo.install(path, directory, overwrite)}")
+
+
+@command.command("remove")
+@click.argument("name")
+def remove(name):
+    """Remove an installed model: NAME, or NAME@VERSION where there are several."""
+    runtime.load_backend_quietly()
+    from keras_unet3d import zoo
+
+    click.echo(f"removed: {zoo.remove(name)}")
+
+
+@command.command("path")
+@click.argument("name")
+@click.option("--serving", metavar="DIR", help="Write the SavedModel to DIR/NAME/1 as well, which TF Serving reads.")
+@options.overwrite
+def path(name, serving, overwrite):
+    """Print where a model is, or its SavedModel."""
+    if not serving:
+        from keras_unet3d import zoo
+
+        click.echo(zoo.find(name))
+        return
+    runtime.load_backend_quietly()
+    from keras_unet3d import zoo
+
+    click.echo(zoo.unpack_for_serving(name, serving, overwrite))
+
+
+@command.command("complete")
+@click.argument("name")
+@click.option("--out", required=True, metavar="DIR", help="Folder of bundles.")
+@options.overwrite
+def complete(name, out, overwrite):
+    """Write a bundle again with SavedModel and ONNX: a package that bioimage.io takes."""
+    runtime.load_backend_quietly()
+    from keras_unet3d import zoo
+
+    click.echo(f"bundle: {zoo.complete(name, out, overwrite)}")
 
 
 @command.command("verify")

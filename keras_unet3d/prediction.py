@@ -50,6 +50,7 @@ class Predictor:
         logits: as `network`, up to its logits; None where they cannot be had.
         inexact: why tiles cannot be merged exactly, empty where they can.
         voxel_bytes: memory that the network takes per voxel of a tile; None where nobody knows.
+        held_before: memory of the process before the first tile. What tiles took is kept by the allocator for the next ones.
     """
 
     network: Callable = field(repr=False)
@@ -63,6 +64,7 @@ class Predictor:
     logits: Callable | None = field(default=None, repr=False)
     inexact: str = ""
     voxel_bytes: float | None = None
+    held_before: int = 0
 
     def __call__(self, volume: np.ndarray) -> np.ndarray:
         """Return the labels `(z, y, x)` of a raw volume `(z, y, x)` or `(z, y, x, channels)`."""
@@ -204,7 +206,7 @@ class Predictor:
         )
         voxels = np.prod(tiling.tile)
         if settings.max_ram is not None and voxels > most:
-            needed = runtime.resident_memory() + voxels * self._bytes(settings)
+            needed = self.held_before + voxels * self._bytes(settings)
             raise InputError(
                 f"max_ram: expected at least {needed / 2**30:.1f}G for a tile of {_sizes(tiling.tile)} voxels and this network, "
                 f"found {settings.max_ram}."
@@ -215,7 +217,7 @@ class Predictor:
         if self.voxel_bytes is None:
             return MOST_VOXELS
         if settings.max_ram is not None:
-            budget = parse_bytes(settings.max_ram) - runtime.resident_memory()
+            budget = parse_bytes(settings.max_ram) - self.held_before
         else:
             budget = min(_TILE_BYTES, (runtime.available_memory() or 2 * _TILE_BYTES) // 2)
         return max(0, int(budget / self._bytes(settings)))
@@ -352,6 +354,7 @@ def network_predictor(model) -> Predictor:
         logits=compiled(logits_model(model)),
         inexact=_OF_THE_TILE if _depends_on_tile(architecture) else "",
         voxel_bytes=inference_bytes(architecture),
+        held_before=runtime.resident_memory(),
     )
 
 

@@ -419,11 +419,13 @@ def test_predict_refuses_two_inputs_of_one_name(refused, tiny_run, volume):
     assert "found v.tif twice" in refused("predict", tiny_run, "v.tif", "x/v.tif", "--out", "o")
 
 
-def test_predict_with_one_bad_input_writes_nothing(refused, tiny_run, volume):
+def test_predict_with_one_bad_input_does_the_others_and_names_it(refused, tiny_run, volume):
     broken = tiny_volume()[0]
     broken[3, 3, 3] = np.nan
     tifffile.imwrite("w.tif", broken)
-    assert refused("predict", tiny_run, "v.tif", "w.tif", "--out", "o").startswith("w.tif: expected finite grey values")
+    said = refused("predict", tiny_run, "w.tif", "v.tif", "--out", "o")
+    assert said.startswith("1 of 2 inputs failed, the others are done: w.tif: expected finite grey values")
+    assert [path.name for path in Path("o").iterdir()] == ["v.tif"]
 
 
 @pytest.mark.parametrize(

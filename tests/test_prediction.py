@@ -16,7 +16,6 @@ from keras_unet3d.intensity import measure
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.model import architecture_of
 from keras_unet3d.prediction import Predictor, network_predictor
-from keras_unet3d.runtime import resident_memory
 from keras_unet3d.sampling import read_mirrored
 from keras_unet3d.settings import PredictSettings
 from keras_unet3d.tiling import blocks
@@ -115,8 +114,8 @@ def test_exact_tiles_equal_one_pass_over_the_whole(network, data):
 
 def test_the_chosen_tiles_are_exact_too(same):
     volume = RANDOM.normal(size=(20, 90, 100)).astype(np.float32)
-    predictor = replace(network_predictor(same), voxel_bytes=1e6)
-    settings = PredictSettings(max_ram=f"{(resident_memory() + 60 * 1e9) / 2**30:.2f}G")
+    predictor = replace(network_predictor(same), voxel_bytes=1e6, held_before=0)
+    settings = PredictSettings(max_ram="56G")
     tiling = predictor.tiling(volume.shape, settings)
     assert (tiling.merge, tiling.count > 4) == ("exact", True)
     tiled = predictor.predict(from_array(volume), "probabilities", settings)
@@ -396,9 +395,8 @@ def test_the_border_is_chosen():
 
 
 def test_memory_decides_the_tile(same):
-    predictor = replace(network_predictor(same), voxel_bytes=1e5)
-    few = PredictSettings(max_ram=f"{(resident_memory() + 3e9) / 2**20:.0f}M")
-    many = PredictSettings(max_ram=f"{(resident_memory() + 60e9) / 2**20:.0f}M")
+    predictor = replace(network_predictor(same), voxel_bytes=1e5, held_before=0)
+    few, many = PredictSettings(max_ram="3G"), PredictSettings(max_ram="60G")
     sizes = [np.prod(predictor.tiling((200, 200, 200), settings).tile) for settings in (few, many)]
-    assert 20_000 < sizes[0] <= 30_000
-    assert 450_000 < sizes[1] <= 600_000
+    assert 20_000 < sizes[0] <= 3 * 2**30 / 1e5
+    assert 450_000 < sizes[1] <= 60 * 2**30 / 1e5

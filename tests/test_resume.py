@@ -246,6 +246,7 @@ except Stopped:
 """
 
 
+@pytest.mark.long
 def test_half_precision_and_the_scale_of_its_loss_go_on_on_jax(tiny_data, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "KERAS_BACKEND": "jax"}
     command = [sys.executable, "-c", MIXED, str(tiny_data), str(tmp_path)]

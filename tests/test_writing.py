@@ -1,17 +1,28 @@
 """Volumes are written box by box, in any order, as if they had been written whole."""
 
-from itertools import pairwise
+import os
+from itertools import pairwise, permutations, product
 
 import nibabel
 import numpy as np
 import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 
-from keras_unet3d.volumes import create_volume, from_array, open_volume, scratch, write_volume
+from keras_unet3d.errors import InputError
+from keras_unet3d.volumes import create_volume, from_array, open_volume, scratch, tiff, write_volume
+from keras_unet3d.volumes.axes import from_order, place_in_order, shape_in_order
 
 SHAPE = (9, 14, 11)
 SUFFIXES = (".h5", ".zarr", ".nii", ".nii.gz", ".tif")
 # Axes swapped and mirrored, so that a box lies elsewhere in the file than in the volume.
 AFFINE = np.array([[0, -1.5, 0, 12.0], [1.0, 0, 0, -7.0], [0, 0, -2.5, 3.0], [0, 0, 0, 1.0]])
+ORDERS = ["".join(order) for letters in ("zyx", "zyxc") for order in permutations(letters)]
+
+
+class Interrupted(BaseException):
+    """Stands for Ctrl-C: no `Exception`."""
 
 
 def random_boxes(rng):
@@ -44,8 +55,7 @@ def test_boxes_in_any_order_are_the_whole(tmp_path, threshold, suffix, kind, cha
     shape = like.shape if channels is None else (*like.shape, channels)
     array = rng.integers(0, 200, shape).astype(np.float32 if channels else np.uint8)
     with create_volume(tmp_path / f"boxes{suffix}", array.dtype, like, channels=channels) as write:
-        for z, y, x in random_boxes(rng):
-            box = tuple(slice(s.start, min(s.stop, n)) for s, n in zip((z, y, x), like.shape, strict=True))
+        for box in random_boxes(rng):
             write(box, array[box])
     write_volume(tmp_path / f"whole{suffix}", array, like)
     # Of the formats, NIfTI alone does not say which axis the channels are.
@@ -58,16 +68,125 @@ def test_boxes_in_any_order_are_the_whole(tmp_path, threshold, suffix, kind, cha
     assert left == {f"boxes{suffix}", f"whole{suffix}"}
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_an_error_in_the_middle_leaves_what_was_there(tmp_path, threshold, suffix):
+@pytest.mark.parametrize("flips", product((1, -1), repeat=3))
+@pytest.mark.parametrize("axes", permutations(range(3)))
+def test_boxes_in_every_orientation_of_nifti(tmp_path, monkeypatch, axes, flips):
+    monkeypatch.setattr(scratch, "MOST_BYTES", 0)
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag((0.5, 1.5, 2.0))[:, axes] * flips
+    stored = tuple(SHAPE[::-1][axis] for axis in axes)
+    nibabel.save(nibabel.Nifti1Image(np.zeros(stored, np.uint8), affine), tmp_path / "like.nii")
+    like = open_volume(tmp_path / "like.nii")
+    assert like.shape == SHAPE
+    rng = np.random.default_rng(axes)
+    array = rng.integers(0, 1000, SHAPE).astype(np.int16)
+    with create_volume(tmp_path / "a.nii", np.int16, like) as write:
+        for box in random_boxes(rng):
+            write(box, array[box])
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.nii").array()[..., 0], array)
+    # Read by another program: the voxels lie where those of `like` do.
+    image = nibabel.load(tmp_path / "a.nii")
+    assert image.shape == stored
+    np.testing.assert_array_equal(image.affine, affine)
+    closest = nibabel.as_closest_canonical(image)
+    np.testing.assert_array_equal(np.asarray(closest.dataobj).transpose(2, 1, 0), array)
+
+
+@given(st.sampled_from(ORDERS), st.sets(st.sampled_from("zyx")), st.integers(0, 2**32 - 1))
+def test_a_box_lies_where_the_whole_puts_it(order, flipped, seed):
+    rng = np.random.default_rng(seed)
+    channels = 2 if "c" in order else None
+    array = rng.random((*SHAPE, 2) if channels else SHAPE)
+    filled = np.full(shape_in_order(SHAPE, channels, order), np.nan)
+    for box in random_boxes(rng):
+        filled[place_in_order(box, SHAPE, order, flipped)] = from_order(array[box], order, flipped)
+    np.testing.assert_array_equal(filled, from_order(array, order, flipped))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, Interrupted])
+@pytest.mark.parametrize(
+    "suffix, when",
+    # HDF5 and Zarr are written as the boxes come.
+    [*product(SUFFIXES, ["at once", "in the middle"]), *product([".nii", ".nii.gz", ".tif"], ["while saving"])],
+)
+def test_an_error_leaves_what_was_there(tmp_path, threshold, monkeypatch, suffix, error, when):
     like = liked("array", tmp_path)
     before = np.full(SHAPE, 7, np.uint8)
     write_volume(tmp_path / f"a{suffix}", before, like)
-    with pytest.raises(RuntimeError), create_volume(tmp_path / f"a{suffix}", np.uint8, like) as write:
-        write((slice(0, 4), slice(0, 14), slice(0, 11)), before[:4])
-        raise RuntimeError
+
+    def broken(*_, **__):
+        raise error
+
+    if when == "while saving":
+        monkeypatch.setattr(tifffile, "imwrite", broken)
+        monkeypatch.setattr(nibabel, "save", broken)
+    with pytest.raises(error), create_volume(tmp_path / f"a{suffix}", np.uint8, like) as write:
+        if when != "at once":
+            write((slice(0, 4), slice(0, 14), slice(0, 11)), before[:4] + 1)
+        if when != "while saving":
+            raise error
     np.testing.assert_array_equal(open_volume(tmp_path / f"a{suffix}", "label").array()[..., 0], before)
-    assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"]
+    assert os.listdir(tmp_path) == [f"a{suffix}"]
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".tif"])
+def test_a_large_volume_waits_in_a_file_beside_it(tmp_path, monkeypatch, suffix):
+    size = int(np.prod(SHAPE)) * 2
+    for most, expected in ((size - 1, [size]), (size, [])):
+        monkeypatch.setattr(scratch, "MOST_BYTES", most)
+        with create_volume(tmp_path / f"a{suffix}", np.uint16, liked("array", tmp_path)) as write:
+            # The name is one that is cleared away after a process that was killed.
+            assert [path.stat().st_size for path in tmp_path.glob(".????????.partial.*")] == expected
+            write(tuple(slice(0, each) for each in SHAPE), np.ones(SHAPE, np.uint16))
+        assert os.listdir(tmp_path) == [f"a{suffix}"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the system does not list what is mapped")
+def test_nothing_stays_mapped_between_boxes(tmp_path, monkeypatch):
+    def mapped():
+        with open("/proc/self/maps") as file:
+            return str(tmp_path) in file.read()
+
+    monkeypatch.setattr(scratch, "MOST_BYTES", 0)
+    with create_volume(tmp_path / "a.nii", np.uint8, liked("array", tmp_path)) as write:
+        for box in random_boxes(np.random.default_rng(0)):
+            write(box, np.ones(tuple(side.stop - side.start for side in box), np.uint8))
+            assert not mapped()
+    tifffile.imwrite(tmp_path / "a.tif", np.ones(SHAPE, np.uint8))
+    volume = open_volume(tmp_path / "a.tif")
+    assert volume.array().all()
+    assert not mapped()
+
+
+@pytest.mark.parametrize("channels", [None, 2])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "int32"])
+def test_a_tiff_too_large_for_32_bits_keeps_its_voxel_size(tmp_path, monkeypatch, dtype, channels):
+    monkeypatch.setattr(tiff, "_MOST_BYTES", 100)
+    array = np.random.default_rng(0).integers(0, 200, (*SHAPE, channels) if channels else SHAPE).astype(dtype)
+    write_volume(tmp_path / "a.tif", array, liked("array", tmp_path))
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert (file.is_bigtiff, file.is_imagej) == (True, False)
+    opened = open_volume(tmp_path / "a.tif")
+    assert (opened.spacing, opened.unit) == (pytest.approx((3.0, 2.0, 1.0)), "um")
+    np.testing.assert_array_equal(opened.array().reshape(array.shape), array)
+
+
+def test_a_mapped_tiff_that_went_away_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones(SHAPE, np.uint8))
+    volume = open_volume(tmp_path / "a.tif")
+    (tmp_path / "a.tif").unlink()
+    with pytest.raises(InputError, match=r"a\.tif: expected a readable \.tif volume"):
+        volume.array()
+
+
+def test_a_box_of_another_shape_is_an_error(tmp_path):
+    for suffix in SUFFIXES:
+        with (
+            pytest.raises((ValueError, TypeError)),
+            create_volume(tmp_path / f"a{suffix}", np.uint8, liked("array", tmp_path)) as write,
+        ):
+            write((slice(0, 4), slice(0, 14), slice(0, 11)), np.zeros((4, 14, 10), np.uint8))
+        assert os.listdir(tmp_path) == []
 
 
 def test_chunks_of_zarr_are_those_asked_for(tmp_path):

@@ -14,14 +14,17 @@ import pytest
 from conftest import UNLABELLED, VALUES, tiny_volume
 
 from keras_unet3d import InputError, build_model, zoo
-from keras_unet3d.zoo.archives import unzip, write_sums
+from keras_unet3d.zoo import trust
+from keras_unet3d.zoo.archives import unzip, write_sums, zip_folder
 
 FILES = (
     "README.md",
     "SHA256SUMS",
     "metadata.json",
     "model.keras",
+    "model.onnx",
     "plain_saved_model.zip",
+    "rdf.yaml",
     "test_input.npy",
     "test_output.npy",
 )
@@ -174,7 +177,7 @@ def test_a_card_that_is_not_valid_is_refused_before_anything_is_written(networks
 
 def test_the_card_describes_what_the_network_takes_and_gives(folder):
     metadata = json.loads((folder / "valid" / "1.0.0" / "metadata.json").read_text())
-    assert (metadata["name"], metadata["version"], metadata["schema"]) == ("valid", "1.0.0", 1)
+    assert (metadata["name"], metadata["version"], metadata["schema"]) == ("valid", "1.0.0", 2)
     assert metadata["inputs"][0]["axes"] == "bzyxc"
     assert metadata["inputs"][0]["channels"] == 2
     assert metadata["outputs"][0]["channels"] == 3
@@ -248,12 +251,13 @@ def test_an_export_that_fails_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["plain@1.2.0", "valid", "tiny"])
-def test_verify_replays_the_test_through_both_networks(known, name):
+def test_verify_replays_the_test_through_all_networks(known, name):
     lines = zoo.verify(name)
-    assert len(lines) == 3
-    assert "6 files have their checksums" in lines[0]
-    assert lines[1].startswith("model.keras: test output replayed")
-    assert lines[2].startswith("SavedModel: test output replayed")
+    # A valid-padding network has one that keeps its input's size beside it, a run's has a cover.
+    assert f"{8 if name == 'plain@1.2.0' else 9} files have their checksums" in lines[0]
+    said = [line.split(":")[0] for line in lines[1:]]
+    assert said == ["model.keras", "SavedModel", "ONNX"]
+    assert all("test output replayed" in line for line in lines[1:])
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -489,3 +493,204 @@ def test_export_refuses_another_backend_before_it_writes(tiny_run, tmp_path, mon
     ):
         zoo.export(build_model(base_filters=2, depth=1), zoo.Card("a"), tmp_path / "zoo")
     assert not (tmp_path / "zoo").exists()
+
+
+# ---- install, remove, alias, complete, serving -------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / ".keras-unet3d" / "zoo"
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_an_installed_model_is_found_by_name_until_it_is_removed(folder, home, tmp_path, form):
+    source = folder / "plain" / "1.2.0"
+    if form == "zip":
+        zip_folder(source, tmp_path / "plain.zip")
+        source = tmp_path / "plain.zip"
+    where = zoo.install(source)
+    assert where == home / "plain" / "1.2.0"
+    assert zoo.card("plain").version == "1.2.0"
+    assert zoo.install(source) == where  # the same again is no matter
+    assert zoo.remove("plain") == where
+    assert not (home / "plain").exists()
+    with pytest.raises(InputError, match="plain: expected a run folder, a bundle or the name of a model"):
+        zoo.load("plain")
+
+
+def test_another_bundle_of_that_version_is_refused(folder, home, networks, tmp_path):
+    zoo.install(folder / "plain" / "1.2.0")
+    other = zoo.export(networks["plain"], {"name": "plain", "version": "1.2.0", "description": "Other."}, tmp_path)
+    with pytest.raises(InputError, match="the model exists already; choose another path or add --overwrite"):
+        zoo.install(other)
+    zoo.install(other, overwrite=True)
+    assert zoo.card("plain").description == "Other."
+
+
+def test_a_broken_bundle_is_not_installed(copy, home):
+    (copy / "model.keras").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"model\.keras: expected the checksum"):
+        zoo.install(copy)
+    assert not home.exists()
+
+
+def test_installs_at_the_same_time_leave_one_whole_model(folder, home):
+    program = "import sys; from keras_unet3d import zoo; zoo.install(sys.argv[1])"
+    calls = [subprocess.Popen([sys.executable, "-c", program, folder / "plain" / "1.2.0"]) for _ in range(3)]
+    assert [call.wait() for call in calls] == [0, 0, 0]
+    assert [path.name for path in (home / "plain").iterdir()] == ["1.2.0"]
+    zoo.load("plain")
+
+
+def test_what_an_interrupted_install_leaves_is_not_found(folder, home):
+    (home / "plain").mkdir(parents=True)
+    shutil.copytree(folder / "plain" / "1.2.0", home / "plain" / ".1234abcd.partial.1.2.0")
+    assert zoo.list_models() == []
+
+
+def test_one_of_several_versions_is_removed_by_its_number(folder, home):
+    for version in ("1.2.0", "1.10.0"):
+        zoo.install(folder / "plain" / version)
+    with pytest.raises(InputError, match=r"expected one version to remove, found plain@1\.10\.0, plain@1\.2\.0"):
+        zoo.remove("plain")
+    zoo.remove("plain@1.10.0")
+    assert zoo.card("plain").version == "1.2.0"
+
+
+def test_a_path_is_not_removed(folder):
+    with pytest.raises(InputError, match="expected the name of a model, found a path"):
+        zoo.remove(str(folder / "plain" / "1.2.0"))
+
+
+def test_an_alias_finds_a_model_and_a_name_comes_first(networks, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_UNET3D_ZOO", str(tmp_path))
+    zoo.export(networks["plain"], {"name": "long-name", "aliases": ["short"]}, tmp_path)
+    assert zoo.card("short").name == "long-name"
+    assert zoo.card("short@1.0.0").name == "long-name"
+    zoo.export(networks["plain"], {"name": "short"}, tmp_path)
+    assert zoo.card("short").name == "short"
+
+
+def test_a_slim_bundle_is_completed_and_served(networks, tmp_path):
+    slim = zoo.export(networks["plain"], {"name": "slim"}, tmp_path / "slim", complete=False)
+    assert not {"slim_saved_model.zip", "model.onnx"} & {path.name for path in slim.iterdir()}
+    assert len(zoo.verify(slim)) == 2
+    whole = zoo.complete(slim, tmp_path / "whole")
+    assert [line.split(":")[0] for line in zoo.verify(whole)[1:]] == ["model.keras", "SavedModel", "ONNX"]
+    for bundle in (slim, whole):
+        served = zoo.unpack_for_serving(bundle, tmp_path / f"serving-{bundle.parent.parent.name}")
+        assert (served.parent.name, served.name) == ("slim", "1")
+        assert (served / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize("name", ["plain", "valid"])
+def test_the_signatures_agree_with_the_predictor(known, networks, name, tmp_path):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(zoo.unpack_for_serving(name, tmp_path)))
+    predictor = zoo.predictor(name)
+    channels = networks[name].input_shape[-1]
+    raw = np.random.default_rng(0).gamma(4.0, 20.0, (13, 22, 31, channels)).astype(np.float32)
+    batch = tf.constant(np.stack([raw, raw[::-1] * 3 + 50]))
+    labels = loaded.signatures["segment"](volume=batch)["labels"].numpy()
+    assert labels.dtype == np.int32
+    # Two volumes in a batch are normalised each by itself, whatever their sizes.
+    for found, volume in zip(labels, batch.numpy(), strict=True):
+        np.testing.assert_array_equal(found, predictor(volume))
+    x = tf.random.normal((2, 24, 28, 32, channels))
+    probabilities = loaded.signatures["serve"](volume=x)["probabilities"].numpy()
+    logits = loaded.signatures["logits"](volume=x)["logits"].numpy()
+    margin = zoo.card(name).model.architecture.geometry.margin
+    inner = (slice(None), *(slice(m, n - m) for m, n in zip(margin, x.shape[1:4], strict=True)))
+    np.testing.assert_allclose(keras.ops.softmax(logits[inner]), probabilities[inner], atol=1e-5)
+    np.testing.assert_allclose(networks[name](x, training=False), probabilities[inner], atol=1e-5)
+
+
+# ---- trust -----------------------------------------------------------------------------------------
+
+
+def test_a_model_is_proved_when_it_is_first_loaded(copy):
+    build_model(base_filters=2, depth=2, num_classes=3, seed=99).save(copy / "model.keras")
+    write_sums(copy)
+    with pytest.raises(InputError, match=r"expected model\.keras to give the stored test output"):
+        zoo.load(copy)
+
+
+def test_it_is_proved_once(copy, monkeypatch):
+    calls = []
+    monkeypatch.setattr(trust, "replay", lambda *arguments, **more: calls.append(arguments))
+    zoo.load(copy)
+    zoo.load(copy)
+    assert len(calls) == 1
+    # A bundle that was changed since is another one.
+    (copy / "README.md").write_text("changed")
+    write_sums(copy)
+    zoo.load(copy)
+    assert len(calls) == 2
+
+
+def test_newer_versions_are_said_in_words(copy):
+    _change_card(copy, software={"keras": "99.1.0", "tensorflow": "2.20.0"})
+    assert any(line.startswith("It was made with keras 99.1.0, and ") for line in zoo.verify(copy))
+    (copy / "model.keras").write_bytes(b"a format of the future")
+    write_sums(copy)
+    with pytest.raises(
+        InputError, match=r"found a broken one .* It was made with keras 99\.1\.0, .* pip install -U keras"
+    ):
+        zoo.load(copy)
+
+
+def test_a_card_of_the_first_schema_is_read(copy):
+    path = copy / "metadata.json"
+    card = {
+        key: value for key, value in json.loads(path.read_text()).items() if key not in ("authors", "cite", "aliases")
+    }
+    path.write_text(json.dumps(card | {"schema": 1}))
+    write_sums(copy)
+    assert zoo.card(copy).authors == ()
+    zoo.load(copy)
+
+
+def test_200_broken_bundles_are_refused_each_with_a_sentence(copy, folder, tmp_path):
+    """Bytes flipped, files cut, renamed, swapped with another bundle's, links: none loads, none writes elsewhere."""
+    rng = np.random.default_rng(0)
+    whole = {path.name: path.read_bytes() for path in copy.iterdir()}
+    other = {path.name: path.read_bytes() for path in (folder / "tiny" / "1.0.0").iterdir()}
+    before = sorted(tmp_path.rglob("*"))
+    for case in range(200):
+        name = sorted(whole)[case % len(whole)]
+        changed = dict(whole)
+        link = None
+        match case % 5:
+            case 0 | 1:
+                content = bytearray(changed[name])
+                content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+                changed[name] = bytes(content)
+            case 2:
+                changed[name] = changed[name][: rng.integers(len(changed[name]))]
+            case 3:
+                changed[f"x{name}"] = changed.pop(name)
+            case 4 if name in other and other[name] != whole[name] and rng.random() < 0.5:
+                changed[name] = other[name]
+            case 4:
+                link = name
+        for path in copy.iterdir():
+            path.unlink()
+        for each, content in changed.items():
+            if each == link:
+                (tmp_path / "outside").write_bytes(content)
+                (copy / each).symlink_to(tmp_path / "outside")
+            else:
+                (copy / each).write_bytes(content)
+        with pytest.raises(InputError) as error:
+            zoo.load(copy)
+        assert str(error.value).endswith((".", "?", "names."))
+        (tmp_path / "outside").unlink(missing_ok=True)
+    for path in copy.iterdir():
+        path.unlink()
+    for name, content in whole.items():
+        (copy / name).write_bytes(content)
+    assert sorted(tmp_path.rglob("*")) == before
+    zoo.load(copy)

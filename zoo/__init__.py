@@ -9,6 +9,10 @@ from keras_unet3d.lazy import lazy_names
 _HOMES = {
     "Card": "keras_unet3d.zoo.cards",
     "Licence": "keras_unet3d.zoo.cards",
+    "complete": "keras_unet3d.zoo.exporting",
+    "install": "keras_unet3d.zoo.installing",
+    "remove": "keras_unet3d.zoo.installing",
+    "unpack_for_serving": "keras_unet3d.zoo.exporting",
     "card": "keras_unet3d.zoo.registry",
     "find": "keras_unet3d.zoo.registry",
     "list_models": "keras_unet3d.zoo.registry",

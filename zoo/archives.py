@@ -1,6 +1,7 @@
 """Checksums, and zip files that can write nowhere but where they are told to."""
 
 import hashlib
+import re
 import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -8,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from keras_unet3d.errors import InputError
 
 SUMS = "SHA256SUMS"
+_ROW = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^\x00-\x1f/\\]+)")
 _MOST_BYTES = 4 * 2**30
 _MOST_FILES = 1000
 
@@ -54,10 +56,13 @@ def check_sums(folder: Path, only: str | None = None) -> int:
 def _read_sums(folder: Path) -> dict[str, str]:
     path = folder / SUMS
     try:
-        rows = [line.split("  ", 1) for line in path.read_text("utf-8").splitlines()]
-        return {name: digest for digest, name in rows}
+        text = path.read_text("utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected the checksums of a bundle, found {error}; get the bundle again.") from error
+    rows = [_ROW.fullmatch(line) for line in text.removesuffix("\n").split("\n")]
+    if not text.endswith("\n") or None in rows:
+        raise InputError(f"{path}: expected the checksums of a bundle, found a broken list; get the bundle again.")
+    return {row["name"]: row["digest"] for row in rows}
 
 
 def zip_folder(folder: Path, target: Path) -> None:

@@ -1,13 +1,13 @@
 """The card: what people and programs must know about a model, validated when made and when read."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 
 from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.spec import ModelSpec
 
-SCHEMA = 1
+SCHEMA = 2
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
@@ -42,9 +42,12 @@ class Card:
     Attributes:
         name: lower case letters, digits and `. _ -`.
         version: semantic, e.g. "1.0.0".
+        aliases: other names that it is found by.
         model: architecture, labels, grey-value normalisation, patch and voxel size; None is read off the
             network when it is exported.
         description: one sentence.
+        authors: names.
+        cite: what to cite beside the paper of the 3D U-Net, each like "Authors year, title; doi:10...".
         licence: of weights, data and code.
         training: data, loss, seed, precision and so on.
         evaluation: figures, and on which data.
@@ -56,8 +59,11 @@ class Card:
 
     name: str
     version: str = "1.0.0"
+    aliases: tuple[str, ...] = ()
     model: ModelSpec | None = None
     description: str = ""
+    authors: tuple[str, ...] = ()
+    cite: tuple[str, ...] = ()
     licence: Licence = Licence()
     training: dict = field(default_factory=dict)
     evaluation: dict = field(default_factory=dict)
@@ -76,6 +82,16 @@ class Card:
             raise InputError(f"version: expected three numbers like 1.0.0, found {self.version!r}.")
         if not isinstance(self.tolerance, float) or not 0 < self.tolerance < 1:
             raise InputError(f"tolerance: expected a number between 0 and 1, found {self.tolerance!r}.")
+        for field_name in ("aliases", "authors", "cite"):
+            texts = getattr(self, field_name)
+            if not isinstance(texts, tuple | list) or not all(isinstance(text, str) and text for text in texts):
+                raise InputError(f"{field_name}: expected a list of texts, found {texts!r}.")
+            object.__setattr__(self, field_name, tuple(texts))
+        for alias in self.aliases:
+            if not _NAME.fullmatch(alias):
+                raise InputError(
+                    f"aliases: expected lower-case letters, digits and single . _ - between them, found {alias!r}."
+                )
         for field_name, kind, called in _KINDS:
             if not isinstance(getattr(self, field_name), kind):
                 raise InputError(f"{field_name}: expected {called}, found {getattr(self, field_name)!r}.")
@@ -124,6 +140,12 @@ def to_metadata(card: Card, files: dict[str, dict]) -> dict:
     }
 
 
+def halo(spec: ModelSpec) -> tuple[int, int, int]:
+    """Return the voxels at a tile's sides (z, y, x) whose result is not that of the whole volume."""
+    geometry = spec.architecture.geometry
+    return tuple(max(margin, context) for margin, context in zip(geometry.margin, geometry.context, strict=True))
+
+
 def _derived(spec: ModelSpec) -> dict:
     """What readers that do not know this package want to know; always made from the specification."""
     architecture, geometry, labels = spec.architecture, spec.architecture.geometry, spec.labels
@@ -154,7 +176,7 @@ def _derived(spec: ModelSpec) -> dict:
             "divisible_by": geometry.divisor,
             "minimum_shape": [geometry.legal_at_least(1, axis) for axis in range(3)],
             "offset": [0, 0, 0],
-            "halo": geometry.margin,
+            "halo": halo(spec),
             "tile": spec.patch,
         },
         "preprocessing": [{"name": spec.normalization, "over": "volume", "per": "channel"}],
@@ -172,11 +194,14 @@ def from_metadata(metadata: dict, source: str) -> Card:
     Raises:
         InputError: another schema, or missing or broken entries.
     """
-    if metadata.get("schema") != SCHEMA:
+    schema = metadata.get("schema")
+    if isinstance(schema, bool) or not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
         raise InputError(
-            f"{source}: expected a model card of schema {SCHEMA}, found {metadata.get('schema')!r}; "
+            f"{source}: expected a model card of schema 1 to {SCHEMA}, found {schema!r}; "
             "a newer keras-unet3d may read it."
         )
+    for older in range(schema, SCHEMA):
+        metadata = _MIGRATIONS[older](metadata)
     if not isinstance(metadata.get("model"), dict):
         raise InputError(
             f"{source}: expected the specification of the network in 'model', found {metadata.get('model')!r}."
@@ -185,19 +210,28 @@ def from_metadata(metadata: dict, source: str) -> Card:
     return Card.from_mapping({key: value for key, value in metadata.items() if key in known}, source)
 
 
-def to_readme(card: Card) -> str:
-    """Return the card for people."""
+def _to_schema_2(metadata: dict) -> dict:
+    # Authors, citations and aliases are new, and empty by default.
+    return metadata | {"schema": 2}
+
+
+# Schema -> what makes the content of a card of that schema one of the next.
+_MIGRATIONS = {1: _to_schema_2}
+
+
+def to_readme(card: Card, files: Collection[str] = ()) -> str:
+    """Return the card for people; `files` are those of the bundle."""
     spec = card.model
     rows = "\n".join(
         f"| {number} | {value} | {name} |"
         for number, (value, name) in enumerate(zip(spec.labels.values, spec.labels.names, strict=True))
     )
-    figures = "\n".join(f"- {key}: {value}" for key, value in card.evaluation.items()) or "None recorded."
+    figures = "\n".join(_figures(card.evaluation)) or "None recorded."
     voxel = " x ".join(f"{size:g}" for size in spec.spacing) + f" {spec.unit or ''}" if spec.spacing else "not recorded"
     return f"""# {card.name} {card.version}
 
 {card.description or "A 3D U-Net trained with keras-unet3d."}
-
+{_picture(files)}
     unet3d-cli predict {card.name} VOLUME --out LABELS
 
 | class | label value | name |
@@ -213,10 +247,54 @@ def to_readme(card: Card) -> str:
 
 {figures}
 
+## How it was made
+
+{_training(card)}
+
 ## Files
 
-`model.keras` is the plain network, for training further. `{card.name}_saved_model.zip` is a TensorFlow SavedModel
-whose signature `serve` takes normalised float32 `(batch, z, y, x, channels)` and returns a dictionary with
-`probabilities` of the same size; it runs with TensorFlow alone. A SavedModel is a program: load one only from
-people you trust.
+`model.keras` is the plain network, for training further; it is loaded without running any code of the file.
+`{card.name}_saved_model.zip`, where it is there (`unet3d-cli zoo complete {card.name} --out DIR` makes it), is a TensorFlow
+SavedModel that runs with TensorFlow alone: `serve` takes normalised float32 `(batch, z, y, x, channels)` and returns
+`probabilities` of the same size, `logits` these, and `segment` takes raw volumes of any size and returns label values. A
+SavedModel is a program: load one only from people you trust. `model.onnx` is what `serve` is.
 """
+
+
+def _picture(files: Collection[str]) -> str:
+    return "\n![A slice of a volume, and the prediction over it](cover.png)\n" if "cover.png" in files else ""
+
+
+def _figures(evaluation: dict) -> Iterator[str]:
+    """Yield lines on the figures, as `evaluate --json` has them or any others."""
+    classes = evaluation.get("classes")
+    if isinstance(classes, dict):
+        yield "| class | IoU | Dice |\n| --- | --- | --- |"
+        for name, figure in classes.items():
+            if isinstance(figure, dict):
+                yield f"| {name} | {figure.get('iou', 0):.4f} | {figure.get('dice', 0):.4f} |"
+        yield ""
+    for key, value in evaluation.items():
+        if key not in ("classes", "volumes"):
+            yield f"- {key.replace('_', ' ')}: {f'{value:.4f}' if isinstance(value, float) else value}"
+        elif key == "volumes":
+            yield f"- volumes: {len(value)}"
+
+
+def _training(card: Card) -> str:
+    settings = card.training.get("settings")
+    if not isinstance(settings, dict):
+        return "Not recorded."
+    told = (
+        "epochs",
+        "steps_per_epoch",
+        "batch_size",
+        "patch",
+        "loss",
+        "optimizer",
+        "learning_rate",
+        "precision",
+        "seed",
+    )
+    rows = "\n".join(f"- {name.replace('_', ' ')}: {settings[name]}" for name in told if name in settings)
+    return f"Trained with keras-unet3d {card.software.get('keras-unet3d', '')}; all settings are in `metadata.json`.\n\n{rows}"

@@ -1,6 +1,5 @@
 """What computes a network's output: Keras, the SavedModel of a bundle, or ONNX Runtime. A function of arrays each."""
 
-import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,15 +10,16 @@ import keras
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.model import folded_copy
+from keras_unet3d.geometry import Geometry
+from keras_unet3d.model import architecture_of
 from keras_unet3d.prediction import Predictor, compiled, trained_predictor
 from keras_unet3d.workflows.blockwise import Recipe
 from keras_unet3d.zoo.archives import check_sums, unzip
 from keras_unet3d.zoo.loading import NETWORK, RUN, bundle_folder, open_model
 from keras_unet3d.zoo.registry import find, read_card
+from keras_unet3d.zoo.serving import onnx_session, saved_model_name, to_onnx
 
 Network = Callable[[np.ndarray], np.ndarray]
-_OPSET = 17
 
 
 def predictor(reference: str | Path, engine: str = "keras") -> Predictor:
@@ -57,15 +57,19 @@ def _saved_model(reference: str | Path, model: keras.Model) -> Network:
         raise InputError(f"{path}: expected a bundle for the engine savedmodel, found a run folder; export it first.")
     with bundle_folder(reference) as bundle:
         card = read_card(bundle)
-        archive = bundle / f"{card.name}_saved_model.zip"
+        archive = bundle / saved_model_name(card.name)
         check_sums(bundle, only=archive.name)
         network = served(archive)
-    margin = card.model.architecture.geometry.margin
+    return _without_halo(network, card.model.architecture.geometry)
+
+
+def _without_halo(network: Network, geometry: Geometry) -> Network:
+    """Return the network as the tiling knows it: under "valid" padding a served output has a halo of zeros."""
 
     def call(batch: np.ndarray) -> np.ndarray:
         output = network(batch)
-        # Under "valid" padding the served output has a halo of zeros.
-        return output[(slice(None), *(slice(m, n - m) for m, n in zip(margin, output.shape[1:4], strict=True)))]
+        inner = (slice(m, n - m) for m, n in zip(geometry.margin, output.shape[1:4], strict=True))
+        return output[(slice(None), *inner)]
 
     return call
 
@@ -106,18 +110,18 @@ def _explained(archive: Path) -> Iterator[None]:
 
 
 def _onnx(reference: str | Path, model: keras.Model) -> Network:
-    return onnx_network(folded_copy(model))
+    return onnx_network(model)
 
 
 def onnx_network(model: keras.Model) -> Network:
-    """Return a network in ONNX Runtime, on its fastest device; TensorFlow's backend of Keras writes the ONNX.
+    """Return a network in ONNX Runtime; TensorFlow's backend of Keras writes the ONNX.
 
     Raises:
         InputError: onnxruntime or tf2onnx is missing, or the Keras backend is another.
     """
     try:
-        import onnxruntime
-        import tf2onnx
+        import onnxruntime  # noqa: F401
+        import tf2onnx  # noqa: F401
     except ImportError as error:
         raise InputError(
             f"engine: expected the packages onnxruntime and tf2onnx for onnx, found no {error.name}; run "
@@ -125,17 +129,7 @@ def onnx_network(model: keras.Model) -> Network:
         ) from error
     if keras.backend.backend() != "tensorflow":
         raise InputError(f"engine: expected Keras on TensorFlow for onnx, found {keras.backend.backend()}; use keras.")
-    import tensorflow as tf
-
-    def probabilities(volume):
-        return {"probabilities": model(volume, training=False)}
-
-    # It warns of what is not there to be used.
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32, name="volume")]
-    proto, _ = tf2onnx.convert.from_function(tf.function(probabilities), signature, opset=_OPSET)
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=onnxruntime.get_available_providers())
-    return lambda batch: session.run(["probabilities"], {"volume": batch})[0]
+    return _without_halo(onnx_session(to_onnx(model)), architecture_of(model).geometry)
 
 
 _OTHERS = {"savedmodel": _saved_model, "onnx": _onnx}

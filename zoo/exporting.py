@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,50 +10,112 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_unet3d import runtime
+from keras_unet3d import report, runtime, sample
 from keras_unet3d.architecture import Architecture
+from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing_folder, whole_folder, write_json
 from keras_unet3d.geometry import Triple
-from keras_unet3d.intensity import measure, normalize
-from keras_unet3d.labels import LabelTable
+from keras_unet3d.labels import UNLABELLED, LabelTable
 from keras_unet3d.model import architecture_of, float32_copy
-from keras_unet3d.prediction import compiled
+from keras_unet3d.prediction import compiled, trained_predictor
 from keras_unet3d.spec import ModelSpec
-from keras_unet3d.volumes import from_array
-from keras_unet3d.zoo.archives import sha256, write_sums, zip_folder
-from keras_unet3d.zoo.cards import Card, to_metadata, to_readme
-from keras_unet3d.zoo.loading import NETWORK, check_agreement, open_model, read_run
-from keras_unet3d.zoo.registry import CARD
+from keras_unet3d.volumes import from_array, open_volume
+from keras_unet3d.zoo.archives import check_sums, sha256, unzip, write_sums
+from keras_unet3d.zoo.bioimageio import RDF, to_rdf
+from keras_unet3d.zoo.cards import Card, halo, to_metadata, to_readme
+from keras_unet3d.zoo.loading import NETWORK, bundle_folder, check_agreement, open_model, read_run
+from keras_unet3d.zoo.registry import CARD, read_card
+from keras_unet3d.zoo.serving import (
+    ONNX,
+    can_write_onnx,
+    same_size,
+    save_model,
+    saved_model_name,
+    to_onnx,
+    write_saved_model,
+)
+from keras_unet3d.zoo.trust import TEST_INPUT, TEST_OUTPUT, prepared
 
-TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
-# Voxels per axis of the stored test's output, and of the patch that is assumed where nobody trained.
-_TEST_SIZE, _PATCH_SIZE = 16, 64
+COVER, SAME_SIZE = "cover.png", "model_same_size.keras"
+# Voxels per axis of the patch that is assumed where nobody trained.
+_PATCH_SIZE = 64
 
 
-def export_run(run: str | Path, card: Card | Mapping, directory: str | Path, overwrite: bool = False) -> Path:
+def export_run(
+    run: str | Path,
+    card: Card | Mapping,
+    directory: str | Path,
+    overwrite: bool = False,
+    *,
+    complete: bool = True,
+    evaluation: dict | None = None,
+) -> Path:
     """Write the bundle of a run folder's best network and return its folder.
 
-    The card's model, training, evaluation and software are filled from the run where it leaves them open.
+    The card's model, training, evaluation and software are filled from the run where it leaves them open; its cover is the
+    prediction of a volume that the run held out, where that is still there.
+
+    Args:
+        run: the run folder.
+        card, directory, overwrite, complete: as in `export`.
+        evaluation: what `evaluate` returned; on which data is for the card's description to say.
     """
     card = _as_card(card)
     config, _ = read_run(run)
     model, spec = open_model(run)
-    best = config.get("best")
-    best = {name: value for name, value in best.items() if name.startswith("val_")} if isinstance(best, dict) else {}
     # Names of files, not their paths: those are nobody else's business.
     data = {key: config["data"].get(key) for key in ("training", "validation", "split")}
     filled = replace(
         card,
         model=card.model or spec,
         training=card.training or {"settings": config["settings"], "data": data},
-        evaluation=card.evaluation or {"on": "patches of the validation volumes", **best},
+        evaluation=card.evaluation or evaluation or _validation(config),
         software=card.software or config["versions"],
     )
-    return export(model, filled, directory, overwrite)
+    with tempfile.TemporaryDirectory() as folder:
+        cover = _draw_cover(model, spec, config["data"], Path(folder, COVER))
+        return export(model, filled, directory, overwrite, complete=complete, cover=cover)
 
 
-def export(model: keras.Model, card: Card | Mapping, directory: str | Path, overwrite: bool = False) -> Path:
+def _validation(config: dict) -> dict:
+    best = config.get("best")
+    figures = {name: value for name, value in best.items() if name.startswith("val_")} if isinstance(best, dict) else {}
+    return {"on": "patches of the validation volumes", **figures}
+
+
+def _draw_cover(model: keras.Model, spec: ModelSpec, data: dict, path: Path) -> Path | None:
+    """Draw a slice of a volume that was held out, and the prediction over it; None where there is none."""
+    files = [name for name in data.get("held_out_files") or () if Path(name).exists()]
+    if data.get("training") == [SAMPLE]:
+        phantom = sample.phantom()
+        volume = from_array(phantom.image, SAMPLE, phantom.spacing, "um")
+    elif files:
+        volume = open_volume(files[0], spec.keys.raw, spec.keys.axes)
+    else:
+        return None
+    classes = trained_predictor(model, spec).predict(volume, "classes")
+    found = classes != spec.labels.background
+    plane = int(found.sum(axis=(1, 2)).argmax()) if found.any() else len(classes) // 2
+    image = volume.read((slice(plane, plane + 1), *(slice(0, size) for size in volume.shape[1:])))[0, ..., 0]
+    shown = np.where(found, classes, UNLABELLED)[plane]
+    panels = [
+        report.Panel("volume", image, np.full_like(shown, UNLABELLED), 0, volume.spacing),
+        report.Panel("prediction", image, shown, 0, volume.spacing),
+    ]
+    report.annotations([panels], path, spec.labels.names)
+    return path
+
+
+def export(
+    model: keras.Model,
+    card: Card | Mapping,
+    directory: str | Path,
+    overwrite: bool = False,
+    *,
+    complete: bool = True,
+    cover: Path | None = None,
+) -> Path:
     """Write the bundle `directory/NAME/VERSION` and return its path.
 
     Args:
@@ -61,6 +123,8 @@ def export(model: keras.Model, card: Card | Mapping, directory: str | Path, over
         card: a `Card`, or a dictionary of its attributes; at least the name.
         directory: a folder of the search path, or any other.
         overwrite: whether this version may be replaced.
+        complete: whether to write what can be made from `model.keras` at any time: SavedModel and ONNX.
+        cover: a picture of what it does, PNG.
 
     Raises:
         InputError: a card that is not valid, a network of another kind, a version that exists already, or another Keras
@@ -82,14 +146,57 @@ def export(model: keras.Model, card: Card | Mapping, directory: str | Path, over
     target = Path(directory) / card.name / card.version
     refuse_existing_folder(target, overwrite, "bundle", (CARD,))
     with whole_folder(target) as folder:
+        files = {"keras": NETWORK, "test_input": TEST_INPUT, "test_output": TEST_OUTPUT}
         model.save(folder / NETWORK)
-        served = _same_size(model)
-        _write_saved_model(served, folder / f"{card.name}_saved_model.zip")
-        _write_test(served, card.model, folder)
-        (folder / "README.md").write_text(to_readme(card), "utf-8")
-        files = {path.name: {"sha256": sha256(path), "size": path.stat().st_size} for path in sorted(folder.iterdir())}
-        write_json(folder / CARD, to_metadata(card, files))
+        _write_test(same_size(model), card.model, folder)
+        if cover:
+            shutil.copyfile(cover, folder / COVER)
+            files["cover"] = COVER
+        if complete:
+            files |= _write_served(model, card, folder)
+        (folder / "README.md").write_text(to_readme(card, [*files.values()]), "utf-8")
+        (folder / RDF).write_text(to_rdf(card, folder, files), "utf-8")
+        listed = {path.name: {"sha256": sha256(path), "size": path.stat().st_size} for path in sorted(folder.iterdir())}
+        write_json(folder / CARD, to_metadata(card, listed))
         write_sums(folder)
+    return target
+
+
+def _write_served(model: keras.Model, card: Card, folder: Path) -> dict[str, str]:
+    """Write what others run, and return what it is and its names."""
+    files = {"saved_model": saved_model_name(card.name)}
+    write_saved_model(model, card.model, folder / files["saved_model"])
+    if can_write_onnx():
+        (folder / ONNX).write_bytes(to_onnx(model))
+        files["onnx"] = ONNX
+    if any(card.model.architecture.geometry.margin):
+        # bioimage.io tiles networks that keep their input's size.
+        same_size(model).save(folder / SAME_SIZE)
+        files["keras"] = SAME_SIZE
+    return files
+
+
+def complete(reference: str | Path, directory: str | Path, overwrite: bool = False) -> Path:
+    """Write a bundle again with SavedModel and ONNX, which those that come with the package lack; return its path."""
+    model, _ = open_model(reference)
+    with bundle_folder(reference) as bundle:
+        cover = bundle / COVER
+        return export(model, read_card(bundle), directory, overwrite, cover=cover if cover.is_file() else None)
+
+
+def unpack_for_serving(reference: str | Path, directory: str | Path, overwrite: bool = False) -> Path:
+    """Write the SavedModel of a model to `directory/NAME/1`, the form that TF Serving reads, and return that folder."""
+    with bundle_folder(reference) as bundle:
+        card = read_card(bundle)
+        archive = bundle / saved_model_name(card.name)
+        target = Path(directory) / card.name / "1"
+        refuse_existing_folder(target, overwrite, "SavedModel", ("saved_model.pb",))
+        with whole_folder(target) as folder:
+            if archive.is_file():
+                check_sums(bundle, only=archive.name)
+                unzip(archive, folder)
+            else:
+                save_model(open_model(bundle)[0], card.model, folder)
     return target
 
 
@@ -111,54 +218,26 @@ def _spec_of(model: keras.Model) -> ModelSpec:
     architecture = architecture_of(model)
     classes = range(architecture.num_classes)
     table = LabelTable(tuple(classes), tuple(map(str, classes)))
-    return ModelSpec(architecture, table, "zscore", _legal_size(architecture, _PATCH_SIZE))
+    return ModelSpec(architecture, table, "zscore", _legal_sizes(architecture, (_PATCH_SIZE,) * 3))
 
 
-def _legal_size(architecture: Architecture, output: int) -> Triple:
-    """Return the network's fixed input sizes, or where they are open the smallest for `output` voxels."""
+def _legal_sizes(architecture: Architecture, outputs: Iterable[int]) -> Triple:
+    """Return the network's fixed input sizes, or where they are open the smallest for so many voxels of output."""
     geometry = architecture.geometry
     return tuple(
         size or geometry.legal_at_least(2 * geometry.margin[axis] + output, axis)
-        for axis, size in enumerate(architecture.input_shape[:3])
+        for axis, (size, output) in enumerate(zip(architecture.input_shape[:3], outputs, strict=True))
     )
-
-
-def _same_size(model: keras.Model) -> keras.Model:
-    """Return the network with an output of its input's size; under "valid" padding the halo is zero."""
-    margin = architecture_of(model).geometry.margin
-    if not any(margin):
-        return model
-    outputs = keras.layers.ZeroPadding3D(margin, name="halo")(model.output)
-    return keras.Model(model.input, outputs, name=model.name)
-
-
-def _write_saved_model(model: keras.Model, path: Path) -> None:
-    import tensorflow as tf
-
-    def serve(volume):
-        return {"probabilities": model(volume, training=False)}
-
-    signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32, name="volume")]
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint("serve", serve, input_signature=signature)
-    folder = Path(tempfile.mkdtemp())
-    try:
-        archive.write_out(str(folder), verbose=False)
-        zip_folder(folder, path)
-    finally:
-        shutil.rmtree(folder)
 
 
 def _write_test(model: keras.Model, spec: ModelSpec, folder: Path) -> None:
     """Store a raw input and the network's output for it, which `verify` replays."""
-    shape = (*_legal_size(spec.architecture, _TEST_SIZE), spec.architecture.input_shape[3])
+    # More than twice the halo, as bioimage.io wants it.
+    sizes = (
+        2 * (around - margin) + 1 for around, margin in zip(halo(spec), spec.architecture.geometry.margin, strict=True)
+    )
+    shape = (*_legal_sizes(spec.architecture, sizes), spec.architecture.input_shape[3])
     # Grey values like a microscope's: the stored input is raw, and goes through the model's normalisation.
     raw = np.random.default_rng(0).gamma(4.0, 20.0, shape).astype(np.float32)
     np.save(folder / TEST_INPUT, raw[None])
     np.save(folder / TEST_OUTPUT, compiled(model)(prepared(raw, spec)))
-
-
-def prepared(raw: np.ndarray, spec: ModelSpec) -> np.ndarray:
-    """Return a raw volume `(z, y, x, channels)` as the network's input, a batch of one."""
-    return normalize(raw, measure(from_array(raw), spec.normalization), spec.normalization)[None]

@@ -11,8 +11,10 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.files import read_json
 from keras_unet3d.model import architecture_of, float32_copy
 from keras_unet3d.spec import ModelSpec
-from keras_unet3d.zoo.archives import check_sums, unzip
+from keras_unet3d.zoo.archives import unzip
+from keras_unet3d.zoo.cards import Card
 from keras_unet3d.zoo.registry import CARD, find, read_card
+from keras_unet3d.zoo.trust import check_files, prove_once, skew
 
 NETWORK = "model.keras"
 RUN = "config.json"
@@ -38,9 +40,11 @@ def open_model(reference: str | Path) -> tuple[keras.Model, ModelSpec]:
         model = read_network(network)
     else:
         with bundle_folder(reference) as bundle:
-            for name in (CARD, NETWORK):
-                check_sums(bundle, only=name)
-            model, spec, source = read_network(bundle / NETWORK), read_card(bundle).model, bundle / CARD
+            check_files(bundle, (CARD, NETWORK))
+            card, source = read_card(bundle), bundle / CARD
+            model, spec = read_network(bundle / NETWORK, card), card.model
+            check_agreement(model, spec, source)
+            prove_once(bundle, model, card)
     check_agreement(model, spec, source)
     return model, spec
 
@@ -108,8 +112,10 @@ def check_agreement(model: keras.Model, spec: ModelSpec, source: object) -> None
         )
 
 
-def read_network(path: Path) -> keras.Model:
+def read_network(path: Path, card: Card | None = None) -> keras.Model:
     """Return the network in a `.keras` file, in float32; no code from the file is run (`safe_mode`).
+
+    The card, where there is one, tells of versions that may be the reason of a failure.
 
     Raises:
         InputError: no such file, or a broken one.
@@ -123,4 +129,7 @@ def read_network(path: Path) -> keras.Model:
     except Exception as error:
         # Keras raises anything from KeyError to BadZipFile on a broken file.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: expected a network saved by Keras, found a broken one ({reason[:200]}).") from error
+        newer = "".join(f" {sentence}" for sentence in skew(card)) if card else ""
+        raise InputError(
+            f"{path}: expected a network saved by Keras, found a broken one ({reason[:200]}).{newer}"
+        ) from error

@@ -12,10 +12,15 @@ CARD = "metadata.json"
 EMBEDDED = Path(__file__).resolve().parent / "models"
 
 
+def user_zoo() -> Path:
+    """Return the user's zoo."""
+    return Path.home() / ".keras-unet3d" / "zoo"
+
+
 def search_path() -> list[Path]:
     """Return the folders that names are looked up in: `$KERAS_UNET3D_ZOO`, the user's, the embedded ones."""
-    named = [Path(part) for part in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if part]
-    return [*named, Path.home() / ".keras-unet3d" / "zoo", EMBEDDED]
+    given = [Path(part) for part in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if part]
+    return [*given, user_zoo(), EMBEDDED]
 
 
 def list_models() -> list[Card]:
@@ -52,20 +57,27 @@ def find(reference: str | Path) -> Path:
     versions, broken = _versions(path) if path.is_dir() else ([], [])
     if versions:
         return _newest(versions)[1]
-    name, _, version = str(reference).partition("@")
+    found = named(str(reference))
+    if found:
+        return _newest(found)[1]
+    name = str(reference).partition("@")[0]
     known, all_broken = _scan()
-    named = [(card, folder) for card, folder in known if card.name == name and version in ("", card.version)]
-    if named:
-        return _newest(named)[1]
     for folder, error in (*broken, *all_broken):
         if folder.parent.name in (name, path.name):
             raise error
-    names = sorted({name for card, _ in known for name in (card.name, f"{card.name}@{card.version}")})
+    names = sorted({name for card, _ in known for name in (card.name, f"{card.name}@{card.version}", *card.aliases)})
     raise InputError(
         f"{reference}: expected a run folder, a bundle or the name of a model, found none of them."
         f"{did_you_mean(str(reference), names)} Looked in {', '.join(map(str, search_path()))}; "
         "unet3d-cli zoo list shows all names."
     )
+
+
+def named(reference: str) -> "Found":
+    """Return the models of a name or "name@version", of all folders; an alias counts where no model has it for a name."""
+    name, _, version = reference.partition("@")
+    known = [(card, folder) for card, folder in _scan()[0] if version in ("", card.version)]
+    return [each for each in known if each[0].name == name] or [each for each in known if name in each[0].aliases]
 
 
 Found = list[tuple[Card, Path]]

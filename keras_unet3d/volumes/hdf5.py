@@ -11,7 +11,7 @@ from keras_unet3d.volumes.axes import from_order, in_order, order_of, place_in_o
 from keras_unet3d.volumes.reading import missing_key, readable, refuse_non_numbers
 from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume, checked_spacing
 
-_CHUNK, _CACHE = 64, 2**26
+_CHUNK, _CACHE, _SLOTS = 64, 2**26, 20011
 
 
 def open_hdf5(path: Path, key: str | None, axes: str | None) -> Volume:
@@ -52,8 +52,8 @@ def create_hdf5(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarra
 
     order = plain_order(new.like, new.channels)
     shape = shape_in_order(new.shape, new.channels, order)
-    # Boxes seldom match chunks: those that are not full yet wait here.
-    with h5py.File(path, "w", rdcc_nbytes=_CACHE) as file:
+    # Boxes seldom match chunks: those that are not full yet wait in memory, and full ones leave it first.
+    with h5py.File(path, "w", rdcc_nbytes=_CACHE, rdcc_nslots=_SLOTS, rdcc_w0=1.0) as file:
         chunks = tuple(size if axis == "c" else min(_CHUNK, size) for axis, size in zip(order, shape, strict=True))
         dataset = file.create_dataset(
             new.key, shape=shape, dtype=new.dtype, chunks=chunks, compression="gzip", compression_opts=4

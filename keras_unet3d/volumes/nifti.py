@@ -60,10 +60,10 @@ def create_nifti(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarr
     with scratch(path, shape_in_order(new.shape, new.channels, backwards), _nifti_dtype(new.dtype)) as data:
 
         def write(box: Box, array: np.ndarray) -> None:
-            data.put(place_in_order(box, new.shape, backwards, flipped), from_order(array, backwards, flipped))
+            data("r+")[place_in_order(box, new.shape, backwards, flipped)] = from_order(array, backwards, flipped)
 
         yield write
-        _save(path, data.whole().T, new.like, source)
+        _save(path, data("r").T, new.like, source)
 
 
 def _save(path: Path, data: np.ndarray, like: Volume, source) -> None:

@@ -2,9 +2,9 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -13,36 +13,13 @@ import numpy as np
 MOST_BYTES = 2**28
 
 
-@dataclass
-class Scratch:
-    """An array of the given shape; `put` fills a part of it, `whole` is all of it, to be read."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    file: Path | None
-    _memory: np.ndarray | None = field(default=None, repr=False)
-
-    def put(self, index: tuple[slice, ...], values: np.ndarray) -> None:
-        """Fill a part."""
-        # Mapped anew every time: pages of a map that stays count as memory of this process.
-        array = self._memory if self.file is None else self._mapped("r+")
-        array[index] = values
-
-    def whole(self) -> np.ndarray:
-        """Return everything, mapped where it is kept in a file."""
-        return self._memory if self.file is None else self._mapped("r")
-
-    def _mapped(self, mode: str) -> np.memmap:
-        return np.memmap(self.file, self.dtype, mode, shape=self.shape)
-
-
 @contextmanager
-def scratch(beside: Path, shape: tuple[int, ...], dtype) -> Iterator[Scratch]:
-    """Yield an array to fill; where it is large, kept in a file `beside` for as long as this lasts."""
-    dtype = np.dtype(dtype)
-    size = int(np.prod(shape)) * dtype.itemsize
+def scratch(beside: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[Callable[[str], np.ndarray]]:
+    """Yield a function that returns the array, to be filled ("r+") or read ("r"); a large one is a file `beside`."""
+    size = prod(shape) * dtype.itemsize
     if size <= MOST_BYTES:
-        yield Scratch(shape, dtype, None, np.zeros(shape, dtype))
+        array = np.zeros(shape, dtype)
+        yield lambda mode: array
         return
     path = beside.with_name(f".{uuid.uuid4().hex[:8]}.partial.scratch")
     try:
@@ -50,6 +27,7 @@ def scratch(beside: Path, shape: tuple[int, ...], dtype) -> Iterator[Scratch]:
             # All of it is claimed now: a map that meets a full disk later ends the process without a word.
             claim = getattr(os, "posix_fallocate", None)  # not on every system
             claim(file.fileno(), 0, size) if claim else file.truncate(size)
-        yield Scratch(shape, dtype, path)
+        # Mapped anew every time: pages of a map that stays count as memory of this process.
+        yield lambda mode: np.memmap(path, dtype, mode, shape=shape)
     finally:
         path.unlink(missing_ok=True)

@@ -15,7 +15,8 @@ from keras_unet3d.volumes.reading import readable, refuse_non_numbers
 from keras_unet3d.volumes.scratch import scratch
 from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume
 
-_MOST_OF_IMAGEJ = 2**32 - 2**25
+# The bytes of voxels that 32-bit offsets reach, with room for what else is in the file.
+_MOST_BYTES = 2**32 - 2**25
 
 
 def open_tiff(path: Path, key: str | None, axes: str | None) -> Volume:
@@ -65,8 +66,13 @@ def _tiff_reader(path: Path, shape: tuple[int, ...], pages: int) -> Callable:
         mapped = tifffile.memmap(path, mode="r")
         if mapped.shape == shape:
             dtype, offset = mapped.dtype, mapped.offset
-            # Mapped for every crop: what was read of a map that stays counts as memory of this process.
-            return lambda index: np.array(np.memmap(path, dtype, "r", offset, shape)[index])
+
+            def read_mapped(index):
+                # Mapped for every crop: what was read of a map that stays counts as memory of this process.
+                with readable(path):
+                    return np.array(np.memmap(path, dtype, "r", offset, shape)[index])
+
+            return read_mapped
     except (ValueError, OSError):
         pass  # compressed or scattered: read by page
 
@@ -118,10 +124,10 @@ def create_tiff(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarra
     with scratch(path, shape_in_order(new.shape, new.channels, order), new.dtype) as data:
 
         def write(box: Box, array: np.ndarray) -> None:
-            data.put(place_in_order(box, new.shape, order), from_order(array, order))
+            data("r+")[place_in_order(box, new.shape, order)] = from_order(array, order)
 
         yield write
-        _save(path, data.whole(), order, new.like)
+        _save(path, data("r"), order, new.like)
 
 
 def _save(path: Path, data: np.ndarray, order: str, like: Volume) -> None:
@@ -131,12 +137,14 @@ def _save(path: Path, data: np.ndarray, order: str, like: Volume) -> None:
     metadata = {"axes": order.upper()}
     if like.spacing:
         metadata |= {"spacing": z, "unit": like.unit or "pixel"}
+    # By their size uncompressed: tifffile itself never changes to 64-bit offsets where it compresses.
+    large = data.nbytes > _MOST_BYTES
     # ImageJ knows no 64-bit offsets.
-    imagej = (
-        order in ("zyx", "zcyx") and data.dtype.name in ("uint8", "uint16", "float32") and data.nbytes < _MOST_OF_IMAGEJ
-    )
+    imagej = order in ("zyx", "zcyx") and data.dtype.name in ("uint8", "uint16", "float32") and not large
     resolution = (1 / x, 1 / y) if like.spacing else None
-    tifffile.imwrite(path, data, imagej=imagej, metadata=metadata, resolution=resolution, compression="zlib")
+    tifffile.imwrite(
+        path, data, bigtiff=large, imagej=imagej, metadata=metadata, resolution=resolution, compression="zlib"
+    )
 
 
 def write_plane(path: Path, plane: np.ndarray) -> None:

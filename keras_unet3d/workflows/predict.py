@@ -138,8 +138,8 @@ def predict(
             written.append(target)
         before += prod(volume.shape)
     if faults:
-        count = f"{len(faults)} of {len(paths)} inputs failed, the others are done:\n" if len(paths) > 1 else ""
-        raise InputError(count + "\n".join(faults))
+        count = [f"{len(faults)} of {len(paths)} inputs failed, the others are done:"] if len(paths) > 1 else []
+        raise InputError((" " if len(faults) == 1 else "\n").join(count + faults))
     return written
 
 

@@ -1,0 +1,164 @@
+"""The network as others run it: SavedModel and ONNX, float32, normalisation folded in, any batch and any legal size."""
+
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_unet3d.geometry import Geometry
+from keras_unet3d.model import architecture_of, folded_copy, logits_model
+from keras_unet3d.spec import ModelSpec
+from keras_unet3d.zoo.archives import zip_folder
+
+# What each signature of the SavedModel takes and gives.
+SIGNATURES = {
+    "serve": "normalised float32 (batch, z, y, x, channels) -> probabilities of the same size",
+    "logits": "the same -> logits",
+    "segment": "raw float32 (batch, z, y, x, channels) of any size -> labels int32 (batch, z, y, x), normalised inside",
+}
+
+
+def saved_model_name(name: str) -> str:
+    """Return the file of a bundle that holds the SavedModel."""
+    return f"{name}_saved_model.zip"
+
+
+def same_size(model: keras.Model) -> keras.Model:
+    """Return the network with an output of its input's size; under "valid" padding the halo is zero."""
+    margin = architecture_of(model).geometry.margin
+    if not any(margin):
+        return model
+    return keras.Model(model.input, _in_halo(model.output, margin), name=model.name)
+
+
+def _in_halo(output, margin):
+    return keras.layers.ZeroPadding3D(margin, name="halo")(output)
+
+
+def write_saved_model(model: keras.Model, spec: ModelSpec, path: Path) -> None:
+    """Write the zip of a SavedModel with the `SIGNATURES`, `saved_model.pb` at its root.
+
+    A network of fixed sizes has no `segment`.
+    """
+    folder = Path(tempfile.mkdtemp())
+    try:
+        save_model(model, spec, folder)
+        zip_folder(folder, path)
+    finally:
+        shutil.rmtree(folder)
+
+
+def save_model(model: keras.Model, spec: ModelSpec, folder: Path) -> None:
+    """Write the SavedModel to a folder; see `write_saved_model`."""
+    import tensorflow as tf
+
+    plain = folded_copy(model)
+    probabilities, logits = same_size(plain), _logits(plain)
+
+    def serve(volume):
+        return {"probabilities": probabilities(volume, training=False)}
+
+    def serve_logits(volume):
+        return {"logits": logits(volume, training=False)}
+
+    def segment(volume):
+        return {"labels": _segment(plain, spec, volume)}
+
+    archive = keras.export.ExportArchive()
+    for network in (plain, probabilities, logits):
+        archive.track(network)
+    signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32, name="volume")]
+    archive.add_endpoint("serve", serve, input_signature=signature)
+    archive.add_endpoint("logits", serve_logits, input_signature=signature)
+    if None in model.inputs[0].shape[1:4]:
+        archive.add_endpoint("segment", segment, input_signature=signature)
+    archive.write_out(str(folder), verbose=False)
+
+
+def _logits(model: keras.Model) -> keras.Model:
+    margin = architecture_of(model).geometry.margin
+    logits = logits_model(model)
+    return keras.Model(logits.input, _in_halo(logits.output, margin)) if any(margin) else logits
+
+
+def _segment(model: keras.Model, spec: ModelSpec, volume):
+    """Return the label values of raw volumes `(batch, z, y, x, channels)`: one pass, mirrored to a legal size."""
+    import tensorflow as tf
+
+    geometry = architecture_of(model).geometry
+    x = _NORMALIZED[spec.normalization](volume)
+    sizes = tf.shape(x)[1:4]
+    for axis in range(3):
+        x = tf.gather(x, _mirrored(sizes[axis], geometry, axis), axis=axis + 1)
+    classes = tf.argmax(model(x, training=False), -1, tf.int32)
+    inside = classes[:, : sizes[0], : sizes[1], : sizes[2]]
+    return tf.gather(tf.constant(spec.labels.values, tf.int32), inside)
+
+
+def _mirrored(size, geometry: Geometry, axis: int):
+    """Return the positions of a legal input around `size` voxels, folded back into them."""
+    import tensorflow as tf
+
+    margin, divisor, least = geometry.margin[axis], geometry.divisor[axis], geometry.legal_at_least(1, axis)
+    length = least + tf.maximum(0, -(-(size + 2 * margin - least) // divisor)) * divisor
+    position = tf.range(length) - margin
+    turn = tf.maximum(2 * (size - 1), 1)
+    folded = tf.math.floormod(position, turn)
+    return tf.minimum(folded, turn - folded)
+
+
+def _zscore(volume):
+    import tensorflow as tf
+
+    # In double precision: squares of large values cancel.
+    voxels = tf.cast(volume, tf.float64)
+    mean, variance = tf.nn.moments(voxels, (1, 2, 3), keepdims=True)
+    return tf.cast(tf.math.divide_no_nan(voxels - mean, tf.sqrt(variance)), tf.float32)
+
+
+_NORMALIZED = {"zscore": _zscore, "none": lambda volume: volume}
+
+# ---- ONNX ----------------------------------------------------------------------------------------
+
+OPSET = 17
+ONNX = "model.onnx"
+
+
+def can_write_onnx() -> bool:
+    """Return whether the package that writes ONNX is installed."""
+    return importlib.util.find_spec("tf2onnx") is not None
+
+
+def to_onnx(model: keras.Model) -> bytes:
+    """Return the network as ONNX: `volume` in, `probabilities` of the same size out."""
+    import logging
+
+    import tensorflow as tf
+    import tf2onnx
+
+    network = same_size(folded_copy(model))
+
+    def probabilities(volume):
+        return {"probabilities": network(volume, training=False)}
+
+    # It warns of what is not there to be used.
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32, name="volume")]
+    proto, _ = tf2onnx.convert.from_function(tf.function(probabilities), signature, opset=OPSET)
+    return proto.SerializeToString()
+
+
+def onnx_session(source: bytes | str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from a batch to its output by ONNX Runtime, on its fastest device."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(source, providers=onnxruntime.get_available_providers())
+
+    def call(batch: np.ndarray) -> np.ndarray:
+        return session.run(["probabilities"], {"volume": batch})[0]
+
+    return call
