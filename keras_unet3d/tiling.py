@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
-from math import prod
+from math import ceil, prod
 
 import numpy as np
 
@@ -118,8 +118,8 @@ def plan(
     Args:
         shape: voxels (z, y, x).
         geometry: of the network.
-        tile: size of the network's input; `None` chooses the whole volume where it is small enough, and otherwise,
-            exactly merged, the tile with the least recomputation, or, blended, the largest compact one.
+        tile: size of the network's input; `None` chooses the one with the least recomputation, the whole volume where that
+            is small enough. A blended one has no side shorter than half of another, unless the volume has.
         merge: "exact" or "blend", see above.
         overlap: blended, the least share of a tile's output that it has in common with its neighbour, 0 to below 1.
         most_voxels: of a tile that is chosen.
@@ -134,7 +134,9 @@ def plan(
         raise InputError(f"overlap: expected a share from 0 to below 1, found {overlap}.")
     cutter = partial(_CUTTERS[merge], overlap=overlap, uniform=uniform)
     if tile is None:
-        tile = _TILES[merge](shape, geometry, most_voxels, cutter)
+        sizer = partial(_SIZES[merge], overlap=overlap)
+        along = [_candidates(shape[axis], geometry, axis, sizer, cutter) for axis in range(3)]
+        tile = _least_recomputation(along, most_voxels, _MAY_BE_THIN[merge])
     geometry.check(tuple(tile), "tile")
     cuts = tuple(tuple(cutter(shape[axis], tile[axis], geometry, axis)) for axis in range(3))
     output = tuple(geometry.output_size(size, axis) for axis, size in enumerate(tile))
@@ -217,46 +219,59 @@ def _sizes(size: int, tile: int, geometry: Geometry, axis: int) -> tuple[int, in
 # ---- tiles ---------------------------------------------------------------------------------------
 
 
-def _least_recomputation(shape: Triple, geometry: Geometry, most_voxels: int, cutter: Callable) -> Triple:
-    """Return the tile of at most so many voxels with which the network has least to compute."""
-    sizes, totals = zip(*(_candidates(shape[axis], geometry, axis, cutter) for axis in range(3)), strict=True)
-    voxels, total = (np.einsum("i,j,k->ijk", *(np.array(each, float) for each in along)) for along in (sizes, totals))
+def _least_recomputation(along: list[dict[int, int]], most_voxels: int, may_be_thin: bool) -> Triple:
+    """Return the tile of at most so many voxels with which the network has least to compute; `along` are the candidates."""
+    sizes, totals = ([np.array([*part], float) for part in parts] for parts in zip(*map(_unzipped, along), strict=True))
+    voxels, total = (np.einsum("i,j,k->ijk", *each) for each in (sizes, totals))
     total[voxels > most_voxels] = np.inf
+    if not may_be_thin:
+        total[_thin(sizes)] = np.inf
     if np.isinf(total).all():
         # Not even the smallest: it is for the caller to say so.
-        return tuple(min(along) for along in sizes)
+        return tuple(int(each.min()) for each in sizes)
     # Of equals the largest tile: it is called least often.
     best = np.lexsort((-voxels.ravel(), total.ravel()))[0]
-    return tuple(along[i] for along, i in zip(sizes, np.unravel_index(best, total.shape), strict=True))
+    return tuple(int(each[i]) for each, i in zip(sizes, np.unravel_index(best, total.shape), strict=True))
 
 
-def _candidates(size: int, geometry: Geometry, axis: int, cutter: Callable) -> tuple[list[int], list[int]]:
-    """Return tile sizes along one axis, and what each of them has the network compute."""
-    margin, context, divisor = geometry.margin[axis], geometry.context[axis], geometry.divisor[axis]
-    found = {}
+def _unzipped(candidates: dict[int, int]):
+    return candidates.keys(), candidates.values()
+
+
+def _candidates(size: int, geometry: Geometry, axis: int, sizer: Callable, cutter: Callable) -> dict[int, int]:
+    """Return tile sizes along one axis, and how many voxels all tiles of such a size have together."""
+    margin, divisor = geometry.margin[axis], geometry.divisor[axis]
     whole = geometry.legal_at_least(size + 2 * margin, axis)
-    for count in range(1, size // divisor + 2):
-        inner = -(-(size - 2 * context) // count // divisor) * divisor
-        tile = geometry.legal_at_least(max(divisor, inner) + 2 * (context + margin), axis) if count > 1 else whole
-        if tile <= whole and tile not in found:
+    found = {whole: whole}
+    for count in range(2, size // divisor + 2):
+        output = max(divisor, -(-sizer(size, count, geometry, axis) // divisor) * divisor)
+        tile = geometry.legal_at_least(output + 2 * margin, axis)
+        if tile < whole and tile not in found:
             found[tile] = tile * len(list(cutter(size, tile, geometry, axis)))
-    return list(found), list(found.values())
+    return found
 
 
-def _compact(shape: Triple, geometry: Geometry, most_voxels: int, cutter: Callable) -> Triple:
-    """Return the tile that covers `shape` at once, or the one that is halved along its longest axis until it fits."""
-    outputs = list(shape)
-    while True:
-        tile = tuple(
-            geometry.legal_at_least(size + 2 * geometry.margin[axis], axis) for axis, size in enumerate(outputs)
-        )
-        longest = max(range(3), key=lambda axis: outputs[axis])
-        half = -(-outputs[longest] // 2)
-        if prod(tile) <= most_voxels or half < 2 * geometry.divisor[longest]:
-            return tile
-        outputs[longest] = half
+def _exact_size(size: int, count: int, geometry: Geometry, axis: int, overlap: float) -> int:
+    """Return the outputs of a tile of which `count` make a volume of `size`."""
+    context, divisor = geometry.context[axis], geometry.divisor[axis]
+    return 2 * context + max(divisor, -(-(size - 2 * context) // count))
+
+
+def _blend_size(size: int, count: int, geometry: Geometry, axis: int, overlap: float) -> int:
+    return ceil(size / (1 + (count - 1) * (1 - overlap)))
+
+
+def _thin(sizes: list[np.ndarray]) -> np.ndarray:
+    """Return which tiles have a side shorter than half of another, where the volume would have let it be longer."""
+    z, y, x = np.meshgrid(*sizes, indexing="ij")
+    longest = np.maximum(np.maximum(z, y), x)
+    sides = zip((z, y, x), sizes, strict=True)
+    return np.logical_or.reduce([(side < longest / 2) & (side < along.max()) for side, along in sides])
 
 
 _CUTTERS = {"exact": _exact, "blend": _blend}
-_TILES = {"exact": _least_recomputation, "blend": _compact}
+# How large a tile is of which there are so many along an axis.
+_SIZES = {"exact": _exact_size, "blend": _blend_size}
+# A thin exact tile has all its context; of a blended one little is far from an edge.
+_MAY_BE_THIN = {"exact": True, "blend": False}
 MERGES = tuple(_CUTTERS)

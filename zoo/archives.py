@@ -55,6 +55,8 @@ def check_sums(folder: Path, only: str | None = None) -> int:
 
 def _read_sums(folder: Path) -> dict[str, str]:
     path = folder / SUMS
+    if path.is_symlink():
+        raise InputError(f"{path}: expected the checksums of a bundle, found a link; get the bundle again.")
     try:
         text = path.read_text("utf-8")
     except (OSError, ValueError) as error:
