@@ -17,7 +17,7 @@ NUMPY = ["numpy>=1.26.4,<2; python_version<'3.13'", "numpy>=2.1; python_version>
 # 3.0.0 to 3.0.7 are withdrawn: their zarr.load() deletes data.
 ZARR = ["zarr>=3.0.8"]
 # JAX, so that the core is tested on a second backend and `fit` without TensorFlow.
-TEST_TOOLS = ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9", "jax>=0.7.1"]
+TEST_TOOLS = ["pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9", "jax>=0.7.1"]
 
 INSTANCES = ["scikit-image>=0.25"]
 ONNX = ["onnxruntime>=1.22", "tf2onnx>=1.17"]
@@ -45,6 +45,7 @@ setup(
         "keras_unet3d.zoo",
     ],
     package_dir={"keras_unet3d.cli": "cli", "keras_unet3d.zoo": "zoo"},
+    package_data={"keras_unet3d.zoo": ["models/*/*/*"]},
     install_requires=[
         "tensorflow>=2.20",
         "keras>=3.12",

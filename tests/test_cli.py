@@ -419,12 +419,13 @@ def test_predict_refuses_two_inputs_of_one_name(refused, tiny_run, volume):
     assert "found v.tif twice" in refused("predict", tiny_run, "v.tif", "x/v.tif", "--out", "o")
 
 
-def test_predict_with_one_bad_input_does_the_others_and_names_it(refused, tiny_run, volume):
+def test_predict_with_one_bad_input_does_the_others_and_names_it(call, tiny_run, volume):
     broken = tiny_volume()[0]
     broken[3, 3, 3] = np.nan
     tifffile.imwrite("w.tif", broken)
-    said = refused("predict", tiny_run, "w.tif", "v.tif", "--out", "o")
-    assert said.startswith("1 of 2 inputs failed, the others are done: w.tif: expected finite grey values")
+    code, _, said = call("predict", tiny_run, "w.tif", "v.tif", "--out", "o")
+    assert code == 2
+    assert said.startswith("unet3d-cli: 1 of 2 inputs failed, the others are done: w.tif: expected finite grey values")
     assert [path.name for path in Path("o").iterdir()] == ["v.tif"]
 
 
@@ -620,10 +621,10 @@ def test_export_makes_a_bundle_that_list_and_show_find(call, tiny_run, monkeypat
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--name", "Bad Name"], "name: expected lower-case letters"),
-        (["--name", "a/../b"], "name: expected lower-case letters"),
-        (["--name", ".."], "name: expected lower-case letters"),
-        (["--name", "tiny", "--version", "1.0"], "version: expected three numbers"),
+        (["--name", "Bad Name"], "card: name: expected lower-case letters"),
+        (["--name", "a/../b"], "card: name: expected lower-case letters"),
+        (["--name", ".."], "card: name: expected lower-case letters"),
+        (["--name", "tiny", "--version", "1.0"], "card: version: expected three numbers"),
     ],
 )
 def test_export_refuses_a_bad_name_or_version(refused, tiny_run, options, said):

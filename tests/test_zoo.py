@@ -14,7 +14,7 @@ import pytest
 from conftest import UNLABELLED, VALUES, tiny_volume
 
 from keras_unet3d import InputError, build_model, zoo
-from keras_unet3d.zoo import trust
+from keras_unet3d.zoo import registry, trust
 from keras_unet3d.zoo.archives import unzip, write_sums, zip_folder
 
 FILES = (
@@ -61,6 +61,7 @@ def _alone(tmp_path, monkeypatch):
     """Only the folders that a test names are searched, not the user's."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("KERAS_UNET3D_ZOO", raising=False)
+    monkeypatch.setattr(registry, "EMBEDDED", tmp_path / "embedded")
 
 
 @pytest.fixture

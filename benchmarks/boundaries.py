@@ -1,0 +1,61 @@
+"""Cell boundaries on a stack not trained on: python benchmarks/boundaries.py TRAIN TRAIN TEST --out FOLDER [--peers PYTHON]
+
+Ours is `unet3d-cli fit --target boundaries` on the first two stacks, nothing held out. With `--peers PYTHON` pytorch-3dunet's
+network is trained on the same two for the same minutes, with its own transforms and loss (`boundaries_peers.py`). Both
+predict the third stack in one pass; boundary IoU at probability 0.5, and the adapted Rand error of the cells that the same
+watershed (`postprocessing.instances`) cuts along the probabilities, over labelled voxels.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from skimage.metrics import adapted_rand_error
+
+from keras_unet3d import zoo
+from keras_unet3d.labels import class_volume
+from keras_unet3d.labels.table import BOUNDARY_TABLE
+from keras_unet3d.postprocessing import instances
+from keras_unet3d.volumes import open_volume
+
+
+def main() -> None:
+    """Print a row per side."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("stacks", nargs=3, type=Path, metavar="STACK")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--options", default="", help="of fit, as one word")
+    parser.add_argument("--peers", metavar="PYTHON", help="of an environment with PyTorch and pytorch-3dunet")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    *training, test = options.stacks
+    begun = time.perf_counter()
+    command = ["unet3d-cli", "fit", *training, "--target", "boundaries", "--validation-share", "0", "--overwrite"]
+    subprocess.run([*map(str, command), "--out", str(options.out / "run"), *options.options.split()], check=True)
+    minutes = (time.perf_counter() - begun) / 60
+    print(f"ours took {minutes:.1f} minutes")
+    report("ours", zoo.predictor(options.out / "run").predict(open_volume(test), "probabilities")[..., 1], test)
+    if options.peers:
+        program, target = Path(__file__).with_name("boundaries_peers.py"), options.out / "peers.npy"
+        subprocess.run([options.peers, program, *options.stacks, target, str(minutes)], check=True)
+        report("pytorch-3dunet", np.load(target), test)
+
+
+def report(side: str, boundary: np.ndarray, test: Path) -> None:
+    """Print the figures of one side."""
+    label, image = open_volume(test, "label"), open_volume(test, "raw")
+    truth = class_volume(label, BOUNDARY_TABLE).array()[..., 0] == 1
+    found = boundary > 0.5
+    cells = label.array()[..., 0].astype(np.int64)
+    cut = instances(np.clip(boundary, 0, 1), spacing=image.spacing)
+    error = adapted_rand_error(cells, cut, ignore_labels=[0])[0]
+    figures = {"boundary_iou": float((truth & found).sum() / (truth | found).sum()), "adapted_rand_error": float(error)}
+    print(f"{side}: {json.dumps(figures)}, {int(cut.max())} cells of {len(np.unique(cells)) - 1}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
