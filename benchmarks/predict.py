@@ -162,7 +162,7 @@ def cluster(options: argparse.Namespace, workers: int) -> float:
 def growth(options: argparse.Namespace) -> None:
     """Print the peak of file-to-file predictions of a volume and of one eight times as large."""
     for side in (512, 1024):
-        for suffix in (".zarr", ".tif"):
+        for suffix in (".zarr", ".nii"):
             found = _run(
                 [sys.executable, __file__, "--growth", str(options.growth), "--side", f"{side}{suffix}"], options
             )
