@@ -33,14 +33,19 @@ def list_models():
 
 @command.command("show")
 @click.argument("name")
-def show(name):
+@click.option("--json", "as_json", is_flag=True, help="The whole card, for programs.")
+def show(name, as_json):
     """Show the card of a model."""
     from keras_unet3d import zoo
     from keras_unet3d.files import read_json
+    from keras_unet3d.zoo.cards import to_readme
 
     bundle = zoo.find(name)
-    click.echo(f"{bundle}")
-    click.echo(json.dumps(read_json(bundle / "metadata.json", "the card of a model"), indent=2))
+    if as_json:
+        click.echo(json.dumps(read_json(bundle / "metadata.json", "the card of a model"), indent=2))
+        return
+    click.echo(f"{bundle}\n")
+    click.echo(to_readme(zoo.card(bundle)))
 
 
 @command.command("install")

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.geometry import Box
 
 
 def keep_largest(labels: np.ndarray, background: int = 0) -> np.ndarray:
@@ -35,6 +34,8 @@ def fill_holes(labels: np.ndarray, background: int = 0) -> np.ndarray:
     from scipy import ndimage
 
     _refuse_other_axes(labels, "labels")
+    if not labels.size:
+        return labels.copy()
     pieces, count = ndimage.label(labels == background)
     is_hole = np.ones(count + 1, bool)
     is_hole[0] = False
@@ -44,17 +45,21 @@ def fill_holes(labels: np.ndarray, background: int = 0) -> np.ndarray:
     if not is_hole.any():
         return labels.copy()
     pieces[~is_hole[pieces]] = 0
+    # Numbers of classes: raw values and pieces have no common integer type where those are uint64.
+    values, numbers = np.unique(labels, return_inverse=True)
+    numbers = numbers.reshape(labels.shape)
     found = []
     for axis in range(3):
         ahead, behind = _neighbours(axis)
         for one, other in ((ahead, behind), (behind, ahead)):
             touching = (pieces[one] > 0) & (labels[other] != background)
-            found.append(np.stack([pieces[one][touching], labels[other][touching]], 1))
-    pairs, faces = np.unique(np.concatenate(found), axis=0, return_counts=True)
+            found.append(pieces[one][touching].astype(np.int64) * len(values) + numbers[other][touching])
+    pairs, faces = np.unique(np.concatenate(found), return_counts=True)
     # Of every hole the class of most faces is assigned last.
     order = np.argsort(faces, kind="stable")
     fill = np.full(count + 1, background, labels.dtype)
-    fill[pairs[order, 0]] = pairs[order, 1]
+    hole, number = np.divmod(pairs[order], len(values))
+    fill[hole] = values[number]
     return np.where(pieces > 0, fill[pieces], labels)
 
 
@@ -75,7 +80,8 @@ def instances(
         smoothing: standard deviation in voxels of the finest axis by which distances are smoothed before seeds are sought.
 
     Raises:
-        InputError: another number of axes, probabilities outside 0 to 1, or scikit-image is missing.
+        InputError: another number of axes, probabilities outside 0 to 1, a threshold that is not between 0 and 1,
+            `least` below 1, `smoothing` below 0, a spacing that is not three positive numbers, or no scikit-image.
 
     Source: the distance-transform watershed of Wolny et al. 2020 (doi:10.7554/eLife.57613), with scikit-image.
     """
@@ -83,13 +89,22 @@ def instances(
 
     segmentation = _skimage()
     _refuse_other_axes(boundary, "instances")
+    voxel = np.ones(3) if spacing is None else np.asarray(spacing, float)
+    if voxel.shape != (3,) or not (np.isfinite(voxel) & (voxel > 0)).all():
+        raise InputError(f"instances: expected a spacing of three numbers above 0, found {spacing}.")
+    if least < 1:
+        raise InputError(f"instances: expected least to be a number of voxels of at least 1, found {least}.")
+    if not smoothing >= 0:
+        raise InputError(f"instances: expected a smoothing of 0 or more, found {smoothing}.")
     if not 0 < threshold < 1:
         raise InputError(f"instances: expected a threshold between 0 and 1, found {threshold}.")
+    if not boundary.size:
+        return np.zeros(boundary.shape, np.uint8)
     if not (boundary.min() >= 0 and boundary.max() <= 1):
         raise InputError(
             f"instances: expected probabilities from 0 to 1, found {boundary.min():.3g} to {boundary.max():.3g}."
         )
-    voxel = np.ones(3) if spacing is None else np.divide(spacing, np.min(spacing))
+    voxel = voxel / voxel.min()
     distance = ndimage.distance_transform_edt(boundary < threshold, sampling=voxel).astype(np.float32)
     smooth = ndimage.gaussian_filter(distance, smoothing / voxel)
     peaks = (smooth == ndimage.maximum_filter(smooth, size=_odd(2 * smoothing / voxel))) & (distance > 0)
@@ -127,25 +142,20 @@ def _without_pieces(labels: np.ndarray, background: int, unwanted: Callable[[np.
     from scipy import ndimage
 
     _refuse_other_axes(labels, "labels")
+    if not labels.size:
+        return labels.copy()
+    values, numbers = np.unique(labels, return_inverse=True)
     result = labels.copy()
-    for value in np.unique(labels):
+    # All boxes in one pass: instances are thousands of classes.
+    boxes = ndimage.find_objects(numbers.reshape(labels.shape) + 1)
+    for value, box in zip(values, boxes, strict=True):
         if value == background:
             continue
-        where = labels == value
-        box = _bounds(where)
-        pieces, _ = ndimage.label(where[box])
+        pieces, _ = ndimage.label(labels[box] == value)
         # The first is what belongs to none.
         gone = np.append(False, unwanted(np.bincount(pieces.ravel())[1:]))
         result[box][gone[pieces]] = background
     return result
-
-
-def _bounds(where: np.ndarray) -> Box:
-    sides = []
-    for axis in range(3):
-        occupied = np.flatnonzero(where.any(axis=tuple(other for other in range(3) if other != axis)))
-        sides.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
-    return tuple(sides)
 
 
 def _neighbours(axis: int) -> tuple[tuple, tuple]:

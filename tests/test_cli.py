@@ -612,7 +612,8 @@ def test_export_makes_a_bundle_that_list_and_show_find(call, tiny_run, monkeypat
     assert "unet3d-cli zoo verify tiny" in out
     monkeypatch.setenv("KERAS_UNET3D_ZOO", os.path.abspath("zoo"))
     assert "tiny@1.2.0  [0, 5]" in call("zoo", "list")[1]
-    assert '"version": "1.2.0"' in call("zoo", "show", "tiny")[1]
+    assert json.loads(call("zoo", "show", "tiny", "--json")[1])["version"] == "1.2.0"
+    assert "# tiny 1.2.0" in call("zoo", "show", "tiny")[1]
     code, out, error = call("zoo", "verify", "tiny")
     assert (code, error) == (0, "")
     assert "SavedModel: test output replayed" in out

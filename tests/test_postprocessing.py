@@ -65,6 +65,19 @@ def test_nothing_stays_nothing_and_the_input_is_left_alone(clean):
     assert found[0, 0, 0] == 0
 
 
+@pytest.mark.parametrize(("dtype", "value"), [(np.uint64, 2**60 + 1), (np.int8, -4)])
+def test_holes_take_values_of_any_integer_type(dtype, value):
+    labels = np.full((3, 3, 3), value, dtype)
+    labels[1, 1, 1] = 0
+    found = fill_holes(labels)
+    assert found.dtype == dtype and (found == dtype(value)).all()
+
+
+@pytest.mark.parametrize("call", [keep_largest, fill_holes, instances, lambda labels: remove_small(labels, 9)])
+def test_a_volume_without_voxels_stays_one(call):
+    assert call(np.zeros((0, 3, 4), np.uint8)).shape == (0, 3, 4)
+
+
 def balls():
     """Two balls that touch, and what is around them."""
     z, y, x = np.indices((24, 24, 44))
@@ -117,6 +130,16 @@ def test_small_instances_go_to_their_neighbours():
         (lambda: instances(np.full((2, 2, 2), 3.0)), "instances: expected probabilities from 0 to 1, found 3 to 3"),
         (lambda: instances(np.full((2, 2, 2), np.nan)), "instances: expected probabilities from 0 to 1, found nan"),
         (lambda: instances(np.zeros((2, 2, 2)), 1.5), "instances: expected a threshold between 0 and 1, found 1.5"),
+        (lambda: instances(np.zeros((2, 2, 2)), least=0), "instances: expected least to be .* at least 1, found 0"),
+        (
+            lambda: instances(np.zeros((2, 2, 2)), smoothing=-1),
+            "instances: expected a smoothing of 0 or more, found -1",
+        ),
+        (
+            lambda: instances(np.zeros((2, 2, 2)), spacing=(1, 1)),
+            r"instances: .* three numbers above 0, found \(1, 1\)",
+        ),
+        (lambda: instances(np.zeros((2, 2, 2)), spacing=(0, 1, 1)), "instances: expected a spacing of three numbers"),
     ],
 )
 def test_bad_arguments_are_explained(call, sentence):
