@@ -64,6 +64,8 @@ def table(options: argparse.Namespace) -> None:
     print(f"{options.network}, {options.size}^3 voxels, tile {options.tile}^3, overlap {options.overlap}\n")
     print("| | s | kvoxel/s | peak, GB | before the first tile, GB | |\n| --- | --- | --- | --- | --- | --- |")
     for side, found in rounds.items():
+        if None in found:
+            continue  # not installed
         one = min(found, key=lambda each: each["seconds"])
         print(
             f"| {side} | {one['seconds']:.2f} | {one['speed'] / 1e3:.0f} | {one['peak']:.2f} | {one['base']:.2f} | "

@@ -1,8 +1,21 @@
-"""The peers of predict.py: python predict_peers.py --side NAME --size 160 --tile 64 --overlap 0.25; without a side, their names."""
+"""Tiled prediction of other libraries: python predict_peers.py --side NAME --size 160 --tile 64 --overlap 0.25
+
+For `predict.py`; without a side, their names. The network of `train_peers.py` with a softmax, one tile at a time, over
+a volume of noise, by MONAI's sliding window (Gaussian, in memory) or by pytorch-3dunet's predictor (HDF5 to HDF5 in a
+temporary folder, reading and writing included; no halo, overlaps overwritten, patches read in the same process so that
+its memory counts). `--filters` and `--depth` replace those of `--network`. One JSON object: seconds of the best round
+after one tile to warm up, voxels of the volume per second, the most memory that the process held (GB of 2^30 bytes) and
+how much before the first tile, and the overlaps of neighbours that the side really used, as parts of a tile: the last
+tile of an axis is moved back into the volume. A side that cannot be imported is null. What the libraries print goes to
+stderr.
+"""
 
 import argparse
+import contextlib
+import itertools
 import json
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,12 +29,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", choices=SIDES)
     parser.add_argument("--network", choices=NETWORKS, default="small")
+    parser.add_argument("--filters", type=int, help="of the first level, in place of the network's")
+    parser.add_argument("--depth", type=int, help="levels, in place of the network's")
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--tile", type=int, default=64)
     parser.add_argument("--overlap", type=float, default=0.25)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    print(json.dumps(measure(options) if options.side else list(SIDES)))
+    if options.tile > options.size:
+        parser.error("the tile must fit into the volume")
+    if not 0 <= options.overlap < 1:
+        parser.error("the overlap must be at least 0 and less than 1")
+    if not options.side:
+        print(json.dumps(list(SIDES)))
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        found = figures(options)
+    print(json.dumps(found))
+
+
+def figures(options: argparse.Namespace) -> dict | None:
+    """Return the figures of one side, or nothing if its library cannot be imported."""
+    try:
+        return measure(options)
+    except ImportError as error:
+        print(f"{options.side}: {error}")
+        return None
 
 
 def measure(options: argparse.Namespace) -> dict:
@@ -30,24 +63,35 @@ def measure(options: argparse.Namespace) -> dict:
 
     torch.manual_seed(0)
     make, layout = SIDES[options.side]
-    model = torch.nn.Sequential(same_network(*NETWORKS[options.network]), torch.nn.Softmax(1)).eval()
+    filters, depth = NETWORKS[options.network]
+    network = same_network(options.filters or filters, options.depth or depth)
+    model = torch.nn.Sequential(network, torch.nn.Softmax(1)).eval()
     if layout == "channels_last":
         model = model.to(memory_format=torch.channels_last_3d)
     volume = np.random.default_rng(0).normal(size=(options.size,) * 3).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        predict = make(model, volume, options, Path(folder), layout)
+    one_tile = volume[(slice(options.tile),) * 3]
+    with tempfile.TemporaryDirectory() as warm_folder, tempfile.TemporaryDirectory() as folder:
+        warm_up, _ = make(model, one_tile, options, Path(warm_folder), layout)
+        predict, tiles = make(model, volume, options, Path(folder), layout)
         base = resident()
+        warm_up()
         times = []
         for _ in range(options.rounds):
             begun = time.perf_counter()
             predict()
             times.append(time.perf_counter() - begun)
+    speed, most = volume.size / min(times), peak()
     return {
         "seconds": min(times),
-        "speed": volume.size / min(times),
-        "peak": peak(),
-        "base": base,
+        "voxels_per_second": speed,
+        "peak_gb": most,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "overlaps": overlaps(tiles, options.tile),
+        # The names that predict.py reads.
+        "speed": speed,
+        "peak": most,
+        "base": base,
+        "tiles": described(tiles, options),
     }
 
 
@@ -61,20 +105,41 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def monai(model, volume, options, folder: Path, layout: str):
-    """Return a call of MONAI's sliding window, Gaussian, one window at a time."""
-    import torch
-    from monai.inferers import sliding_window_inference
+def overlaps(tiles: list[tuple[slice, ...]], side: int) -> list[float]:
+    """Return the different parts of a tile that neighbours along an axis share; all axes are alike."""
+    starts = sorted({tile[-1].start for tile in tiles})
+    return sorted({1 - (b - a) / side for a, b in itertools.pairwise(starts)})
 
-    x = torch.from_numpy(volume)[None, None]
+
+def described(tiles: list[tuple[slice, ...]], options: argparse.Namespace) -> str:
+    """Return tiles in words, as predict.py has ours."""
+    times = len(tiles) * options.tile**3 / options.size**3
+    sizes, count = " x ".join([str(options.tile)] * 3), "1 tile" if len(tiles) == 1 else f"{len(tiles)} tiles"
+    return f"{count} of {sizes}, every voxel computed {times:.1f} times"
+
+
+def monai(model, volume, options, folder: Path, layout: str):
+    """Return a call of MONAI's sliding window, Gaussian, one window at a time, and its tiles."""
+    import torch
+    from monai.data.utils import dense_patch_slices
+    from monai.inferers import sliding_window_inference
+    from monai.inferers.utils import _get_scan_interval
+
+    x = torch.from_numpy(np.ascontiguousarray(volume))[None, None]
     if layout == "channels_last":
         x = x.to(memory_format=torch.channels_last_3d)
     roi = (options.tile,) * 3
-    return lambda: sliding_window_inference(x, roi, 1, model, overlap=options.overlap, mode="gaussian")
+
+    def predict():
+        with torch.inference_mode():
+            sliding_window_inference(x, roi, 1, model, overlap=options.overlap, mode="gaussian")
+
+    steps = _get_scan_interval(volume.shape, roi, 3, (options.overlap,) * 3)
+    return predict, dense_patch_slices(volume.shape, roi, steps)
 
 
 def pytorch_3dunet(model, volume, options, folder: Path, layout: str):
-    """Return a call of pytorch-3dunet's predictor, from HDF5 to HDF5 as its users run it."""
+    """Return a call of pytorch-3dunet's predictor, from HDF5 to HDF5 as its users run it, and its tiles."""
     import h5py
     from pytorch3dunet.datasets.utils import get_test_loaders
     from pytorch3dunet.unet3d.config import TorchDevice
@@ -82,7 +147,7 @@ def pytorch_3dunet(model, volume, options, folder: Path, layout: str):
 
     with h5py.File(folder / "volume.h5", "w") as file:
         file["raw"] = volume
-    stride = int(options.tile * (1 - options.overlap))
+    stride = max(1, int(options.tile * (1 - options.overlap)))
     config = {
         "device": TorchDevice.CPU,
         "loaders": {
@@ -97,6 +162,8 @@ def pytorch_3dunet(model, volume, options, folder: Path, layout: str):
                     "patch_shape": [options.tile] * 3,
                     "stride_shape": [stride] * 3,
                     "halo_shape": [0, 0, 0],
+                    # It refuses patches of less than 64.
+                    "skip_shape_check": True,
                 },
                 "transformer": {"raw": [{"name": "Standardize"}, {"name": "ToTensor", "expand_dims": True}]},
             },
@@ -108,14 +175,15 @@ def pytorch_3dunet(model, volume, options, folder: Path, layout: str):
         for loader in get_test_loaders(config):
             StandardPredictor(model, str(folder / "out"), CLASSES, TorchDevice.CPU)(loader)
 
-    return predict
+    return predict, next(get_test_loaders(config)).dataset.raw_slices
 
 
 # Name -> how it predicts, memory layout.
 SIDES = {
-    "MONAI sliding window": (monai, "default"),
-    "MONAI sliding window, channels_last_3d": (monai, "channels_last"),
+    "MONAI sliding_window_inference": (monai, "default"),
+    "MONAI sliding_window_inference, channels_last_3d": (monai, "channels_last"),
     "pytorch-3dunet predictor": (pytorch_3dunet, "default"),
+    "pytorch-3dunet predictor, channels_last_3d": (pytorch_3dunet, "channels_last"),
 }
 
 

@@ -23,7 +23,7 @@ _NOT_STATED = "not stated"
     "--card", "card_path", metavar="FILE", help="Further entries of the card, JSON: authors, cite, limitations ..."
 )
 @click.option("--evaluation", metavar="FILE", help="What evaluate --json wrote, for the card.")
-@click.option("--slim", is_flag=True, help="Leave out SavedModel and ONNX, which zoo complete makes of model.keras.")
+@click.option("--slim", is_flag=True, help="Leave out SavedModel, ONNX and rdf.yaml, which zoo complete makes of the rest.")
 @options.overwrite
 def command(run, name, version, out, description, licence, data_licence, card_path, evaluation, slim, overwrite):
     """Write a run's network as a bundle for the zoo.

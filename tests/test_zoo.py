@@ -576,7 +576,7 @@ def test_an_alias_finds_a_model_and_a_name_comes_first(networks, tmp_path, monke
 
 def test_a_slim_bundle_is_completed_and_served(networks, tmp_path):
     slim = zoo.export(networks["plain"], {"name": "slim"}, tmp_path / "slim", complete=False)
-    assert not {"slim_saved_model.zip", "model.onnx"} & {path.name for path in slim.iterdir()}
+    assert not {"slim_saved_model.zip", "model.onnx", "rdf.yaml"} & {path.name for path in slim.iterdir()}
     assert len(zoo.verify(slim)) == 2
     whole = zoo.complete(slim, tmp_path / "whole")
     assert [line.split(":")[0] for line in zoo.verify(whole)[1:]] == ["model.keras", "SavedModel", "ONNX"]

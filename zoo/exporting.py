@@ -38,8 +38,8 @@ from keras_unet3d.zoo.serving import (
 from keras_unet3d.zoo.trust import TEST_INPUT, TEST_OUTPUT, prepared
 
 COVER, SAME_SIZE = "cover.png", "model_same_size.keras"
-# Voxels per axis of the patch that is assumed where nobody trained.
-_PATCH_SIZE = 64
+# Voxels per axis of a small stored test's output, and of the patch that is assumed where nobody trained.
+_TEST_SIZE, _PATCH_SIZE = 24, 64
 
 
 def export_run(
@@ -123,7 +123,8 @@ def export(
         card: a `Card`, or a dictionary of its attributes; at least the name.
         directory: a folder of the search path, or any other.
         overwrite: whether this version may be replaced.
-        complete: whether to write what can be made from `model.keras` at any time: SavedModel and ONNX.
+        complete: whether to write what `complete` can make of the rest at any time: SavedModel, ONNX, `rdf.yaml`, and a test
+            that is large enough for bioimage.io.
         cover: a picture of what it does, PNG.
 
     Raises:
@@ -148,14 +149,15 @@ def export(
     with whole_folder(target) as folder:
         files = {"keras": NETWORK, "test_input": TEST_INPUT, "test_output": TEST_OUTPUT}
         model.save(folder / NETWORK)
-        _write_test(same_size(model), card.model, folder)
+        _write_test(model, card.model, folder, large=complete)
         if cover:
             shutil.copyfile(cover, folder / COVER)
             files["cover"] = COVER
         if complete:
             files |= _write_served(model, card, folder)
         (folder / "README.md").write_text(to_readme(card, [*files.values()]), "utf-8")
-        (folder / RDF).write_text(to_rdf(card, folder, files), "utf-8")
+        if complete:
+            (folder / RDF).write_text(to_rdf(card, folder, files), "utf-8")
         listed = {path.name: {"sha256": sha256(path), "size": path.stat().st_size} for path in sorted(folder.iterdir())}
         write_json(folder / CARD, to_metadata(card, listed))
         write_sums(folder)
@@ -230,14 +232,13 @@ def _legal_sizes(architecture: Architecture, outputs: Iterable[int]) -> Triple:
     )
 
 
-def _write_test(model: keras.Model, spec: ModelSpec, folder: Path) -> None:
-    """Store a raw input and the network's output for it, which `verify` replays."""
-    # More than twice the halo, as bioimage.io wants it.
-    sizes = (
-        2 * (around - margin) + 1 for around, margin in zip(halo(spec), spec.architecture.geometry.margin, strict=True)
-    )
-    shape = (*_legal_sizes(spec.architecture, sizes), spec.architecture.input_shape[3])
+def _write_test(model: keras.Model, spec: ModelSpec, folder: Path, large: bool) -> None:
+    """Store a raw input and the network's output for it, which `verify` replays; a `large` one is what bioimage.io wants."""
+    margin = spec.architecture.geometry.margin
+    # They ask for more than twice the halo.
+    around = [2 * (h - m) + 1 for h, m in zip(halo(spec), margin, strict=True)] if large else (_TEST_SIZE,) * 3
+    shape = (*_legal_sizes(spec.architecture, around), spec.architecture.input_shape[3])
     # Grey values like a microscope's: the stored input is raw, and goes through the model's normalisation.
     raw = np.random.default_rng(0).gamma(4.0, 20.0, shape).astype(np.float32)
     np.save(folder / TEST_INPUT, raw[None])
-    np.save(folder / TEST_OUTPUT, compiled(model)(prepared(raw, spec)))
+    np.save(folder / TEST_OUTPUT, compiled(same_size(model))(prepared(raw, spec)))
