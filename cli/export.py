@@ -23,9 +23,14 @@ _NOT_STATED = "not stated"
     "--card", "card_path", metavar="FILE", help="Further entries of the card, JSON: authors, cite, limitations ..."
 )
 @click.option("--evaluation", metavar="FILE", help="What evaluate --json wrote, for the card.")
-@click.option("--slim", is_flag=True, help="Leave out SavedModel, ONNX and rdf.yaml, which zoo complete makes of the rest.")
+@click.option(
+    "--cover", metavar="VOLUME", help="Whose prediction the cover shows [default: one that the fit held out]."
+)
+@click.option(
+    "--slim", is_flag=True, help="Leave out SavedModel, ONNX and rdf.yaml, which zoo complete makes of the rest."
+)
 @options.overwrite
-def command(run, name, version, out, description, licence, data_licence, card_path, evaluation, slim, overwrite):
+def command(run, name, version, out, description, licence, data_licence, card_path, evaluation, cover, slim, overwrite):
     """Write a run's network as a bundle for the zoo.
 
     Add DIR to $KERAS_UNET3D_ZOO and the model is found by NAME.
@@ -45,6 +50,7 @@ def command(run, name, version, out, description, licence, data_licence, card_pa
         overwrite,
         complete=not slim,
         evaluation=read_json(Path(evaluation), "figures of evaluate") if evaluation else None,
+        cover=cover,
     )
     click.echo(f"bundle: {bundle}")
     click.echo(f"next: export KERAS_UNET3D_ZOO={shlex.quote(str(Path(out).resolve()))}; unet3d-cli zoo verify {name}")

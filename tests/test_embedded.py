@@ -36,7 +36,7 @@ def test_their_cards_say_what_they_reached_and_who_may_use_them(name):
     assert "not stated" not in (card.licence.weights, card.licence.data)
     assert card.cite and card.intended_use and card.limitations
     folder = zoo.find(name)
-    assert (folder / "cover.png").is_file() or name == "ovule-boundaries"
+    assert (folder / "cover.png").is_file()
     assert f"unet3d-cli predict {name}" in (folder / "README.md").read_text()
 
 

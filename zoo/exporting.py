@@ -20,7 +20,7 @@ from keras_unet3d.labels import UNLABELLED, LabelTable
 from keras_unet3d.model import architecture_of, float32_copy
 from keras_unet3d.prediction import compiled, trained_predictor
 from keras_unet3d.spec import ModelSpec
-from keras_unet3d.volumes import from_array, open_volume
+from keras_unet3d.volumes import Volume, from_array, open_volume
 from keras_unet3d.zoo.archives import check_sums, sha256, unzip, write_sums
 from keras_unet3d.zoo.bioimageio import RDF, to_rdf
 from keras_unet3d.zoo.cards import Card, halo, to_metadata, to_readme
@@ -50,16 +50,17 @@ def export_run(
     *,
     complete: bool = True,
     evaluation: dict | None = None,
+    cover: str | Path | None = None,
 ) -> Path:
     """Write the bundle of a run folder's best network and return its folder.
 
-    The card's model, training, evaluation and software are filled from the run where it leaves them open; its cover is the
-    prediction of a volume that the run held out, where that is still there.
+    The card's model, training, evaluation and software are filled from the run where it leaves them open.
 
     Args:
         run: the run folder.
         card, directory, overwrite, complete: as in `export`.
         evaluation: what `evaluate` returned; on which data is for the card's description to say.
+        cover: the volume whose prediction is shown; `None` takes one that the run held out, where that is still there.
     """
     card = _as_card(card)
     config, _ = read_run(run)
@@ -74,8 +75,8 @@ def export_run(
         software=card.software or config["versions"],
     )
     with tempfile.TemporaryDirectory() as folder:
-        cover = _draw_cover(model, spec, config["data"], Path(folder, COVER))
-        return export(model, filled, directory, overwrite, complete=complete, cover=cover)
+        picture = _draw_cover(model, spec, _shown(cover, config["data"], spec), Path(folder, COVER))
+        return export(model, filled, directory, overwrite, complete=complete, cover=picture)
 
 
 def _validation(config: dict) -> dict:
@@ -84,15 +85,20 @@ def _validation(config: dict) -> dict:
     return {"on": "patches of the validation volumes", **figures}
 
 
-def _draw_cover(model: keras.Model, spec: ModelSpec, data: dict, path: Path) -> Path | None:
-    """Draw a slice of a volume that was held out, and the prediction over it; None where there is none."""
-    files = [name for name in data.get("held_out_files") or () if Path(name).exists()]
+def _shown(cover: str | Path | None, data: dict, spec: ModelSpec) -> Volume | None:
+    """Return the volume to show; None where there is none."""
+    files = [cover] if cover else [name for name in data.get("held_out_files") or () if Path(name).exists()]
+    if files:
+        return open_volume(files[0], spec.keys.raw, spec.keys.axes)
     if data.get("training") == [SAMPLE]:
         phantom = sample.phantom()
-        volume = from_array(phantom.image, SAMPLE, phantom.spacing, "um")
-    elif files:
-        volume = open_volume(files[0], spec.keys.raw, spec.keys.axes)
-    else:
+        return from_array(phantom.image, SAMPLE, phantom.spacing, "um")
+    return None
+
+
+def _draw_cover(model: keras.Model, spec: ModelSpec, volume: Volume | None, path: Path) -> Path | None:
+    """Draw a slice of a volume, and the prediction over it; None without a volume."""
+    if volume is None:
         return None
     classes = trained_predictor(model, spec).predict(volume, "classes")
     found = classes != spec.labels.background
