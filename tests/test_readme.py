@@ -32,6 +32,6 @@ def test_two_commands_of_one_line():
 
 
 def test_every_command_is_in_the_table_of_commands():
-    commands = README.split("## Commands")[1].split("\n## ")[0]
+    commands = README.split("| command | does |")[1].split("\n\n")[0]
     table = {row.split()[0] for row in re.findall(r"^\| `(\w+[^`]*)`", commands, re.MULTILINE)}
     assert table == set(unet3d_cli.list_commands(None))
