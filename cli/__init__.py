@@ -60,6 +60,8 @@ def main(arguments: list[str] | None = None) -> None:
     runtime.prefer_fast_cpu_kernels()
     # tifffile logs what it finds broken; the sentence that follows says it better.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+    # Augmentation is compiled for each of a few sizes, as meant; TensorFlow warns of it.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         sys.exit(unet3d_cli.main(arguments, prog_name="unet3d-cli", standalone_mode=False))
     except click.exceptions.Exit as stop:
