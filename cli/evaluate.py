@@ -19,16 +19,32 @@ from keras_unet3d.settings import FitSettings, PredictSettings
 @options.labels
 @options.settings(FitSettings, only=("unlabelled",))
 @click.option("--held-out", is_flag=True, help="Only the volumes that the fit of MODEL, a run, held out.")
+@click.option("--instances", is_flag=True, help="Also compare the cells that predict --instances cuts.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the figures to FILE as well.")
 @click.option("--raw-key", help="Data set of the image [default: as in training].")
 @click.option("--label-key", help="Data set of the labels [default: as in training].")
 @click.option("--axes", help="Order of the files' axes, e.g. czyx [default: as in training].")
 @options.settings(PredictSettings)
 @options.overwrite
-def command(model, data, images, labels, unlabelled, held_out, json_path, raw_key, label_key, axes, overwrite, **given):
+def command(
+    model,
+    data,
+    images,
+    labels,
+    unlabelled,
+    held_out,
+    instances,
+    json_path,
+    raw_key,
+    label_key,
+    axes,
+    overwrite,
+    **given,
+):
     """Measure IoU and Dice on labelled volumes.
 
     MODEL and DATA are as in predict and fit. Unlabelled voxels count nowhere; the means leave out the background.
+    With --instances also the adapted Rand error of cells, 0 where they are equal.
     """
     settings = options.given_settings(PredictSettings, given)
     runtime.load_backend_quietly()
@@ -54,6 +70,7 @@ def command(model, data, images, labels, unlabelled, held_out, json_path, raw_ke
             unlabelled=unlabelled,
             only=zoo.held_out_files(model) if held_out else None,
             settings=settings,
+            instances=instances,
             say=say,
             progress=progress,
         )

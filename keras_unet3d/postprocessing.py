@@ -1,10 +1,12 @@
 """What people do to a label volume after the network: arrays in, arrays out. Voxels are connected by their faces."""
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.labels import LabelTable
 
 
 def keep_largest(labels: np.ndarray, background: int = 0) -> np.ndarray:
@@ -87,7 +89,7 @@ def instances(
     """
     from scipy import ndimage
 
-    segmentation = _skimage()
+    segmentation = _skimage("segmentation")
     _refuse_other_axes(boundary, "instances")
     voxel = np.ones(3) if spacing is None else np.asarray(spacing, float)
     if voxel.shape != (3,) or not (np.isfinite(voxel) & (voxel > 0)).all():
@@ -123,14 +125,44 @@ def instances(
     return numbers[found].astype(kind)
 
 
-def _skimage():
+def refuse_instances(table: LabelTable | None) -> None:
+    """Raise `InputError` where a network of the label table does not find boundaries, or scikit-image is not there."""
+    if table is None or table.target != "boundaries":
+        raise InputError(
+            "instances: expected a network of boundaries (fit --target boundaries), found one of "
+            f"{table.shown() if table else 'classes'}; leave it out."
+        )
+    _skimage("segmentation")
+
+
+def adapted_rand_error(truth: np.ndarray, found: np.ndarray, unlabelled: Iterable[int] = ()) -> float | None:
+    """Return the adapted Rand error of instances, 0 (equal) to 1; None where the truth has none.
+
+    Args:
+        truth: instances, 0 for what is none of them, integers of any shape.
+        found: instances, integers of the same shape.
+        unlabelled: further values of the truth that count nowhere.
+
+    Raises:
+        InputError: no scikit-image.
+
+    Source: Arganda-Carreras et al. 2015 (doi:10.3389/fnana.2015.00142), with scikit-image.
+    """
+    ignored = (0, *unlabelled)
+    if np.isin(truth, ignored).all():
+        return None
+    metrics = _skimage("metrics")
+    # scikit-image wants a signed type for what it makes of them.
+    return float(metrics.adapted_rand_error(truth.astype(np.int64), found.astype(np.int64), ignore_labels=ignored)[0])
+
+
+def _skimage(part: str):
     try:
-        from skimage import segmentation
+        return importlib.import_module(f"skimage.{part}")
     except ImportError as error:
         raise InputError(
             "instances: expected the package scikit-image, found none; run pip install 'keras-unet3d[instances]'."
         ) from error
-    return segmentation
 
 
 def _odd(sizes: np.ndarray) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ import tifffile
 from conftest import UNLABELLED, VALUES, says, tiny_settings, tiny_volume, write_pair
 
 import keras_unet3d
-from keras_unet3d import FitSettings, InputError, evaluate, fit, predict, zoo
+from keras_unet3d import FitSettings, InputError, evaluate, fit, postprocessing, predict, zoo
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.labels.table import BOUNDARY_TABLE
 from keras_unet3d.postprocessing import fill_holes, keep_largest, remove_small
@@ -642,6 +642,29 @@ def test_evaluate_is_counted_over_the_labelled_voxels(predictor, tmp_path):
         assert figure["dice"] == pytest.approx(2 * (truth & found).sum() / (truth.sum() + found.sum()))
     # Without a class called background, class 0 is it: the mean is that of the other class.
     assert result["mean_iou"] == pytest.approx(result["classes"]["5"]["iou"])
+
+
+def test_evaluate_compares_instances(predictor, tmp_path):
+    boundaries = replace(predictor, table=BOUNDARY_TABLE)
+    image = tiny_volume(4)[0]
+    probabilities = boundaries.predict(from_array(image), "probabilities")
+    # The truth is what the network finds, two cells apart, beside a file without any cell.
+    cells = postprocessing.instances(probabilities[..., 1])
+    cells[: len(cells) // 2] += cells.max()
+    write_pair(tmp_path / "a.h5", raw=image, label=cells)
+    write_pair(tmp_path / "b.h5", raw=image, label=np.zeros_like(cells))
+    said = []
+    result = evaluate(boundaries, [tmp_path], instances=True, say=said.append)
+    first, second = (volume["adapted_rand_error"] for volume in result["volumes"])
+    assert 0 < first < 1 and second is None and result["adapted_rand_error"] == first
+    assert said[-1] == f"adapted Rand error of the instances: {first:.4f}"
+    without = evaluate(boundaries, [tmp_path], say=_silent)
+    assert without["classes"] == result["classes"] and "adapted_rand_error" not in without
+
+
+def test_evaluate_refuses_instances_of_classes(predictor, tiny_data):
+    with pytest.raises(InputError, match="instances: expected a network of boundaries .* found one of 0, 5"):
+        evaluate(predictor, [tiny_data], instances=True, say=_silent)
 
 
 def test_a_class_in_neither_truth_nor_prediction_is_null(predictor, tmp_path):

@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from keras_unet3d import postprocessing
 from keras_unet3d.datasets import DataKeys, Example, Globs, open_data
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.evaluation import count, figures, means
@@ -23,6 +26,7 @@ def evaluate(
     unlabelled: Sequence[int] = (),
     only: Sequence[str] | None = None,
     settings: PredictSettings = DEFAULTS,
+    instances: bool = False,
     say: Callable[[str], None] = print,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict:
@@ -35,19 +39,24 @@ def evaluate(
         unlabelled: further raw values that mean "nobody said", beside those of the training.
         only: paths of the images to take; `None` takes all.
         settings: how volumes are predicted.
+        instances: whether cells are cut along predicted boundaries, as `predict --instances` does, and compared too.
         say, progress: are given lines, and volumes done and volumes in all.
 
     Returns:
         `{"classes": {name: {"iou", "dice"}}, "mean_iou", "mean_dice", "volumes": [{"file", "classes", ...}]}`.
         Figures over all count all volumes' voxels together; a class in neither truth nor prediction is None
-        and in no mean; the means leave out the background.
+        and in no mean; the means leave out the background. With `instances` every volume, and the whole as the mean
+        over volumes, has "adapted_rand_error" (0 is equal), over the voxels of labelled instances.
 
     Raises:
-        InputError: a `ValueError`: anything wrong with the data, or labels that the network does not know.
+        InputError: a `ValueError`: anything wrong with the data, or labels that the network does not know; `instances` of a network
+            of other things than boundaries, or without scikit-image.
     """
     table = predictor.table
     if table is None:
         raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
+    if instances:
+        postprocessing.refuse_instances(table)
     opened = open_data(
         [data] if isinstance(data, str | Path) else list(data), keys or predictor.keys, Globs(images, labels)
     )
@@ -65,17 +74,28 @@ def evaluate(
     total, volumes = None, []
     for done, example in enumerate(examples, 1):
         truth = class_volume(example.label, table).array()[..., 0]
-        predicted = predictor.predict(example.image, "classes", settings)
+        values = predictor.predict(example.image, "probabilities" if instances else "classes", settings)
+        predicted = predictor.convert(values, "classes") if instances else values
         counts = count(truth, predicted, table.num_classes)
         total = counts if total is None else total + counts
         by_class = figures(counts, table.names)
-        volumes.append({"file": example.name, "classes": by_class} | means(by_class, background))
+        cells = {"adapted_rand_error": _cell_error(example, values[..., 1], table)} if instances else {}
+        volumes.append({"file": example.name, "classes": by_class} | means(by_class, background) | cells)
         progress(done, len(examples))
     by_class = figures(total, table.names)
-    result = {"classes": by_class} | means(by_class, background) | {"volumes": volumes}
+    result = {"classes": by_class} | means(by_class, background)
+    if instances:
+        errors = [volume["adapted_rand_error"] for volume in volumes if volume["adapted_rand_error"] is not None]
+        result["adapted_rand_error"] = sum(errors) / len(errors) if errors else None
+    result["volumes"] = volumes
     for line in _lines(result, background):
         say(line)
     return result
+
+
+def _cell_error(example: Example, boundary: np.ndarray, table: LabelTable) -> float | None:
+    found = postprocessing.instances(boundary, spacing=example.image.spacing)
+    return postprocessing.adapted_rand_error(example.label.array()[..., 0], found, table.unlabelled)
 
 
 def _refuse_other_labels(examples: Sequence[Example], table: LabelTable) -> None:
@@ -99,3 +119,5 @@ def _lines(result: dict, background: str):
         yield f"{'mean':<{width}} {result['mean_iou']:.4f} {result['mean_dice']:.4f}   without {background}"
         each = [volume["mean_dice"] for volume in result["volumes"] if volume["mean_dice"] is not None]
         yield f"mean Dice per volume: {sum(each) / len(each):.4f}, lowest {min(each):.4f}"
+    if result.get("adapted_rand_error") is not None:
+        yield f"adapted Rand error of the instances: {result['adapted_rand_error']:.4f}"

@@ -14,7 +14,7 @@ from keras_unet3d.errors import InputError, collecting
 from keras_unet3d.files import overlapping, refuse_unwritable
 from keras_unet3d.geometry import Box
 from keras_unet3d.merging import ahead
-from keras_unet3d.postprocessing import fill_holes, instances, keep_largest, remove_small
+from keras_unet3d.postprocessing import fill_holes, instances, keep_largest, refuse_instances, remove_small
 from keras_unet3d.prediction import DEFAULTS, Predictor
 from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.tiling import Tiling
@@ -101,7 +101,8 @@ def predict(
     """
     wanted = _Wanted(output, settings, cleaning, resample)
     predictor.refuse_output(output, settings)
-    _refuse_instances(predictor, wanted)
+    if cleaning.instances:
+        refuse_instances(predictor.table)
     if scheduler and (recipe is None or cleaning != AS_THEY_ARE or resample):
         raise InputError("scheduler: expected a trained model, and neither cleaning nor resampling; leave one out.")
     paths = [Path(path) for path in inputs]
@@ -208,14 +209,6 @@ def _working(volume: Volume, predictor: Predictor, wanted: _Wanted) -> Volume:
     ratio = np.divide(volume.spacing, predictor.spacing)
     shape = tuple(max(1, round(size * each)) for size, each in zip(volume.shape, ratio, strict=True))
     return volume if shape == volume.shape else resampled(volume, shape)
-
-
-def _refuse_instances(predictor: Predictor, wanted: _Wanted) -> None:
-    if wanted.cleaning.instances and (predictor.table is None or predictor.table.target != "boundaries"):
-        raise InputError(
-            "instances: expected a network of boundaries (fit --target boundaries), found one of "
-            f"{predictor.table.shown() if predictor.table else 'classes'}; leave it out."
-        )
 
 
 def _targets(inputs: list[Path], out: Path, suffix: str | None, overwrite: bool) -> list[Path]:
