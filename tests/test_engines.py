@@ -44,6 +44,11 @@ def test_a_run_has_no_saved_model(tiny_run):
         zoo.predictor(tiny_run, "savedmodel")
 
 
+def test_a_slim_bundle_says_how_to_get_its_saved_model():
+    with pytest.raises(InputError, match="found one without; make it: unet3d-cli zoo complete ovule-boundaries --out"):
+        zoo.predictor("ovule-boundaries", "savedmodel")
+
+
 @pytest.mark.parametrize("module", ["onnxruntime", "tf2onnx"])
 def test_a_missing_package_is_explained(monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)

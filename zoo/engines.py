@@ -58,6 +58,11 @@ def _saved_model(reference: str | Path, model: keras.Model) -> Network:
     with bundle_folder(reference) as bundle:
         card = read_card(bundle)
         archive = bundle / saved_model_name(card.name)
+        if not archive.exists():
+            raise InputError(
+                f"{card.name}: expected a bundle with a SavedModel for the engine savedmodel, found one without; make it: "
+                f"unet3d-cli zoo complete {card.name} --out DIR."
+            )
         check_sums(bundle, only=archive.name)
         network = served(archive)
     return _without_halo(network, card.model.architecture.geometry)
