@@ -45,7 +45,8 @@ class Predictor:
         table: raw label values of the classes; None leaves class numbers.
         normalization: of the grey values, see `intensity`.
         tile: size of the network's input; None chooses by the volume.
-        spacing: voxel size (z, y, x) that it was trained at.
+        spacing: voxel size (z, y, x) that it was trained at, in `unit`.
+        unit: "mm", "um", ... or None.
         keys: names and axes in files of the kind that it was trained on.
         logits: as `network`, up to its logits; None where they cannot be had.
         inexact: why tiles cannot be merged exactly, empty where they can.
@@ -60,6 +61,7 @@ class Predictor:
     normalization: str = "zscore"
     tile: Triple | None = None
     spacing: tuple[float, float, float] | None = None
+    unit: str | None = None
     keys: DataKeys = DataKeys()
     logits: Callable | None = field(default=None, repr=False)
     inexact: str = ""
@@ -374,5 +376,6 @@ def trained_predictor(model, spec: ModelSpec) -> Predictor:
         # Statistics of the current tile are those of training only in a tile of the training's size.
         tile=predictor.tile or (spec.patch if predictor.inexact else None),
         spacing=spec.spacing,
+        unit=spec.unit,
         keys=spec.keys,
     )

@@ -500,7 +500,7 @@ def test_predict_says_when_the_voxels_are_of_another_size(predictor, tmp_path):
     said = []
     write_pair(tmp_path / "v.h5", spacing=(2.0, 1.0, 4.0))
     predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", say=said.append)
-    assert "voxel size 2 x 1 x 4 differs from the training's 2 x 1 x 1" in said[0]
+    assert "voxel size 2 x 1 x 4 um differs from the training's 2 x 1 x 1 um" in said[0]
 
 
 def test_a_bad_input_does_not_stop_the_others_and_is_named(predictor, tmp_path):
@@ -565,6 +565,21 @@ def test_resampling_needs_voxel_sizes(predictor, tmp_path):
     tifffile.imwrite(path, tiny_volume()[0])
     with pytest.raises(InputError, match="expected a voxel size to resample by, found none; leave out --resample"):
         predict(predictor, [path], tmp_path / "o.h5", resample=True, say=_silent)
+
+
+def test_voxel_sizes_of_other_units_are_compared_in_micrometres(predictor, tmp_path):
+    # The very voxel size of the training, which is in micrometres, as NIfTI has it.
+    spacing = [size / 1000 for size in predictor.spacing[::-1]]
+    nibabel.save(nibabel.Nifti1Image(tiny_volume()[0].T, np.diag([*spacing, 1])), tmp_path / "v.nii")
+    said = []
+    predict(predictor, [tmp_path / "v.nii"], tmp_path / "o.nii", resample=True, say=said.append)
+    assert len(said) == 1
+
+
+def test_resampling_to_more_than_there_is_memory_for_is_refused(predictor, tmp_path):
+    write_pair(tmp_path / "v.h5", spacing=tuple(size * 1000 for size in predictor.spacing))
+    with pytest.raises(InputError, match=r"to hold the probabilities of \d+ x \d+ x \d+ voxels, .* correct the voxel"):
+        predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", resample=True, say=_silent)
 
 
 def test_labels_are_cleaned(predictor, tmp_path):

@@ -20,7 +20,7 @@ from keras_unet3d.volumes.nifti import create_nifti, open_nifti
 from keras_unet3d.volumes.reading import MissingKey, readable
 from keras_unet3d.volumes.resampling import resampled
 from keras_unet3d.volumes.tiff import create_tiff, open_tiff, read_plane, write_plane
-from keras_unet3d.volumes.volume import Box, NewVolume, Volume, from_array, in_memory, stacked
+from keras_unet3d.volumes.volume import Box, NewVolume, Volume, from_array, in_memory, micrometres, stacked
 from keras_unet3d.volumes.zarr import (
     continue_zarr,
     create_zarr,
@@ -43,6 +43,7 @@ __all__ = [
     "from_array",
     "in_memory",
     "is_volume_name",
+    "micrometres",
     "open_inside",
     "open_volume",
     "read_plane",

@@ -15,6 +15,12 @@ _BLOCK = 128
 MICROMETRES = {"um": 1, "µm": 1, "micron": 1, "mm": 1e3, "nm": 1e-3, "cm": 1e4, "m": 1e6, "meter": 1e6, "inch": 25400}
 
 
+def micrometres(spacing: tuple[float, float, float] | None, unit: str | None) -> tuple[float, float, float] | None:
+    """Return a voxel size in micrometres; None where size or unit is not known."""
+    factor = MICROMETRES.get(unit)
+    return tuple(size * factor for size in spacing) if spacing and factor else None
+
+
 @dataclass(frozen=True)
 class Volume:
     """A volume that is read by crops.
@@ -49,8 +55,7 @@ class Volume:
     @property
     def micrometres(self) -> tuple[float, float, float] | None:
         """Voxel size (z, y, x) in micrometres; None where size or unit is not known."""
-        factor = MICROMETRES.get(self.unit)
-        return tuple(size * factor for size in self.spacing) if self.spacing and factor else None
+        return micrometres(self.spacing, self.unit)
 
     @property
     def affine(self) -> np.ndarray | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_unet3d import runtime
 from keras_unet3d.errors import InputError, collecting
 from keras_unet3d.files import overlapping, refuse_unwritable
 from keras_unet3d.geometry import Box
@@ -24,6 +25,7 @@ from keras_unet3d.volumes import (
     create_volume,
     from_array,
     is_volume_name,
+    micrometres,
     open_volume,
     refuse_existing_volume,
     resampled,
@@ -206,9 +208,26 @@ def _working(volume: Volume, predictor: Predictor, wanted: _Wanted) -> Volume:
     if volume.spacing is None or predictor.spacing is None:
         whose = volume.name if volume.spacing is None else "the network's training"
         raise InputError(f"{whose}: expected a voxel size to resample by, found none; leave out --resample.")
-    ratio = np.divide(volume.spacing, predictor.spacing)
+    ratio = _coarser(volume, predictor)
     shape = tuple(max(1, round(size * each)) for size, each in zip(volume.shape, ratio, strict=True))
-    return volume if shape == volume.shape else resampled(volume, shape)
+    if shape == volume.shape:
+        return volume
+    classes = predictor.table.num_classes if predictor.table else 1
+    needed, room = 4 * classes * (prod(shape) + prod(volume.shape)), runtime.available_memory()
+    if room is not None and needed > room:
+        sizes = " x ".join(map(str, shape))
+        raise InputError(
+            f"{volume.name}: expected {needed / 1e9:.1f} GB to hold the probabilities of {sizes} voxels, found "
+            f"{room / 1e9:.1f} GB; correct the voxel size, {_size(volume)}, or leave out --resample."
+        )
+    return resampled(volume, shape)
+
+
+def _coarser(volume: Volume, predictor: Predictor) -> np.ndarray:
+    """Return how many times the training's voxel size that of the volume is, along each axis."""
+    sizes = volume.micrometres, micrometres(predictor.spacing, predictor.unit)
+    # Units that nobody knows are taken to be the same.
+    return np.divide(*((volume.spacing, predictor.spacing) if None in sizes else sizes))
 
 
 def _targets(inputs: list[Path], out: Path, suffix: str | None, overwrite: bool) -> list[Path]:
@@ -247,10 +266,10 @@ def _room_for(target: Path) -> Iterator[None]:
 def _say_spacing(volume: Volume, predictor: Predictor, wanted: _Wanted, say) -> None:
     if not volume.spacing or not predictor.spacing:
         return
-    ratio = np.divide(volume.spacing, predictor.spacing)
+    ratio = _coarser(volume, predictor)
     if (np.maximum(ratio, 1 / ratio) <= prepare.SPACING_TOLERANCE).all():
         return
-    sizes = f"voxel size {_sizes(volume.spacing)} differs from the training's {_sizes(predictor.spacing)}"
+    sizes = f"voxel size {_size(volume)} differs from the training's {_size(predictor)}"
     what = "resampled, and back" if wanted.resample else "expect a worse result, or add --resample"
     say(f"{volume.name}: {sizes}; {what}")
 
@@ -296,8 +315,8 @@ def _time(seconds: float) -> str:
     )
 
 
-def _sizes(spacing) -> str:
-    return " x ".join(f"{size:.3g}" for size in spacing)
+def _size(of: Volume | Predictor) -> str:
+    return " x ".join(f"{size:.3g}" for size in of.spacing) + (f" {of.unit}" if of.unit else "")
 
 
 def _shares(counts: dict[int, int]) -> str:

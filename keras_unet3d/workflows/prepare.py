@@ -216,11 +216,12 @@ def _deformation(patch: Triple, spacing, settings: FitSettings) -> float:
 
 
 def _common_spacing(images: Sequence[Volume]):
-    """Return the median voxel size and its unit; None where a volume has none, or units differ."""
+    """Return the median voxel size and its unit, micrometres where units differ; None where a volume has none."""
     units = {image.unit for image in images}
-    if len(units) > 1 or not all(image.spacing for image in images):
+    sizes = [image.spacing if len(units) == 1 else image.micrometres for image in images]
+    if not all(sizes):
         return None, None
-    return tuple(np.median([image.spacing for image in images], axis=0).tolist()), units.pop()
+    return tuple(np.median(sizes, axis=0).tolist()), units.pop() if len(units) == 1 else "um"
 
 
 def other_channels(images: Sequence[Volume]) -> Iterator[str]:
