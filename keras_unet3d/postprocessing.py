@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.labels import LabelTable
 
 
 def keep_largest(labels: np.ndarray, background: int = 0) -> np.ndarray:
@@ -123,16 +122,6 @@ def instances(
     # Numbers begin at 1; 0 does not occur.
     kind = np.min_scalar_type(int(numbers[-1]))
     return numbers[found].astype(kind)
-
-
-def refuse_instances(table: LabelTable | None) -> None:
-    """Raise `InputError` where a network of the label table does not find boundaries, or scikit-image is not there."""
-    if table is None or table.target != "boundaries":
-        raise InputError(
-            "instances: expected a network of boundaries (fit --target boundaries), found one of "
-            f"{table.shown() if table else 'classes'}; leave it out."
-        )
-    _skimage("segmentation")
 
 
 def adapted_rand_error(truth: np.ndarray, found: np.ndarray, unlabelled: Iterable[int] = ()) -> float | None:

@@ -156,6 +156,14 @@ class Predictor:
         if settings.rotations:
             refuse_turns(self.geometry)
 
+    def refuse_instances(self) -> None:
+        """Raise `InputError` where the network does not find boundaries, along which instances could be cut."""
+        if self.table is None or self.table.target != "boundaries":
+            raise InputError(
+                "instances: expected a network of boundaries (fit --target boundaries), found one of "
+                f"{self.table.shown() if self.table else 'classes'}; leave it out."
+            )
+
     def labels(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the raw label values of the most probable classes."""
         classes = _classes(self, probabilities)

@@ -56,7 +56,7 @@ def evaluate(
     if table is None:
         raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
     if instances:
-        postprocessing.refuse_instances(table)
+        predictor.refuse_instances()
     opened = open_data(
         [data] if isinstance(data, str | Path) else list(data), keys or predictor.keys, Globs(images, labels)
     )

@@ -15,7 +15,7 @@ from keras_unet3d.errors import InputError, collecting
 from keras_unet3d.files import overlapping, refuse_unwritable
 from keras_unet3d.geometry import Box
 from keras_unet3d.merging import ahead
-from keras_unet3d.postprocessing import fill_holes, instances, keep_largest, refuse_instances, remove_small
+from keras_unet3d.postprocessing import fill_holes, instances, keep_largest, remove_small
 from keras_unet3d.prediction import DEFAULTS, Predictor
 from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.tiling import Tiling
@@ -104,7 +104,7 @@ def predict(
     wanted = _Wanted(output, settings, cleaning, resample)
     predictor.refuse_output(output, settings)
     if cleaning.instances:
-        refuse_instances(predictor.table)
+        predictor.refuse_instances()
     if scheduler and (recipe is None or cleaning != AS_THEY_ARE or resample):
         raise InputError("scheduler: expected a trained model, and neither cleaning nor resampling; leave one out.")
     paths = [Path(path) for path in inputs]
