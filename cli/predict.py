@@ -15,11 +15,9 @@ from keras_unet3d.settings import CleanSettings, PredictSettings
 @click.option(
     "--output",
     type=click.Choice(("labels", "probabilities", "logits", "uncertainty")),
-    default="labels",
-    show_default=True,
-    help="What is written.",
+    help="What is written [default: labels].",
 )
-@click.option("--probabilities", "output", flag_value="probabilities", help="The same as --output probabilities.")
+@click.option("--probabilities", is_flag=True, help="The same as --output probabilities.")
 @click.option("--dry-run", is_flag=True, help="Say tiles, memory and time, and do nothing.")
 @click.option("--resample", is_flag=True, help="Predict at the training's voxel size, and bring the result back.")
 @options.settings(PredictSettings)
@@ -42,13 +40,29 @@ from keras_unet3d.settings import CleanSettings, PredictSettings
 @click.option("--axes", help="Order of the file's axes, e.g. czyx [default: as in training].")
 @options.overwrite
 def command(
-    model, inputs, out, output, dry_run, resample, engine, scheduler, suffix, raw_key, axes, overwrite, **given
+    model,
+    inputs,
+    out,
+    output,
+    probabilities,
+    dry_run,
+    resample,
+    engine,
+    scheduler,
+    suffix,
+    raw_key,
+    axes,
+    overwrite,
+    **given,
 ):
     """Segment volumes with a trained network.
 
     MODEL is a run folder, a bundle, or a name that `unet3d-cli zoo list` shows. The result has the format,
     geometry and voxel size of the input, and the label values of the training data.
     """
+    if probabilities and output not in (None, "probabilities"):
+        raise click.UsageError(f"--probabilities: expected without --output {output}; leave one out.")
+    output = "probabilities" if probabilities else output or "labels"
     settings = options.given_settings(PredictSettings, given)
     cleaning = options.given_settings(CleanSettings, given)
     runtime.load_backend_quietly()

@@ -357,6 +357,13 @@ def volume() -> Path:
     return Path("v.tif")
 
 
+def test_probabilities_is_a_word_for_the_output(call, refused, tiny_run, volume):
+    assert call("predict", tiny_run, volume, "--out", "p.h5", "--probabilities")[0] == 0
+    assert keras_unet3d.open_volume("p.h5", "probabilities").dtype == np.float32
+    error = refused("predict", tiny_run, volume, "--out", "q.h5", "--probabilities", "--output", "logits")
+    assert "--probabilities: expected without --output logits; leave one out." in error
+
+
 def test_predict_writes_raw_label_values_and_exits_0(call, tiny_run, volume):
     code, out, error = call("predict", tiny_run, volume, "--out", "o.tif")
     assert (code, error) == (0, "")

@@ -1,11 +1,12 @@
 """The models that come with the package: small, whole, described, and usable right after the install."""
 
+import keras
 import nibabel
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from keras_unet3d import zoo
+from keras_unet3d import InputError, runtime, zoo
 from keras_unet3d.cli import unet3d_cli
 from keras_unet3d.zoo.registry import EMBEDDED
 
@@ -49,3 +50,18 @@ def test_a_scan_is_segmented_by_name(tmp_path):
     written = nibabel.load(tmp_path / "seg.nii.gz")
     assert written.shape == image.shape
     assert set(np.unique(np.asarray(written.dataobj))) <= {0, 1, 2}
+
+
+def test_an_older_keras_takes_the_weights_alone(monkeypatch):
+    def unknown(*arguments, **options):
+        raise TypeError("HeNormal.__init__() got an unexpected keyword argument 'input_axes'")
+
+    monkeypatch.setattr(keras.models, "load_model", unknown)
+    here = runtime.versions()
+    monkeypatch.setattr(runtime, "versions", lambda: here | {"keras": "99.0.0", "tensorflow": "99.0.0"})
+    with pytest.raises(InputError, match="expected a network saved by Keras, found a broken one"):
+        zoo.load("ovule-boundaries")
+    monkeypatch.setattr(runtime, "versions", lambda: here | {"keras": "3.0.0"})
+    # The stored test is replayed through the network that was built anew.
+    assert any("largest difference" in line for line in zoo.verify("ovule-boundaries"))
+    assert zoo.load("ovule-boundaries").count_params() == 340_498

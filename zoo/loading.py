@@ -1,15 +1,18 @@
 """From a run folder, a bundle or a name to a network that is ready to predict."""
 
 import tempfile
+import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import keras
 
+from keras_unet3d import runtime
+from keras_unet3d.architecture import Architecture
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import read_json
-from keras_unet3d.model import architecture_of, float32_copy
+from keras_unet3d.model import architecture_of, build, float32_copy
 from keras_unet3d.spec import ModelSpec
 from keras_unet3d.zoo.archives import unzip
 from keras_unet3d.zoo.cards import Card
@@ -18,6 +21,8 @@ from keras_unet3d.zoo.trust import check_files, prove_once, skew
 
 NETWORK = "model.keras"
 RUN = "config.json"
+# Keras' name of the weights in a `.keras` file.
+_WEIGHTS = "model.weights.h5"
 
 
 def load(reference: str | Path) -> keras.Model:
@@ -115,7 +120,8 @@ def check_agreement(model: keras.Model, spec: ModelSpec, source: object) -> None
 def read_network(path: Path, card: Card | None = None) -> keras.Model:
     """Return the network in a `.keras` file, in float32; no code from the file is run (`safe_mode`).
 
-    The card, where there is one, tells of versions that may be the reason of a failure.
+    An older Keras does not know options that a newer one saved. Of a bundle, whose card tells of the version and of the
+    architecture, the weights alone are taken then, and the stored test decides.
 
     Raises:
         InputError: no such file, or a broken one.
@@ -128,8 +134,19 @@ def read_network(path: Path, card: Card | None = None) -> keras.Model:
         raise
     except Exception as error:
         # Keras raises anything from KeyError to BadZipFile on a broken file.
+        newer = list(skew(card)) if card else []
+        if newer:
+            with suppress(Exception):
+                return _with_weights(card.model.architecture, path)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        newer = "".join(f" {sentence}" for sentence in skew(card)) if card else ""
-        raise InputError(
-            f"{path}: expected a network saved by Keras, found a broken one ({reason[:200]}).{newer}"
-        ) from error
+        found = f"{path}: expected a network saved by Keras, found a broken one ({reason[:200]})."
+        raise InputError(" ".join([found, *newer])) from error
+
+
+def _with_weights(architecture: Architecture, path: Path) -> keras.Model:
+    """Return a new network with the weights in a `.keras` file."""
+    with runtime.dtype_policy("float32"):
+        model = build(architecture)
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        model.load_weights(archive.extract(_WEIGHTS, folder))
+    return model

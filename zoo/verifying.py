@@ -44,7 +44,7 @@ def _verified(bundle: Path) -> Iterator[str]:
 
 def _forms(bundle: Path, card: Card) -> Iterator[tuple]:
     """Yield name, network and whether it keeps its input's size, of every form that can run here."""
-    yield NETWORK, compiled(read_network(bundle / NETWORK)), False
+    yield NETWORK, compiled(read_network(bundle / NETWORK, card)), False
     archive = bundle / saved_model_name(card.name)
     if archive.is_file():
         yield "SavedModel", served(archive), True
