@@ -81,11 +81,11 @@ def rate(side: str, patch: tuple, threads: int, seconds: float) -> float:
     import numpy as np
     from scipy.ndimage import gaussian_filter
 
-    from keras_unet3d import runtime
     from keras_unet3d.augment import ENGINES, elastic, native
     from keras_unet3d.augment.draw import AugmentSettings, draw, generator
+    from keras_unet3d.machine import compiled
 
-    moved = runtime.compiled_for_host(native.moved)
+    moved = compiled.compiled_for_host(native.moved)
     augment = {
         "native engine": ENGINES["native"],
         "elasticdeform engine": ENGINES["elasticdeform"],

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from keras_unet3d import zoo
+from keras_unet3d.evaluation.cells import adapted_rand_error
 from keras_unet3d.labels import class_volume
 from keras_unet3d.labels.table import BOUNDARY_TABLE
-from keras_unet3d.postprocessing import adapted_rand_error, instances
+from keras_unet3d.segments.cells import instances
 from keras_unet3d.volumes import open_volume
 
 

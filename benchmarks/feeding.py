@@ -12,18 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_unet3d import runtime, sample
-from keras_unet3d.architecture import Architecture
 from keras_unet3d.augment.draw import AugmentSettings
 from keras_unet3d.augment.layer import Augmentation
-from keras_unet3d.intensity import measure
+from keras_unet3d.datasets import phantom
 from keras_unet3d.labels import UNLABELLED
-from keras_unet3d.model import build
-from keras_unet3d.pipeline import Chain, Waiting, batches, stacked, training_batches, validation_batches
-from keras_unet3d.samples import PatchSettings, training_sample, validation_positions
-from keras_unet3d.sampling import Source, index_labels
+from keras_unet3d.machine import precision
+from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.network.unet import build
+from keras_unet3d.patches.batches import Chain, Waiting, batches, stacked, training_batches, validation_batches
+from keras_unet3d.patches.samples import PatchSettings, training_sample, validation_positions
+from keras_unet3d.patches.source import Source, index_labels
 from keras_unet3d.training import Callbacks, Feed, Schedule, Shown, train
 from keras_unet3d.volumes import from_array
+from keras_unet3d.volumes.grey_values import measure
 
 CONSTANT = "constant batch"
 SIDES = (CONSTANT, "native", "elasticdeform", "native, on the device")
@@ -60,11 +61,11 @@ def main() -> None:
 
 def phantom_source() -> Source:
     """Return the embedded sample eight times over, half a stack in each direction beside itself."""
-    phantom = sample.phantom()
-    image = from_array(np.tile(phantom.image, (2, 2, 2)), spacing=phantom.spacing)
-    classes = np.where(phantom.sparse == sample.UNLABELLED, UNLABELLED, phantom.sparse).astype(np.uint8)
+    made = phantom.phantom()
+    image = from_array(np.tile(made.image, (2, 2, 2)), spacing=made.spacing)
+    classes = np.where(made.sparse == phantom.UNLABELLED, UNLABELLED, made.sparse).astype(np.uint8)
     classes = from_array(np.tile(classes, (2, 2, 2)))
-    return Source("phantom", image, classes, None, measure(image), index_labels(classes, len(sample.NAMES)))
+    return Source("phantom", image, classes, None, measure(image), index_labels(classes, len(phantom.NAMES)))
 
 
 def run(side: str, source: Source, options) -> tuple[list[float], float]:
@@ -82,7 +83,7 @@ def run(side: str, source: Source, options) -> tuple[list[float], float]:
     positions = validation_positions([source], settings, 1)
     validation = validation_batches([source], settings, size, positions, 1)
     feed = Feed(lambda first: training, validation, waiting, Augmentation() if on_device else None, "", str)
-    with runtime.dtype_policy(runtime.resolve_precision(options.precision)):
+    with precision.dtype_policy(precision.resolve_precision(options.precision)):
         model = build(Architecture(num_classes=3, base_filters=options.base_filters, depth=3, seed=0))
     ends, waited = [], []
 
@@ -93,7 +94,7 @@ def run(side: str, source: Source, options) -> tuple[list[float], float]:
     x, y, w = training_sample([source], settings, 0, 0)
     schedule = Schedule(1, WARM_UP + options.steps, 1e-3, "crossentropy+dice")
     with tempfile.TemporaryDirectory() as folder:
-        train(model, feed, Shown((x, y, w), sample.NAMES, None), schedule, Path(folder), Callbacks(print, progress))
+        train(model, feed, Shown((x, y, w), phantom.NAMES, None), schedule, Path(folder), Callbacks(print, progress))
     share = (waited[-1] - waited[WARM_UP]) / (ends[-1] - ends[WARM_UP])
     return np.diff(ends[WARM_UP:]).tolist(), share
 

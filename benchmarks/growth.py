@@ -12,12 +12,13 @@ from tempfile import TemporaryDirectory
 import keras
 import numpy as np
 
-from keras_unet3d import FitSettings, fit, pipeline
+from keras_unet3d import FitSettings, fit
 from keras_unet3d.augment.draw import AugmentSettings
-from keras_unet3d.intensity import measure
-from keras_unet3d.samples import PatchSettings
-from keras_unet3d.sampling import Source, index_labels
+from keras_unet3d.patches import batches as chains
+from keras_unet3d.patches.samples import PatchSettings
+from keras_unet3d.patches.source import Source, index_labels
 from keras_unet3d.volumes import from_array
+from keras_unet3d.volumes.grey_values import measure
 
 
 def main() -> None:
@@ -39,8 +40,8 @@ def main() -> None:
     settings = PatchSettings(patch, patch, augment=AugmentSettings(), engine=options.engine)
     for backend in ("tensorflow", "other"):
         # Which chain is made is the Keras backend's; both run here.
-        pipeline._backend = lambda backend=backend: backend
-        data = pipeline.training_batches([source], settings, 1, 0, options.workers)
+        chains._backend = lambda backend=backend: backend
+        data = chains.training_batches([source], settings, 1, 0, options.workers)
         batches = (
             (data[index] for index in range(options.samples)) if backend == "other" else data.take(options.samples)
         )

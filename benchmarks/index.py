@@ -14,10 +14,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from keras_unet3d.intensity import Statistics
 from keras_unet3d.labels import annotated_slices, class_volume, infer_table, survey
-from keras_unet3d.sampling import Source, draw_voxel, index_labels
+from keras_unet3d.patches.source import Source, draw_voxel, index_labels
 from keras_unet3d.volumes import open_volume
+from keras_unet3d.volumes.grey_values import Statistics
 
 CLASSES, UNLABELLED, CHUNK, DRAWS = 3, 255, 64, 500
 

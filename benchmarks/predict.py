@@ -81,12 +81,12 @@ def _run(command: list[str], options: argparse.Namespace) -> dict:
 
 def ours(options: argparse.Namespace) -> dict:
     """Return the figures of one of our sides."""
-    from keras_unet3d import runtime
+    from keras_unet3d.machine import kernels
 
-    runtime.prefer_fast_cpu_kernels()
-    from keras_unet3d.settings import PredictSettings
+    kernels.prefer_fast_cpu_kernels()
+    from keras_unet3d.settings.predict import PredictSettings
     from keras_unet3d.volumes import from_array
-    from keras_unet3d.workflows.predict import described
+    from keras_unet3d.workflows.predict.files import described
 
     predictor, volume = _predictor(options), from_array(_noise((options.size,) * 3))
     merge = "exact" if "exact" in options.side else "blend"
@@ -105,8 +105,8 @@ def ours(options: argparse.Namespace) -> dict:
 
 def _predictor(options: argparse.Namespace):
     from keras_unet3d import build_model
-    from keras_unet3d.model import folded_copy
-    from keras_unet3d.prediction import network_predictor
+    from keras_unet3d.network.copies import folded_copy
+    from keras_unet3d.prediction.array_api import network_predictor
 
     base, depth = NETWORKS[options.network]
     model = build_model(num_classes=CLASSES, base_filters=base, depth=depth, seed=0)
@@ -134,10 +134,10 @@ def cluster(options: argparse.Namespace, workers: int) -> float:
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_ENABLE_ONEDNN_OPTS": "1"}
     from distributed import LocalCluster
 
-    from keras_unet3d.settings import PredictSettings
+    from keras_unet3d.settings.predict import PredictSettings
     from keras_unet3d.volumes import from_array, write_volume
-    from keras_unet3d.workflows.blockwise import Recipe
-    from keras_unet3d.workflows.predict import predict
+    from keras_unet3d.workflows.predict.blocks import Recipe
+    from keras_unet3d.workflows.predict.files import predict
 
     with tempfile.TemporaryDirectory() as folder:
         image = _noise((options.size,) * 3)
@@ -177,10 +177,10 @@ def growth(options: argparse.Namespace) -> None:
 def grown(options: argparse.Namespace) -> dict:
     """Return time and peak of one prediction with a stand-in for the network."""
     from keras_unet3d import Architecture
-    from keras_unet3d.prediction import Predictor
-    from keras_unet3d.settings import PredictSettings
+    from keras_unet3d.prediction.predictor import Predictor
+    from keras_unet3d.settings.predict import PredictSettings
     from keras_unet3d.volumes import create_volume, from_array
-    from keras_unet3d.workflows.predict import predict
+    from keras_unet3d.workflows.predict.files import predict
 
     side, suffix = options.side.split(".")
     shape, source = (int(side), int(side), 2 * int(side)), options.growth / f"image{options.side}"

@@ -18,7 +18,7 @@ import numpy as np
 
 from keras_unet3d import FitSettings, fit, zoo
 from keras_unet3d.datasets import DataKeys, open_data
-from keras_unet3d.prediction import trained_predictor
+from keras_unet3d.prediction.array_api import trained_predictor
 from keras_unet3d.zoo.loading import read_run
 
 

@@ -57,7 +57,7 @@ def _again(given, *words: str) -> str:
 def fit(path: Path, steps: int) -> dict:
     """Fit a small network and return the peak memory in bytes and the seconds."""
     import keras_unet3d
-    from keras_unet3d import runtime
+    from keras_unet3d.machine import kernels
 
     settings = keras_unet3d.FitSettings(
         patch=(64, 64, 64),
@@ -68,7 +68,7 @@ def fit(path: Path, steps: int) -> dict:
         depth=3,
         unlabelled=(UNLABELLED,),
     )
-    runtime.load_backend_quietly()
+    kernels.load_backend_quietly()
     start, ticks, said = time.perf_counter(), {}, {}
 
     def say(line: str) -> None:

@@ -8,16 +8,17 @@ import argparse
 
 import numpy as np
 
-from keras_unet3d import sample, zoo
-from keras_unet3d.evaluation import count, figures
-from keras_unet3d.settings import PredictSettings
+from keras_unet3d import zoo
+from keras_unet3d.datasets import phantom
+from keras_unet3d.evaluation.overlap import count, figures
+from keras_unet3d.settings.predict import PredictSettings
 from keras_unet3d.volumes import from_array
 
 
 def mean_iou(classes) -> float:
     """Return the mean IoU over the classes against the phantom's full truth."""
-    counted = count(sample.phantom().truth, classes, len(sample.NAMES))
-    return float(np.mean([figure["iou"] for figure in figures(counted, sample.NAMES).values()]))
+    counted = count(phantom.phantom().truth, classes, len(phantom.NAMES))
+    return float(np.mean([figure["iou"] for figure in figures(counted, phantom.NAMES).values()]))
 
 
 def main() -> None:
@@ -28,8 +29,8 @@ def main() -> None:
     parser.add_argument("--overlap", type=float, nargs="+", default=(0.0, 0.25, 0.5))
     options = parser.parse_args()
     predictor = zoo.predictor(options.model)
-    phantom = sample.phantom()
-    volume = from_array(phantom.image, "sample", phantom.spacing, "um")
+    made = phantom.phantom()
+    volume = from_array(made.image, "sample", made.spacing, "um")
     whole = predictor.predict(volume, "probabilities")
     print(f"one pass: mean IoU {mean_iou(whole.argmax(-1)):.4f}")
     for overlap in options.overlap:

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_unet3d import sample
-from keras_unet3d.datasets import SAMPLE, DataKeys, open_data
-from keras_unet3d.evaluation import count, figures, means
-from keras_unet3d.intensity import measure
+from keras_unet3d.datasets import SAMPLE, DataKeys, open_data, phantom
+from keras_unet3d.evaluation.overlap import count, figures, means
 from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume, infer_table, survey
-from keras_unet3d.model import build
-from keras_unet3d.pipeline import Waiting, training_batches, validation_batches
-from keras_unet3d.prediction import Predictor, trained_predictor
-from keras_unet3d.samples import validation_positions, validation_sample
-from keras_unet3d.sampling import Source, index_labels
-from keras_unet3d.settings import FitSettings
+from keras_unet3d.network.unet import build
+from keras_unet3d.patches.batches import Waiting, training_batches, validation_batches
+from keras_unet3d.patches.samples import validation_positions, validation_sample
+from keras_unet3d.patches.source import Source, index_labels
+from keras_unet3d.prediction.array_api import trained_predictor
+from keras_unet3d.prediction.predictor import Predictor
+from keras_unet3d.settings.fit import FitSettings
 from keras_unet3d.training import Callbacks, Feed, Schedule, Shown, train
 from keras_unet3d.volumes import Volume, from_array
-from keras_unet3d.workflows import prepare
+from keras_unet3d.volumes.grey_values import measure
+from keras_unet3d.workflows.fit import plan
 
 TARGETS = ("semantic", "boundaries", "cells")
 _CELLS = LabelTable((0, 1, 2), ("background", "interior", "boundary"))
@@ -37,9 +37,9 @@ class Dense:
 def load(data: str, target: str = "semantic", volume: str | None = None) -> Dense:
     """Return one volume of DATA; "cells" makes background, interior and boundary of instance labels."""
     if data == SAMPLE:
-        phantom = sample.phantom()
-        table = LabelTable((0, 1, 2), sample.NAMES)
-        return Dense(from_array(phantom.image, SAMPLE, phantom.spacing, "um"), phantom.truth, table)
+        made = phantom.phantom()
+        table = LabelTable((0, 1, 2), phantom.NAMES)
+        return Dense(from_array(made.image, SAMPLE, made.spacing, "um"), made.truth, table)
     opened = open_data([data], DataKeys())
     example = next(each for each in opened.examples if volume is None or volume in each.name)
     counts = {example.name: survey(example.label).counts}
@@ -92,14 +92,14 @@ def learn(dense: Dense, classes: np.ndarray, variant: Variant) -> Predictor:
     sparse = from_array(classes, "sparse labels", dense.image.spacing)
     keys = DataKeys()
     example = _Example(dense.image, sparse)
-    spec, settings = prepare.plan([example], dense.table, keys, settings)
+    spec, settings = plan.plan([example], dense.table, keys, settings)
     if variant.dimensions == 2:
         depth = spec.architecture.depth
         flat = replace(spec.architecture, kernel_sizes=((1, 3, 3),) * depth, pool_sizes=((1, 2, 2),) * (depth - 1))
         spec = replace(spec, architecture=flat)
     index = index_labels(sparse, dense.table.num_classes)
     sources = [Source("sparse", dense.image, sparse, None, measure(dense.image), index)]
-    changed, plain = (prepare.patch_settings(spec, settings, augment) for augment in (True, False))
+    changed, plain = (plan.patch_settings(spec, settings, augment) for augment in (True, False))
     model = build(spec.architecture)
     positions = validation_positions(sources, plain, 2)
     feed = Feed(

@@ -16,7 +16,8 @@ import numpy as np
 from semi_automated import TARGETS, Variant, keep, learn, load, score
 
 from keras_unet3d.labels import UNLABELLED
-from keras_unet3d.uncertainty import REACH, entropy, suggest_slices
+from keras_unet3d.prediction.entropy import entropy
+from keras_unet3d.workflows.annotate.ranking import REACH, suggest_slices
 
 
 def main() -> None:

@@ -73,18 +73,18 @@ def measure(side: str, options: argparse.Namespace) -> dict:
     """Return the figures of one of our sides."""
     import keras
 
-    from keras_unet3d import runtime
-    from keras_unet3d.architecture import Architecture
-    from keras_unet3d.costs import step_costs
-    from keras_unet3d.model import build
+    from keras_unet3d.machine import compiled, kernels, precision
+    from keras_unet3d.network.architecture import Architecture
+    from keras_unet3d.network.costs import step_costs
+    from keras_unet3d.network.unet import build
     from keras_unet3d.training import Schedule, compiled_network
 
-    runtime.prefer_fast_cpu_kernels()
+    kernels.prefer_fast_cpu_kernels()
     base, depth = NETWORKS[options.networks[0]]
     patch = (options.patch,) * 3
     policy = "mixed_bfloat16" if side.endswith("bfloat16") else "float32"
     architecture = Architecture((*patch, 1), CLASSES, base, depth, seed=0)
-    with runtime.dtype_policy(policy):
+    with precision.dtype_policy(policy):
         model = build(architecture)
     trained = compiled_network(model, Schedule(1, 1000, 1e-3, "crossentropy+dice"))
     x, y, w = batch(patch)
@@ -92,7 +92,7 @@ def measure(side: str, options: argparse.Namespace) -> dict:
     # Before anything else takes memory.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     matrix = keras.random.normal((2048, 2048), seed=0)
-    product = runtime.compiled_for_host(lambda one: keras.ops.matmul(one, one)[0, 0])
+    product = compiled.compiled_for_host(lambda one: keras.ops.matmul(one, one)[0, 0])
     return {
         "step": step,
         "peak": peak,

@@ -8,8 +8,8 @@ import traceback
 import click
 
 import keras_unet3d
-from keras_unet3d import runtime
 from keras_unet3d.errors import InputError
+from keras_unet3d.machine import kernels
 
 # Command -> module and the first line of its help, so that --help imports nothing.
 _COMMANDS = {
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    runtime.prefer_fast_cpu_kernels()
+    kernels.prefer_fast_cpu_kernels()
     # tifffile logs what it finds broken; the sentence that follows says it better.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
     # Augmentation is compiled for each of a few sizes, as meant; TensorFlow warns of it.

@@ -7,7 +7,7 @@ import click
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.errors import InputError
-from keras_unet3d.settings import FitSettings
+from keras_unet3d.settings.fit import FitSettings
 
 
 @click.command("check")
@@ -25,7 +25,7 @@ def command(data, images, labels, weights, json_path, picture, overwrite, **give
     DATA and the options are those of fit. Exit code 0: fit can go on; 2: there are faults.
     """
     from keras_unet3d.files import refuse_existing, write_json
-    from keras_unet3d.workflows.check import check
+    from keras_unet3d.workflows.check.run import check
 
     for path, suffix in ((json_path, ".json"), (picture, ".png")):
         if path:

@@ -2,13 +2,13 @@
 
 import click
 
-from keras_unet3d import runtime
+from keras_unet3d.machine import kernels
 
 
 @click.command("doctor")
 def command():
     """Say what is installed, what works, and what to do about what does not."""
-    runtime.load_backend_quietly()
+    kernels.load_backend_quietly()
     from keras_unet3d.workflows.doctor import doctor
     from keras_unet3d.zoo.engines import NETWORKS
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
-from keras_unet3d import runtime
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.errors import InputError
-from keras_unet3d.settings import FitSettings, PredictSettings
+from keras_unet3d.machine import kernels
+from keras_unet3d.settings.fit import FitSettings
+from keras_unet3d.settings.predict import PredictSettings
 
 
 @click.command("evaluate")
@@ -47,7 +48,7 @@ def command(
     With --instances also the adapted Rand error of cells, 0 where they are equal.
     """
     settings = options.given_settings(PredictSettings, given)
-    runtime.load_backend_quietly()
+    kernels.load_backend_quietly()
     from keras_unet3d import zoo
     from keras_unet3d.files import refuse_existing, write_json
     from keras_unet3d.workflows.evaluate import evaluate

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from keras_unet3d import runtime
 from keras_unet3d.cli import options
+from keras_unet3d.machine import kernels
 
 _NOT_STATED = "not stated"
 
@@ -35,7 +35,7 @@ def command(run, name, version, out, description, licence, data_licence, card_pa
 
     Add DIR to $KERAS_UNET3D_ZOO and the model is found by NAME.
     """
-    runtime.load_backend_quietly()
+    kernels.load_backend_quietly()
     from keras_unet3d import zoo
     from keras_unet3d.files import read_json
 

@@ -2,10 +2,10 @@
 
 import click
 
-from keras_unet3d import runtime
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
-from keras_unet3d.settings import FitSettings
+from keras_unet3d.machine import kernels
+from keras_unet3d.settings.fit import FitSettings
 
 
 @click.command("fit", cls=options.Greedy)
@@ -29,9 +29,9 @@ def command(data, out, val, images, labels, weights, config, resume, start, prof
     are given with --images and --labels.
     """
     settings = options.settings_from(config, given)
-    runtime.load_backend_quietly()
+    kernels.load_backend_quietly()
     from keras_unet3d import zoo
-    from keras_unet3d.workflows.fit import Start, fit
+    from keras_unet3d.workflows.fit.run import Start, fit
 
     with live("training") as (say, progress):
         fit(

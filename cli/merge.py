@@ -14,6 +14,6 @@ def command(folder, out, overwrite):
 
     The labels that there were already are kept; nothing is written over. The command to train on prints last.
     """
-    from keras_unet3d.workflows.merge import merge
+    from keras_unet3d.workflows.annotate.merge import merge
 
     merge(folder, out, overwrite=overwrite, say=click.echo)

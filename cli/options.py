@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import plain_type
 from keras_unet3d.geometry import Triple
-from keras_unet3d.options import plain_type
-from keras_unet3d.settings import FitSettings
+from keras_unet3d.settings.fit import FitSettings
 
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 images = click.option("--images", metavar="GLOB", help="Image files, quoted; with --labels.")

@@ -2,10 +2,10 @@
 
 import click
 
-from keras_unet3d import runtime
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
-from keras_unet3d.settings import CleanSettings, PredictSettings
+from keras_unet3d.machine import kernels
+from keras_unet3d.settings.predict import CleanSettings, PredictSettings
 
 
 @click.command("predict")
@@ -65,9 +65,9 @@ def command(
     output = "probabilities" if probabilities else output or "labels"
     settings = options.given_settings(PredictSettings, given)
     cleaning = options.given_settings(CleanSettings, given)
-    runtime.load_backend_quietly()
+    kernels.load_backend_quietly()
     from keras_unet3d import zoo
-    from keras_unet3d.workflows.predict import predict
+    from keras_unet3d.workflows.predict.files import predict
 
     with live("voxels") as (say, progress):
         predict(

@@ -2,10 +2,10 @@
 
 import click
 
-from keras_unet3d import runtime
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
-from keras_unet3d.settings import PredictSettings
+from keras_unet3d.machine import kernels
+from keras_unet3d.settings.predict import PredictSettings
 
 
 @click.command("suggest")
@@ -26,9 +26,9 @@ def command(model, volume, out, labels, count, across, overwrite, **given):
     uncertainty over voxels without a label, away from annotated slices. merge brings the painted slices back.
     """
     settings = options.given_settings(PredictSettings, given)
-    runtime.load_backend_quietly()
+    kernels.load_backend_quietly()
     from keras_unet3d import zoo
-    from keras_unet3d.workflows.suggest import suggest
+    from keras_unet3d.workflows.annotate.suggest import suggest
 
     predictor = zoo.predictor(model)
     with live("tiles") as (say, progress):

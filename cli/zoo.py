@@ -4,8 +4,8 @@ import json
 
 import click
 
-from keras_unet3d import runtime
 from keras_unet3d.cli import options
+from keras_unet3d.machine import kernels
 
 
 @click.group("zoo")
@@ -54,7 +54,7 @@ def show(name, as_json):
 @options.overwrite
 def install(path, directory, overwrite):
     """Copy a bundle, a folder or a zip, to where it is found by name; it is proved first."""
-    runtime.load_backend_quietly()
+    kernels.load_backend_quietly()
     from keras_unet3d import zoo
 
     click.echo(f"installed: {zoo.install(path, directory, overwrite)}")
@@ -64,7 +64,7 @@ def install(path, directory, overwrite):
 @click.argument("name")
 def remove(name):
     """Remove an installed model: NAME, or NAME@VERSION where there are several."""
-    runtime.load_backend_quietly()
+    kernels.load_backend_quietly()
     from keras_unet3d import zoo
 
     click.echo(f"removed: {zoo.remove(name)}")
@@ -81,7 +81,7 @@ def path(name, serving, overwrite):
 
         click.echo(zoo.find(name))
         return
-    runtime.load_backend_quietly()
+    kernels.load_backend_quietly()
     from keras_unet3d import zoo
 
     click.echo(zoo.unpack_for_serving(name, serving, overwrite))
@@ -93,7 +93,7 @@ def path(name, serving, overwrite):
 @options.overwrite
 def complete(name, out, overwrite):
     """Write a bundle again with SavedModel and ONNX: a package that bioimage.io takes."""
-    runtime.load_backend_quietly()
+    kernels.load_backend_quietly()
     from keras_unet3d import zoo
 
     click.echo(f"bundle: {zoo.complete(name, out, overwrite)}")
@@ -103,7 +103,7 @@ def complete(name, out, overwrite):
 @click.argument("name")
 def verify(name):
     """Check every checksum of a model and replay its stored test."""
-    runtime.load_backend_quietly()
+    kernels.load_backend_quietly()
     from keras_unet3d import zoo
 
     for line in zoo.verify(name):

@@ -15,21 +15,21 @@ if (_CHECKOUT / "setup.py").is_file() and (_CHECKOUT / "zoo" / "__init__.py").is
     __path__.append(str(_CHECKOUT))
 
 _HOMES = {
-    "build_model": "keras_unet3d.model",
-    "Architecture": "keras_unet3d.architecture",
-    "SampleWeightedSparseCrossentropy": "keras_unet3d.losses",
-    "IoU": "keras_unet3d.metrics",
-    "Dice": "keras_unet3d.metrics",
-    "FitSettings": "keras_unet3d.settings",
+    "build_model": "keras_unet3d.network.unet",
+    "Architecture": "keras_unet3d.network.architecture",
+    "SampleWeightedSparseCrossentropy": "keras_unet3d.network.losses",
+    "IoU": "keras_unet3d.network.metrics",
+    "Dice": "keras_unet3d.network.metrics",
+    "FitSettings": "keras_unet3d.settings.fit",
     "InputError": "keras_unet3d.errors",
     "open_volume": "keras_unet3d.volumes",
-    "predict_volume": "keras_unet3d.prediction",
-    "check": "keras_unet3d.workflows.check",
-    "fit": "keras_unet3d.workflows.fit",
-    "predict": "keras_unet3d.workflows.predict",
+    "predict_volume": "keras_unet3d.prediction.array_api",
+    "check": "keras_unet3d.workflows.check.run",
+    "fit": "keras_unet3d.workflows.fit.run",
+    "predict": "keras_unet3d.workflows.predict.files",
     "evaluate": "keras_unet3d.workflows.evaluate",
-    "suggest": "keras_unet3d.workflows.suggest",
-    "merge": "keras_unet3d.workflows.merge",
+    "suggest": "keras_unet3d.workflows.annotate.suggest",
+    "merge": "keras_unet3d.workflows.annotate.merge",
 }
 __all__ = ["__version__", *_HOMES]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

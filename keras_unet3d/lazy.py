@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Callable
 
-from keras_unet3d import runtime
+from keras_unet3d.machine import kernels
 
 
 def lazy_names(module: str, homes: dict[str, str]) -> tuple[Callable, Callable]:
@@ -14,7 +14,7 @@ def lazy_names(module: str, homes: dict[str, str]) -> tuple[Callable, Callable]:
         if name not in homes:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         # The last moment before TensorFlow may be loaded, and the only one at which oneDNN can be chosen.
-        runtime.prefer_fast_cpu_kernels()
+        kernels.prefer_fast_cpu_kernels()
         value = getattr(importlib.import_module(homes[name]), name)
         setattr(sys.modules[module], name, value)
         return value

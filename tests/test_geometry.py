@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from keras_unet3d.architecture import Architecture
 from keras_unet3d.errors import InputError
-from keras_unet3d.model import build, logits_model
+from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.network.copies import logits_model
+from keras_unet3d.network.unet import build
 
 
 def test_the_papers_sizes():

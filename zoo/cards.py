@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 
 from keras_unet3d.errors import InputError, did_you_mean
-from keras_unet3d.spec import ModelSpec
+from keras_unet3d.model_spec import ModelSpec
 
 SCHEMA = 2
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")

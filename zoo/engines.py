@@ -11,9 +11,10 @@ import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Geometry
-from keras_unet3d.model import architecture_of
-from keras_unet3d.prediction import Predictor, compiled, trained_predictor
-from keras_unet3d.workflows.blockwise import Recipe
+from keras_unet3d.network.unet import architecture_of
+from keras_unet3d.prediction.array_api import trained_predictor
+from keras_unet3d.prediction.predictor import Predictor, compiled
+from keras_unet3d.workflows.predict.blocks import Recipe
 from keras_unet3d.zoo.archives import check_sums, unzip
 from keras_unet3d.zoo.loading import NETWORK, RUN, bundle_folder, open_model
 from keras_unet3d.zoo.registry import find, read_card

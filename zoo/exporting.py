@@ -10,16 +10,19 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_unet3d import report, runtime, sample
-from keras_unet3d.architecture import Architecture
-from keras_unet3d.datasets import SAMPLE
+from keras_unet3d.datasets import SAMPLE, phantom
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing_folder, whole_folder, write_json
 from keras_unet3d.geometry import Triple
 from keras_unet3d.labels import UNLABELLED, LabelTable
-from keras_unet3d.model import architecture_of, float32_copy
-from keras_unet3d.prediction import compiled, trained_predictor
-from keras_unet3d.spec import ModelSpec
+from keras_unet3d.machine import versions
+from keras_unet3d.model_spec import ModelSpec
+from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.network.copies import float32_copy
+from keras_unet3d.network.unet import architecture_of
+from keras_unet3d.pictures import slices
+from keras_unet3d.prediction.array_api import trained_predictor
+from keras_unet3d.prediction.predictor import compiled
 from keras_unet3d.volumes import Volume, from_array, open_volume
 from keras_unet3d.zoo.archives import check_sums, sha256, unzip, write_sums
 from keras_unet3d.zoo.bioimageio import RDF, to_rdf
@@ -91,8 +94,8 @@ def _shown(cover: str | Path | None, data: dict, spec: ModelSpec) -> Volume | No
     if files:
         return open_volume(files[0], spec.keys.raw, spec.keys.axes)
     if data.get("training") == [SAMPLE]:
-        phantom = sample.phantom()
-        return from_array(phantom.image, SAMPLE, phantom.spacing, "um")
+        made = phantom.phantom()
+        return from_array(made.image, SAMPLE, made.spacing, "um")
     return None
 
 
@@ -106,10 +109,10 @@ def _draw_cover(model: keras.Model, spec: ModelSpec, volume: Volume | None, path
     image = volume.read((slice(plane, plane + 1), *(slice(0, size) for size in volume.shape[1:])))[0, ..., 0]
     shown = np.where(found, classes, UNLABELLED)[plane]
     panels = [
-        report.Panel("volume", image, np.full_like(shown, UNLABELLED), 0, volume.spacing),
-        report.Panel("prediction", image, shown, 0, volume.spacing),
+        slices.Panel("volume", image, np.full_like(shown, UNLABELLED), 0, volume.spacing),
+        slices.Panel("prediction", image, shown, 0, volume.spacing),
     ]
-    report.annotations([panels], path, spec.labels.names)
+    slices.annotations([panels], path, spec.labels.names)
     return path
 
 
@@ -216,7 +219,7 @@ def _completed(card: Card, model: keras.Model) -> Card:
     return replace(
         card,
         model=card.model or _spec_of(model),
-        software=card.software or runtime.versions(),
+        software=card.software or versions.package_versions(),
         created=card.created or datetime.now(UTC).strftime("%Y-%m-%d"),
     )
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import keras
 
-from keras_unet3d import runtime
-from keras_unet3d.architecture import Architecture
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import read_json
-from keras_unet3d.model import architecture_of, build, float32_copy
-from keras_unet3d.spec import ModelSpec
+from keras_unet3d.machine import precision
+from keras_unet3d.model_spec import ModelSpec
+from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.network.copies import float32_copy
+from keras_unet3d.network.unet import architecture_of, build
 from keras_unet3d.zoo.archives import unzip
 from keras_unet3d.zoo.cards import Card
 from keras_unet3d.zoo.registry import CARD, find, read_card
@@ -145,7 +146,7 @@ def read_network(path: Path, card: Card | None = None) -> keras.Model:
 
 def _with_weights(architecture: Architecture, path: Path) -> keras.Model:
     """Return a new network with the weights in a `.keras` file."""
-    with runtime.dtype_policy("float32"):
+    with precision.dtype_policy("float32"):
         model = build(architecture)
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
         model.load_weights(archive.extract(_WEIGHTS, folder))

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 
 from keras_unet3d.geometry import Geometry
-from keras_unet3d.model import architecture_of, folded_copy, logits_model
-from keras_unet3d.spec import ModelSpec
+from keras_unet3d.model_spec import ModelSpec
+from keras_unet3d.network.copies import folded_copy, logits_model
+from keras_unet3d.network.unet import architecture_of
 from keras_unet3d.zoo.archives import zip_folder
 
 # What each signature of the SavedModel takes and gives.

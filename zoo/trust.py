@@ -9,12 +9,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_unet3d import runtime
 from keras_unet3d.errors import InputError
-from keras_unet3d.intensity import measure, normalize
-from keras_unet3d.prediction import compiled
-from keras_unet3d.spec import ModelSpec
+from keras_unet3d.machine import versions
+from keras_unet3d.model_spec import ModelSpec
+from keras_unet3d.prediction.predictor import compiled
 from keras_unet3d.volumes import from_array
+from keras_unet3d.volumes.grey_values import measure, normalize
 from keras_unet3d.zoo.archives import SUMS, check_sums
 from keras_unet3d.zoo.cards import Card
 
@@ -53,8 +53,10 @@ def prove_once(bundle: Path, model: keras.Model, card: Card) -> None:
 
 
 def _stamp(bundle: Path) -> Path:
-    versions = runtime.versions()
-    told = [(bundle / SUMS).read_bytes() if (bundle / SUMS).is_file() else b"", repr(versions).encode()]
+    told = [
+        (bundle / SUMS).read_bytes() if (bundle / SUMS).is_file() else b"",
+        repr(versions.package_versions()).encode(),
+    ]
     name = hashlib.sha256(b"\n".join([os.fsencode(bundle.resolve()), *told])).hexdigest()
     return Path.home() / ".keras-unet3d" / "verified" / name
 
@@ -99,7 +101,7 @@ def prepared(raw: np.ndarray, spec: ModelSpec) -> np.ndarray:
 
 def skew(card: Card) -> Iterator[str]:
     """Yield a sentence for every package that the model was made with a newer version of."""
-    here = runtime.versions()
+    here = versions.package_versions()
     for package in _DECISIVE:
         made, found = (_minor(versions.get(package, "")) for versions in (card.software, here))
         if made and found and made > found:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_unet3d import runtime
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import read_json
-from keras_unet3d.prediction import compiled
+from keras_unet3d.machine import versions
+from keras_unet3d.prediction.predictor import compiled
 from keras_unet3d.zoo.archives import check_sums
 from keras_unet3d.zoo.cards import Card
 from keras_unet3d.zoo.engines import served
@@ -48,7 +48,7 @@ def _forms(bundle: Path, card: Card) -> Iterator[tuple]:
     archive = bundle / saved_model_name(card.name)
     if archive.is_file():
         yield "SavedModel", served(archive), True
-    if (bundle / ONNX).is_file() and runtime.is_installed("onnxruntime"):
+    if (bundle / ONNX).is_file() and versions.is_installed("onnxruntime"):
         yield "ONNX", onnx_session(str(bundle / ONNX)), True
 
 

@@ -6,11 +6,11 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from keras_unet3d import runtime
 from keras_unet3d.augment import grey
 from keras_unet3d.augment.draw import Draw
 from keras_unet3d.errors import InputError
 from keras_unet3d.labels import UNLABELLED
+from keras_unet3d.machine import compiled
 
 IMAGE_ORDER = 3  # cubic B-spline, as in the paper
 
@@ -92,7 +92,7 @@ def _spline_filter(size: int) -> np.ndarray:
 
 @cache
 def _compiled_grey():
-    return runtime.compiled_for_host(grey.change)
+    return compiled.compiled_for_host(grey.change)
 
 
 def _affine(drawn: Draw, patch) -> np.ndarray:

@@ -13,11 +13,11 @@ from functools import cache, lru_cache
 import numpy as np
 from keras import ops
 
-from keras_unet3d import runtime
 from keras_unet3d.augment import grey
 from keras_unet3d.augment.draw import Draw
 from keras_unet3d.geometry import AXES, Triple
 from keras_unet3d.labels import UNLABELLED
+from keras_unet3d.machine import compiled
 
 # Control points per axis are filled up to a multiple of this.
 _POINTS = 8
@@ -35,7 +35,7 @@ def augment(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndar
 
 @cache
 def _compiled():
-    return runtime.compiled_for_host(augmented)
+    return compiled.compiled_for_host(augmented)
 
 
 def packed(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from keras_unet3d import sample
+from keras_unet3d.datasets import phantom
 from keras_unet3d.datasets.described import DESCRIPTION, find_described
 from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found
 from keras_unet3d.datasets.pairing import Globs, find_pairs
@@ -106,12 +106,12 @@ def _holds_several(path: Path) -> bool:
 
 
 def _sample() -> Found:
-    phantom = sample.phantom()
+    made = phantom.phantom()
     image, label = (
-        partial(from_array, array, name, phantom.spacing, "um")
-        for array, name in ((phantom.image, SAMPLE), (phantom.sparse, "sample labels"))
+        partial(from_array, array, name, made.spacing, "um")
+        for array, name in ((made.image, SAMPLE), (made.sparse, "sample labels"))
     )
-    return Found((Case(SAMPLE, image, label),), dict(enumerate(sample.NAMES)), (sample.UNLABELLED,))
+    return Found((Case(SAMPLE, image, label),), dict(enumerate(phantom.NAMES)), (phantom.UNLABELLED,))
 
 
 def _find_in_folder(folder: Path, keys: DataKeys) -> Found:

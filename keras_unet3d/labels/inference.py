@@ -7,12 +7,7 @@ import numpy as np
 
 from keras_unet3d.errors import refuse
 from keras_unet3d.labels.survey import Survey
-from keras_unet3d.labels.table import (
-    BOUNDARY_TABLE,
-    MOST_CLASSES,
-    LabelTable,
-    unknown_values,
-)
+from keras_unet3d.labels.table import BOUNDARY_TABLE, MOST_CLASSES, LabelTable, unknown_values
 
 # The largest values of uint8 and uint16, which painting tools use for "nothing here".
 _SENTINELS = (255, 65535)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import keras
 
-from keras_unet3d.losses import SampleWeightedSparseCrossentropy
-from keras_unet3d.metrics import Dice, IoU
+from keras_unet3d.network.losses import SampleWeightedSparseCrossentropy
+from keras_unet3d.network.metrics import Dice, IoU
 from keras_unet3d.training.callbacks import (
     MONITORED,
     WAITING,
@@ -20,7 +20,7 @@ from keras_unet3d.training.callbacks import (
 )
 from keras_unet3d.training.network import Trained, trained_network
 from keras_unet3d.training.optimizers import DECAYS, OPTIMIZERS, LearningRate, make_optimizer
-from keras_unet3d.training.plan import Callbacks, Feed, Schedule, Shown
+from keras_unet3d.training.schedule import Callbacks, Feed, Schedule, Shown
 from keras_unet3d.training.state import read_facts, restore_network, restore_optimizer, save_state
 
 __all__ = [

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import keras
 
-from keras_unet3d import report
 from keras_unet3d.files import whole_file
-from keras_unet3d.pipeline import Waiting
+from keras_unet3d.patches.batches import Waiting
+from keras_unet3d.pictures import curves, slices
 from keras_unet3d.training.optimizers import swap_averages
-from keras_unet3d.training.plan import Callbacks, Feed, Schedule, Shown
+from keras_unet3d.training.schedule import Callbacks, Feed, Schedule, Shown
 from keras_unet3d.training.state import save_state
 
 MONITORED = "val_iou"
@@ -105,7 +105,7 @@ class Records(keras.callbacks.Callback):
             if better and self._write("model.keras", self._save):
                 self.facts["best"] = rows[-1]
             self._write("slices.png", self._draw_slices)
-        self._write("curves.png", lambda path: report.curves(rows, path))
+        self._write("curves.png", lambda path: curves.curves(rows, path))
         self._write("history.csv", lambda path: write_history(path, rows))
         self._write("backup", lambda path: save_state(self.run, self.model, self.model.optimizer, self.facts))
 
@@ -136,7 +136,7 @@ class Records(keras.callbacks.Callback):
     def _draw_slices(self, path: Path) -> None:
         x, y, w = self.shown.sample
         probabilities = keras.ops.convert_to_numpy(self.network(x[None], training=False))
-        report.patch(x[..., 0], y, w > 0, probabilities[0].argmax(-1), path, self.shown.names, self.shown.spacing)
+        slices.patch(x[..., 0], y, w > 0, probabilities[0].argmax(-1), path, self.shown.names, self.shown.spacing)
 
 
 def write_history(path: Path, rows: list[dict]) -> None:

@@ -4,11 +4,11 @@ from math import prod
 
 import keras
 
-from keras_unet3d import runtime
-from keras_unet3d.architecture import Architecture
 from keras_unet3d.augment.layer import Augmentation
-from keras_unet3d.losses import SampleWeightedSparseCrossentropy
-from keras_unet3d.model import architecture_of
+from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.network.losses import SampleWeightedSparseCrossentropy
+from keras_unet3d.network.unet import architecture_of
+from keras_unet3d.training import fused
 
 
 class Trained(keras.Model):
@@ -84,7 +84,7 @@ def _lower_logits(block, architecture: Architecture, level: int):
 
 def _quicker(layer):
     """Return the layer itself, or what takes its place in training."""
-    if isinstance(layer, keras.layers.BatchNormalization) and runtime.can_fuse_normalization():
+    if isinstance(layer, keras.layers.BatchNormalization) and fused.can_fuse_normalization():
         return FusedBatchNormalization(layer)
     return layer
 
@@ -104,7 +104,7 @@ class FusedBatchNormalization(keras.layers.Layer):
         plain = self.plain
         if not (training and plain.trainable):
             return plain(inputs, training=False)
-        outputs, mean, variance = runtime.normalized_batch(inputs, plain.gamma, plain.beta, plain.epsilon)
+        outputs, mean, variance = fused.normalized_batch(inputs, plain.gamma, plain.beta, plain.epsilon)
         for moving, current in ((plain.moving_mean, mean), (plain.moving_variance, variance)):
             moving.assign(moving * plain.momentum + current * (1.0 - plain.momentum))
         return outputs

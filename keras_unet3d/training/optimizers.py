@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from keras_unet3d.training.plan import Schedule
+from keras_unet3d.training.schedule import Schedule
 
 _WEIGHT_DECAY = 1e-4
 _MOMENTUM = 0.99

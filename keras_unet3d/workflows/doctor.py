@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_unet3d import runtime
-from keras_unet3d.architecture import Architecture
 from keras_unet3d.augment.elastic import load_elasticdeform
 from keras_unet3d.errors import InputError
-from keras_unet3d.model import build
+from keras_unet3d.machine import memory, precision, versions
+from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.network.unet import build
 
 # Modules that not everybody needs, and the extra that installs each.
 _EXTRAS = {"zarr": "zarr", "skimage": "instances", "onnxruntime": "onnx", "distributed": "cluster"}
@@ -32,19 +32,19 @@ class Finding:
 
 def doctor(engines: Mapping[str, Callable]) -> Iterator[Finding]:
     """Yield what was found on this machine; `engines` turn a network into a function of batches, and are timed."""
-    for package, version in runtime.versions().items():
+    for package, version in versions.package_versions().items():
         yield Finding(package, version)
-    machine = runtime.machine()
+    machine = versions.machine_facts()
     yield Finding("backend", str(machine["backend"]))
     yield _devices(machine)
     if machine["backend"] == "tensorflow":
         yield _onednn(machine)
-    yield Finding("precision", f"--precision auto is {runtime.resolve_precision('auto')} here")
-    memory = runtime.available_memory()
-    yield Finding("memory", f"{memory / 2**30:.0f} GB available" if memory else "unknown")
+    yield Finding("precision", f"--precision auto is {precision.resolve_precision('auto')} here")
+    room = memory.available_memory()
+    yield Finding("memory", f"{room / 2**30:.0f} GB available" if room else "unknown")
     yield _elasticdeform()
     for module, extra in _EXTRAS.items():
-        there = runtime.is_installed(module)
+        there = versions.is_installed(module)
         yield Finding(
             module, "installed" if there else "not installed", "" if there else f"pip install 'keras-unet3d[{extra}]'"
         )
@@ -53,7 +53,7 @@ def doctor(engines: Mapping[str, Callable]) -> Iterator[Finding]:
 
 def _devices(machine: dict) -> Finding:
     devices = ", ".join(machine["devices"])
-    if runtime.has_gpu():
+    if devices.has_gpu():
         return Finding("devices", f"{devices}; a training uses all of them")
     todo = "for an NVIDIA GPU: pip install 'keras-unet3d[gpu]', and a driver that nvidia-smi finds"
     return Finding("devices", f"{devices}, {machine['cores']} cores, no GPU", todo)

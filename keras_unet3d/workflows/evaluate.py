@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_unet3d import postprocessing
 from keras_unet3d.datasets import DataKeys, Example, Globs, open_data
 from keras_unet3d.errors import InputError, refuse
-from keras_unet3d.evaluation import count, figures, means
+from keras_unet3d.evaluation.cells import adapted_rand_error
+from keras_unet3d.evaluation.overlap import count, figures, means
 from keras_unet3d.labels import LabelTable, class_volume, survey, unknown_in
-from keras_unet3d.prediction import DEFAULTS, Predictor
-from keras_unet3d.settings import PredictSettings
-from keras_unet3d.workflows.prepare import plural
+from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
+from keras_unet3d.segments.cells import instances as cut_instances
+from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.workflows.fit.plan import plural
 
 
 def evaluate(
@@ -94,8 +95,8 @@ def evaluate(
 
 
 def _cell_error(example: Example, boundary: np.ndarray, table: LabelTable) -> float | None:
-    found = postprocessing.instances(boundary, spacing=example.image.spacing)
-    return postprocessing.adapted_rand_error(example.label.array()[..., 0], found, table.unlabelled)
+    found = cut_instances(boundary, spacing=example.image.spacing)
+    return adapted_rand_error(example.label.array()[..., 0], found, table.unlabelled)
 
 
 def _refuse_other_labels(examples: Sequence[Example], table: LabelTable) -> None:

@@ -1,0 +1,143 @@
+"""The one place that touches process-wide state: kernels, precision, memory growth."""
+
+import functools
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from keras_unet3d.errors import InputError
+
+
+def has_gpu() -> bool:
+    """Return whether the Keras backend sees a GPU; TensorFlow's memory then grows as needed instead of all at once."""
+    import keras
+
+    backend = keras.backend.backend()
+    return _GPUS[backend]() if backend in _GPUS else False
+
+
+def _tensorflow_has_gpu() -> bool:
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:
+            # The device is in use already: its memory policy is the caller's.
+            break
+    return bool(gpus)
+
+
+def _jax_has_gpu() -> bool:
+    import jax
+
+    return jax.default_backend() == "gpu"
+
+
+def _torch_has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+_GPUS = {"tensorflow": _tensorflow_has_gpu, "jax": _jax_has_gpu, "torch": _torch_has_gpu}
+
+
+def device_count() -> int:
+    """Return the number of devices that a training is spread over unless the user says otherwise: all GPUs, or one."""
+    return len(device_names()) if has_gpu() else 1
+
+
+def device_names() -> list[str]:
+    import keras
+
+    backend = keras.backend.backend()
+    return _DEVICES[backend](has_gpu()) if backend in _DEVICES else ["cpu:0"]
+
+
+def _tensorflow_devices(gpu: bool) -> list[str]:
+    import tensorflow as tf
+
+    return [device.name for device in tf.config.list_logical_devices("GPU" if gpu else "CPU")]
+
+
+def _jax_devices(gpu: bool) -> list[str]:
+    import keras
+
+    return keras.distribution.list_devices("gpu" if gpu else "cpu")
+
+
+_DEVICES = {"tensorflow": _tensorflow_devices, "jax": _jax_devices}
+
+
+@contextmanager
+def spread_over(count: int) -> Iterator[None]:
+    """Have what is built and trained within this spread over `count` devices of this host, each with a part of a batch.
+
+    Raises:
+        InputError: there are fewer devices.
+    """
+    if count == 1:
+        yield
+        return
+    import keras
+
+    names = device_names()
+    backend = keras.backend.backend()
+    if len(names) < count or backend not in _SPREAD:
+        raise InputError(f"devices: expected at most the {len(names)} of this host, found {count}; ask for fewer.")
+    with _SPREAD[backend](names[:count]):
+        yield
+
+
+def accumulates_on_devices() -> bool:
+    """Return whether gradients of several batches can be added on several devices."""
+    import keras
+
+    # Keras' optimisers choose between adding and applying within a condition, where MirroredStrategy cannot synchronise.
+    return keras.backend.backend() != "tensorflow"
+
+
+def _mirrored(names: list[str]):
+    return _mirrored_strategy(tuple(names)).scope()
+
+
+@functools.cache
+def _mirrored_strategy(names: tuple[str, ...]):
+    # A second one in the same process would take the first one's messages for its own.
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(names)
+
+
+@contextmanager
+def _data_parallel(names: list[str]) -> Iterator[None]:
+    import keras
+
+    former = keras.distribution.distribution()
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=names, auto_shard_dataset=False))
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(former)
+
+
+_SPREAD = {"tensorflow": _mirrored, "jax": _data_parallel}
+
+
+def replicas() -> int:
+    """Return over how many replicas the current computation is spread by `tf.distribute`."""
+    # Without TensorFlow there are none; it is not loaded to find out.
+    tf = sys.modules.get("tensorflow")
+    context = tf.distribute.get_replica_context() if tf and hasattr(tf, "distribute") else None
+    return context.num_replicas_in_sync if context else 1
+
+
+def summed_over_replicas(values: tuple) -> tuple:
+    """Return every value summed over the replicas; gradients pass through."""
+    if replicas() == 1:
+        return values
+    import tensorflow as tf
+
+    return tuple(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(values)))

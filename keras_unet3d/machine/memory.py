@@ -1,0 +1,49 @@
+"""How much memory there is, how much this process holds, and whether an error means that it ran out."""
+
+import os
+import subprocess
+
+from keras_unet3d.machine.devices import has_gpu
+
+
+def available_memory() -> int | None:
+    """Return the bytes of memory that a training may use: one GPU's where there is one, else what is free on the host."""
+    return _gpu_memory() if has_gpu() else _host_memory()
+
+
+def _gpu_memory() -> int | None:
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.split()
+        return min(int(mebibytes) for mebibytes in found) * 2**20
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def _host_memory() -> int | None:
+    """Return what Linux calls available, or what a container leaves of it; None on other systems."""
+    try:
+        with open("/proc/meminfo") as lines:
+            available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return None
+    try:
+        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as used:
+            return min(available, int(limit.read()) - int(used.read()))
+    except (OSError, ValueError):
+        return available
+
+
+def resident_memory() -> int:
+    """Return the bytes of memory that this process holds; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as lines:
+            return int(lines.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of any backend means that memory ran out."""
+    exhausted = type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError", "MemoryError")
+    return exhausted or "RESOURCE_EXHAUSTED" in str(error)

@@ -1,0 +1,42 @@
+"""What is installed, and on what machine."""
+
+import os
+
+from keras_unet3d.machine.devices import device_names
+
+
+def machine_facts() -> dict[str, object]:
+    """Return what of this machine decides how fast a run is, and how exactly another repeats it."""
+    import platform
+
+    import keras
+
+    backend = keras.backend.backend()
+    return {
+        "backend": backend,
+        "devices": device_names(),
+        "cores": os.cpu_count(),
+        "processor": platform.machine(),
+        "oneDNN": backend == "tensorflow" and os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1",
+    }
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a module can be found; it is not imported."""
+    from importlib.util import find_spec
+
+    return find_spec(module) is not None
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide what a run computes."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for package in ("keras-unet3d", "tensorflow", "jax", "keras", "numpy", "elasticdeform", "scipy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,53 @@
+"""A network again in another form, with the same weights: its logits, in float32, normalisation folded in."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_unet3d.machine import precision
+from keras_unet3d.network.unet import architecture_of, build
+
+
+def logits_model(model: keras.Model) -> keras.Model:
+    """Return the model up to its logits; it shares the weights. Losses are most exact from logits."""
+    return keras.Model(model.input, model.get_layer("logits").output, name=f"{model.name}_logits")
+
+
+def float32_copy(model: keras.Model) -> keras.Model:
+    """Return the same network in float32; the model itself where it is in float32 already.
+
+    Half-precision pooling has no CPU kernel, so a network trained in mixed precision runs anywhere as this copy.
+    """
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
+        return model
+    with precision.dtype_policy("float32"):
+        copy = build(architecture_of(model))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def folded_copy(model: keras.Model) -> keras.Model:
+    """Return the same network for inference, its batch normalisation within the convolutions; float32.
+
+    It computes the same to rounding, with fewer passes over the features. A network of another normalisation, whose
+    statistics are those of the input, is returned as it is.
+    """
+    architecture = architecture_of(model)
+    if architecture.normalization != "batch":
+        return model
+    with precision.dtype_policy("float32"):
+        copy = build(replace(architecture, normalization="none"))
+    theirs = {layer.name: layer for layer in model.layers}
+    for layer in copy.layers:
+        weights = [ops.convert_to_numpy(weight) for weight in theirs[layer.name].weights]
+        # "analysis_0_conv_1" is normalised by "analysis_0_norm_1".
+        normalization = theirs.get(layer.name.replace("_conv_", "_norm_")) if "_conv_" in layer.name else None
+        if normalization is not None:
+            gamma, beta, mean, variance = (ops.convert_to_numpy(weight) for weight in normalization.weights)
+            factor = gamma / np.sqrt(variance + normalization.epsilon)
+            kernel, bias = weights
+            weights = [kernel * factor, (bias - mean) * factor + beta]
+        layer.set_weights(weights)
+    return copy

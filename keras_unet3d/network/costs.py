@@ -1,0 +1,112 @@
+"""What a training step costs: memory and arithmetic, read off the network before it runs."""
+
+from dataclasses import dataclass, replace
+from math import prod
+
+import keras
+
+from keras_unet3d.geometry import Triple
+from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.network.unet import build
+
+# Layers whose output is kept for the backward pass; what else there is shares its memory with one of them.
+_KEPT = (
+    "Conv3D",
+    "Conv3DTranspose",
+    "ReLU",
+    "Concatenate",
+    "MaxPooling3D",
+    "UpSampling3D",
+    "Add",
+    "Multiply",
+    "Dropout",
+)
+# The gradients under way and the scratch memory of the convolutions, as a multiple of the largest features.
+_UNDER_WAY = 4
+_FLOAT = 4
+_CONVOLUTIONS = (keras.layers.Conv3D, keras.layers.Conv3DTranspose)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of one training step.
+
+    Attributes:
+        parameters: bytes of the weights, their gradients, and what the optimiser keeps for them.
+        activations: bytes of the features that the backward pass needs, and of the gradients under way.
+        flops: floating-point operations of the convolutions, forward and backward.
+        forward: those of the forward pass alone.
+    """
+
+    parameters: int
+    activations: int
+    flops: int
+    forward: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes in all."""
+        return self.parameters + self.activations
+
+
+def step_costs(architecture: Architecture, patch: Triple, batch_size: int, policy: str, copies: int = 4) -> Costs:
+    """Return what a training step costs.
+
+    Args:
+        architecture: of the network.
+        patch: its input (z, y, x), legal.
+        batch_size: patches per step.
+        policy: Keras dtype policy; half precision halves the features, not the weights.
+        copies: arrays of the weights' size that a training has: the weights, the gradients, and those of the optimiser.
+    """
+    model = build(replace(architecture, input_shape=(*patch, architecture.input_shape[3])))
+    value = _FLOAT if policy == "float32" else _FLOAT // 2
+    features = [prod(layer.output.shape[1:]) for layer in model.layers if type(layer).__name__ in _KEPT]
+    forward = sum(_forward_flops(layer) for layer in model.layers) * batch_size
+    # The first convolution has no input to pass a gradient to.
+    first = _forward_flops(model.get_layer("analysis_0_conv_0")) * batch_size
+    return Costs(
+        parameters=model.count_params() * _FLOAT * copies,
+        activations=batch_size * value * (sum(features) + _UNDER_WAY * max(features)),
+        flops=3 * forward - first,
+        forward=forward,
+    )
+
+
+def _forward_flops(layer: keras.Layer) -> int:
+    """Return multiplications and additions of a convolution for one patch; 0 for any other layer."""
+    if isinstance(layer, keras.layers.Conv3DTranspose):
+        return 2 * prod(layer.kernel.shape) * prod(layer.input.shape[1:4])
+    if isinstance(layer, keras.layers.Conv3D):
+        return 2 * prod(layer.kernel.shape) * prod(layer.output.shape[1:4])
+    return 0
+
+
+def inference_bytes(architecture: Architecture) -> float:
+    """Return the bytes per voxel of a tile that a prediction takes at its peak.
+
+    These are the features that are still needed, and the copies that a convolution makes of those it works on, in a layout
+    of its own. Batch normalisation is taken to be within the convolutions.
+    """
+    plain = "none" if architecture.normalization == "batch" else architecture.normalization
+    tile = tuple(architecture.geometry.legal_at_least(_TILE, axis) for axis in range(3))
+    model = build(replace(architecture, input_shape=(*tile, architecture.input_shape[3]), normalization=plain))
+    inputs = [
+        {tensor.name: prod(tensor.shape[1:]) for tensor in keras.tree.flatten(layer.input)} for layer in model.layers
+    ]
+    alive: dict[str, int] = {}
+    most = 0
+    for position, layer in enumerate(model.layers):
+        output = {layer.output.name: prod(layer.output.shape[1:])}
+        alive |= output
+        copied = inputs[position] | output if isinstance(layer, _CONVOLUTIONS) else {}
+        most = max(most, sum(alive.values()) + sum(copied.values()))
+        later = {name for each in inputs[position + 1 :] for name in each}
+        alive = {name: size for name, size in alive.items() if name in later}
+    return _OVERHEAD * _FLOAT * most / prod(tile)
+
+
+# Measured: what the allocator holds beside.
+_OVERHEAD = 1.15
+# Of which the features are counted; the share of borders is small in it.
+_TILE = 128

@@ -1,0 +1,123 @@
+"""The sample-weighted sparse cross-entropy (Çiçek et al. 2016, section 3.2), optionally with soft Dice."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from keras_unet3d.machine import devices
+from keras_unet3d.network.labelled_voxels import labelled_voxels
+
+# Probabilities below this count as this: the smallest float32 whose reciprocal is finite.
+_TINY = 1.2e-38
+
+
+@keras.saving.register_keras_serializable(package="keras_unet3d")
+class SampleWeightedSparseCrossentropy(keras.losses.Loss):
+    """Cross-entropy over the labelled voxels: `sum(w * c[y] * l) / sum(w * c[y])`, float32.
+
+    Called as `loss(y_true, y_pred, sample_weight)`: integer labels `(batch, z, y, x[, 1])`, predictions
+    `(batch, z, y, x, classes)`, weights of the labels' shape. Voxels of weight 0 or of `ignore_label` have no
+    part: neither their label (any value) nor a NaN prediction there reaches value or gradient. Where nothing
+    is labelled the loss is 0. A labelled voxel whose label is no class makes it NaN.
+
+    Args:
+        from_logits: whether `y_pred` are logits instead of probabilities.
+        class_weights: one factor per class, applied to the weights, the denominator's included.
+        ignore_label: a label that counts nowhere.
+        dice_weight: factor of a soft Dice loss that is added: 1 - the mean of `2 * sum(p * g) / sum(p + g)`
+            over the classes present among the labelled voxels of the batch (Milletari et al. 2016, with
+            plain sums as in nnU-Net).
+        normalize: whether the weights are divided by `sum(w * c[y])`; False where whoever made them has done that, over
+            several batches whose gradients are added.
+
+    Under replicas (`tf.distribute`) all sums are those of the whole batch, so that it does not matter which replica has
+    the labelled voxels; each returns its share of the loss, as Keras' own losses do.
+
+    Raises:
+        ValueError: labels or weights of another shape; `class_weights` that are not one per class.
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        class_weights: Sequence[float] | None = None,
+        ignore_label: int | None = None,
+        dice_weight: float = 0.0,
+        normalize: bool = True,
+        name: str = "sample_weighted_sparse_crossentropy",
+    ):
+        # The reduction is this class' own: Keras' would divide by all voxels.
+        super().__init__(name=name, reduction="none", dtype="float32")
+        self.from_logits = from_logits
+        self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
+        self.ignore_label = ignore_label
+        self.dice_weight = dice_weight
+        self.normalize = normalize
+        if self.class_weights is not None and not all(weight >= 0 for weight in self.class_weights):
+            raise ValueError(f"class_weights: expected numbers of at least 0, found {class_weights}.")
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        return self.call(y_true, y_pred, sample_weight) / devices.replicas()
+
+    def call(self, y_true, y_pred, sample_weight=None):
+        y_pred = ops.cast(ops.convert_to_tensor(y_pred), "float32")
+        classes = y_pred.shape[-1]
+        labels, weights = labelled_voxels(y_true, y_pred, sample_weight, self.ignore_label)
+        labelled = ops.expand_dims(weights > 0, -1)
+        # A constant stands in before anything is computed, so that no NaN can reach a gradient.
+        y_pred = ops.where(labelled, y_pred, 1.0 / classes)
+        is_class = ops.equal(ops.expand_dims(labels, -1), ops.arange(classes, dtype="int32"))
+        log_p = ops.log_softmax(y_pred, axis=-1) if self.from_logits else ops.log(ops.maximum(y_pred, _TINY))
+        crossentropy = ops.sum(ops.where(is_class, -log_p, 0.0), axis=-1)
+        crossentropy = ops.where(ops.any(is_class, axis=-1), crossentropy, float("nan"))
+        class_weighted = weights * self._class_factors(labels, classes)
+        loss, weight = _totals(ops.sum(class_weighted * crossentropy), ops.sum(class_weighted))
+        if self.normalize:
+            loss = _ratio(loss, weight)
+        if self.dice_weight:
+            probabilities = ops.softmax(y_pred, axis=-1) if self.from_logits else y_pred
+            loss += self.dice_weight * _dice_loss(probabilities, is_class, labelled)
+        return loss
+
+    def _class_factors(self, labels, classes: int):
+        if self.class_weights is None:
+            return 1.0
+        if len(self.class_weights) != classes:
+            raise ValueError(
+                f"class_weights: expected one per class, {classes}; found {len(self.class_weights)}: {self.class_weights}."
+            )
+        return ops.take(ops.convert_to_tensor(self.class_weights, dtype="float32"), labels, axis=0)
+
+    def get_config(self) -> dict:
+        return {
+            "from_logits": self.from_logits,
+            "class_weights": self.class_weights,
+            "ignore_label": self.ignore_label,
+            "dice_weight": self.dice_weight,
+            "normalize": self.normalize,
+            "name": self.name,
+        }
+
+
+def _totals(*sums):
+    """Return sums over the whole batch, of which every replica has a part."""
+    return devices.summed_over_replicas(sums)
+
+
+def _ratio(numerator, denominator):
+    """Return the quotient, and a finite 0 with a zero gradient where the denominator is 0."""
+    return ops.where(denominator > 0, numerator / ops.where(denominator > 0, denominator, 1.0), 0.0)
+
+
+def _dice_loss(probabilities, is_class, labelled):
+    voxels = tuple(range(len(probabilities.shape) - 1))
+    mask = ops.cast(labelled, "float32")
+    truth = ops.cast(is_class, "float32") * mask
+    probabilities = probabilities * mask
+    in_truth, in_prediction, in_both = _totals(
+        *(ops.sum(part, axis=voxels) for part in (truth, probabilities, probabilities * truth))
+    )
+    dice = 2 * in_both / ops.maximum(in_truth + in_prediction, 1e-7)
+    present = ops.cast(in_truth > 0, "float32")
+    return _ratio(ops.sum(present * (1.0 - dice)), ops.sum(present))

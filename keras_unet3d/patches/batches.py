@@ -1,0 +1,271 @@
+"""The chains that feed a training: samples made in parallel, in order, ahead of need; with or without TensorFlow.
+
+On the TensorFlow backend a chain is a `tf.data.Dataset`, on any other a `keras.utils.PyDataset` of the same batches.
+Where the device augments, a batch is a dictionary of regions and draws, see `augment.native.packed`.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+
+from keras_unet3d.augment import native
+from keras_unet3d.patches.samples import PatchSettings, training_region, training_sample, validation_sample
+from keras_unet3d.patches.source import Source
+
+# Batches that are ready before they are asked for.
+_AHEAD = 2
+
+
+@dataclass
+class Waiting:
+    """Seconds that a training has spent waiting for its input."""
+
+    seconds: float = 0.0
+    since: float = field(default=0.0, repr=False)
+
+    def begin(self) -> None:
+        self.since = time.perf_counter()
+
+    def end(self) -> None:
+        self.seconds += time.perf_counter() - self.since
+
+
+@dataclass(frozen=True)
+class Chain:
+    """How batches are made of samples.
+
+    Attributes:
+        sample: index -> arrays of one sample, a tuple or a dictionary; a pure function.
+        stack: samples -> a batch.
+        batch_size: samples per batch; the last of a finite chain may have fewer.
+        workers: threads that make samples.
+        count: number of samples, None for no end.
+        first: number of the batch to begin with.
+        together: batches that are stacked, and finished, as one, before they are handed out one by one.
+        finish: is applied to what was stacked.
+    """
+
+    sample: Callable[[int], tuple | dict]
+    stack: Callable[[Sequence], tuple | dict]
+    batch_size: int
+    workers: int
+    count: int | None = None
+    first: int = 0
+    together: int = 1
+    finish: Callable[[tuple], tuple] | None = None
+
+
+def training_batches(
+    sources: list[Source],
+    settings: PatchSettings,
+    batch_size: int,
+    seed: int,
+    workers: int,
+    waiting: Waiting | None = None,
+    on_device: bool = False,
+    first: int = 0,
+    accumulate: int = 1,
+    class_weights: Sequence[float] | None = None,
+):
+    """Return endless batches `(x, y, w)`, the same in the same order for any `workers`.
+
+    Args:
+        sources: what patches are taken from.
+        settings: how.
+        batch_size: patches per batch.
+        seed: of the samples.
+        workers: threads that make them.
+        waiting: is told how long whoever iterates waits.
+        on_device: whether batches are what `augment.layer.Augmentation` takes, to be augmented by whoever iterates.
+        first: number of the batch to begin with.
+        accumulate: batches whose gradients are added; their weights are then divided by their sum over all of these.
+        class_weights: factors of the classes in that sum.
+    """
+
+    def augmented(index):
+        return training_sample(sources, settings, seed, index)
+
+    def packed(index):
+        drawn, image, classes, weight = training_region(sources, settings, seed, index)
+        if weight is None and any(source.weight for source in sources):
+            weight = np.ones(classes.shape, np.float32)
+        return native.packed(drawn, image, classes, weight, complete=True)
+
+    sample, stack = (packed, native.stacked) if on_device else (augmented, stacked)
+    finish = weights_of_sum(accumulate, class_weights) if accumulate > 1 else None
+    chain = Chain(sample, stack, batch_size, workers, first=first, together=accumulate, finish=finish)
+    return batches(chain, waiting or Waiting())
+
+
+def weights_of_sum(total: float, class_weights: Sequence[float] | None) -> Callable[[tuple], tuple]:
+    """Return a function of batches `(x, y, w)` that scales w so that the class-weighted sum of it is `total`."""
+
+    def scaled(batch: tuple) -> tuple:
+        x, y, w = batch
+        each = w if class_weights is None else w * np.asarray(class_weights, np.float32)[y]
+        there = each.sum(dtype=np.float64)
+        return x, y, (w * (total / there if there else 0.0)).astype(np.float32)
+
+    return scaled
+
+
+def validation_batches(
+    sources: list[Source],
+    settings: PatchSettings,
+    batch_size: int,
+    positions,
+    workers: int,
+    finish: Callable[[tuple], tuple] | None = None,
+):
+    """Return the finite batches `(x, y, w)` of the patches at `positions`, made once and kept in memory."""
+    chain = Chain(
+        lambda index: validation_sample(sources, settings, positions[index]),
+        stacked,
+        batch_size,
+        workers,
+        len(positions),
+        finish=finish,
+    )
+    return batches(chain, Waiting())
+
+
+def batches(chain: Chain, waiting: Waiting):
+    """Return the batches of a chain as what the Keras backend takes best; `waiting` is told what is waited for them."""
+    return _BATCHES[_backend()](chain, waiting)
+
+
+def _backend() -> str:
+    return "tensorflow" if keras.backend.backend() == "tensorflow" else "other"
+
+
+def stacked(samples: Sequence[tuple]) -> tuple:
+    """Return samples as a batch."""
+    return tuple(np.stack(arrays) for arrays in zip(*samples, strict=True))
+
+
+def _tf_data(chain: Chain, waiting: Waiting):
+    import tensorflow as tf
+
+    # What the samples look like is read off the first one.
+    example = chain.sample(0)
+    names = list(example) if isinstance(example, dict) else range(len(example))
+    arrays = [example[name] for name in names]
+    types = [array.dtype for array in arrays]
+    shapes = [native.shape_of(name, array) for name, array in zip(names, arrays, strict=True)]
+
+    def make(index):
+        sample = chain.sample(int(index))
+        return [sample[name] for name in names]
+
+    def load(index):
+        arrays = tf.numpy_function(make, [index], types, stateful=False)
+        # numpy_function loses the shapes; without them Keras could not check the weights against the labels.
+        shaped = [tf.ensure_shape(part, shape) for part, shape in zip(arrays, shapes, strict=True)]
+        return dict(zip(names, shaped, strict=True)) if isinstance(example, dict) else tuple(shaped)
+
+    size = chain.batch_size * chain.together
+    begun = chain.first // chain.together * size
+    indices = tf.data.Dataset.counter(begun) if chain.count is None else tf.data.Dataset.range(chain.count)
+    samples = indices.map(load, num_parallel_calls=chain.workers, deterministic=True)
+    batches = samples.padded_batch(size) if isinstance(example, dict) else samples.batch(size)
+    if chain.finish:
+
+        def finished(*batch):
+            arrays = tf.numpy_function(lambda *arrays: chain.finish(arrays), batch, types, stateful=False)
+            return tuple(tf.ensure_shape(part, (None, *shape)) for part, shape in zip(arrays, shapes, strict=True))
+
+        batches = batches.map(finished)
+    if chain.together > 1:
+        batches = batches.unbatch().batch(chain.batch_size).skip(chain.first % chain.together)
+    if chain.count is not None:
+        return batches.cache().prefetch(_AHEAD)
+    return _timed(batches.prefetch(_AHEAD), waiting)
+
+
+def _timed(batches, waiting: Waiting):
+    """Return the same `tf.data.Dataset`, telling `waiting` how long each batch was waited for.
+
+    Keras fetches a batch inside its compiled step. There, a clock is read before the batch is asked for and once it is
+    there: `zip` asks its parts in turn, in the thread of whoever iterates.
+    """
+    import tensorflow as tf
+
+    def clock(tell: Callable[[], None]):
+        def call():
+            tell()
+            return np.float32(0)
+
+        return tf.numpy_function(call, [], tf.float32, stateful=True)
+
+    def ended(begun, batch):
+        with tf.control_dependencies([begun]), tf.control_dependencies([clock(waiting.end)]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    begun = tf.data.Dataset.counter().map(lambda _: clock(waiting.begin))
+    options = tf.data.Options()
+    # A buffer behind the clocks would wait in the place of whoever iterates.
+    options.experimental_optimization.inject_prefetch = False
+    return tf.data.Dataset.zip((begun, batches)).map(ended).with_options(options)
+
+
+class _PyBatches(keras.utils.PyDataset):
+    """The batches of a chain without TensorFlow: threads of its own make samples ahead of need, in order."""
+
+    def __init__(self, chain: Chain, waiting: Waiting):
+        # Keras' own threads would hide how long is waited.
+        super().__init__(workers=1)
+        self._chain, self._waiting = chain, waiting
+        self._pool = ThreadPoolExecutor(chain.workers)
+        # What is stacked together, under way: its number and the futures of its samples, in order.
+        self._under_way: deque = deque()
+        # What was made, by its number: all of a finite chain, else the last.
+        self._kept: dict[int, tuple | dict] = {}
+
+    @property
+    def num_batches(self) -> int | None:
+        chain = self._chain
+        return None if chain.count is None else -(-chain.count // chain.batch_size)
+
+    def __getitem__(self, index: int):
+        chain = self._chain
+        number, part = divmod(index + chain.first, chain.together)
+        if number not in self._kept:
+            made = self._made(number)
+            self._kept = {number: made} if chain.count is None else self._kept | {number: made}
+        if chain.together == 1:
+            return self._kept[number]
+        rows = slice(part * chain.batch_size, (part + 1) * chain.batch_size)
+        return tuple(array[rows] for array in self._kept[number])
+
+    def _made(self, number: int):
+        self._send_for(number)
+        _, futures = self._under_way.popleft()
+        self._waiting.begin()
+        samples = [future.result() for future in futures]
+        self._waiting.end()
+        stack = self._chain.stack(samples)
+        return self._chain.finish(stack) if self._chain.finish else stack
+
+    def _send_for(self, index: int) -> None:
+        """Have number `index` made, and some behind it; what is under way for others is dropped."""
+        if self._under_way and self._under_way[0][0] != index:
+            for _, futures in self._under_way:
+                for future in futures:
+                    future.cancel()
+            self._under_way.clear()
+        last = index + _AHEAD if self.num_batches is None else min(index + _AHEAD, self.num_batches - 1)
+        for number in range(index + len(self._under_way), last + 1):
+            self._under_way.append((number, self._futures(number)))
+
+    def _futures(self, number: int) -> list:
+        size = self._chain.batch_size * self._chain.together
+        end = (number + 1) * size if self._chain.count is None else min((number + 1) * size, self._chain.count)
+        return [self._pool.submit(self._chain.sample, index) for index in range(number * size, end)]
+
+
+_BATCHES = {"tensorflow": _tf_data, "other": _PyBatches}

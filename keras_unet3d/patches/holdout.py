@@ -1,0 +1,155 @@
+"""What is held out for validation: whole volumes, whole annotated slices, or the end of a volume."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.labels import UNLABELLED, AnnotatedSlices
+from keras_unet3d.patches.source import index_labels
+from keras_unet3d.volumes import Volume
+
+# Voxels on either side of what is held out that training does not see either: neighbours are nearly copies.
+GUARD = 2
+# Choices of slices that are looked at before any will do that leaves two classes on both sides.
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A class volume twice, with the training labels and with those held out, and a line on where the cut is."""
+
+    training: Volume
+    validation: Volume
+    said: str
+
+
+def split_by_volume(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Return the positions of training and validation volumes: `share` of them, at least one of each."""
+    held_out = min(max(1, round(count * share)), count - 1)
+    order = np.random.default_rng(seed).permutation(count)
+    return sorted(order[held_out:].tolist()), sorted(order[:held_out].tolist())
+
+
+def split_one(classes: Volume, slices: AnnotatedSlices, share: float, num_classes: int, seed: int) -> Parts:
+    """Return the parts of a single volume: by whole annotated slices where there are some, else by region.
+
+    Raises:
+        InputError: too few annotations to be split.
+    """
+    by_slices = None if slices.dense else split_by_slices(classes, slices, share, num_classes, seed)
+    return by_slices or split_by_region(classes, share, num_classes)
+
+
+def split_by_slices(
+    classes: Volume, slices: AnnotatedSlices, share: float, num_classes: int, seed: int
+) -> Parts | None:
+    """Hold out about `share` of the annotated slices, at least one; None where too few would be left.
+
+    Slices closer than the guard go together. Training keeps every class where any choice allows it.
+    """
+    groups = [(axis, group) for axis, planes in enumerate(slices.per_axis) for group in _groups(planes)]
+    if len(groups) < 2:
+        return None
+    count = sum(len(group) for _, group in groups)
+    # One group at least, though the smallest may be more than the share.
+    most = max(share * count, min(len(group) for _, group in groups))
+    rng, second_best = np.random.default_rng(seed), None
+    every_class = (index_labels(classes, num_classes).per_class > 0).sum()
+    for _ in range(_ATTEMPTS):
+        held: list[tuple[int, tuple[int, ...]]] = []
+        for number in rng.permutation(len(groups)):
+            taken = sum(len(group) for _, group in held)
+            if taken + len(groups[number][1]) <= most:
+                held.append(groups[number])
+        parts = _without_slices(classes, held, count)
+        kept, tested = (
+            (index_labels(part, num_classes).per_class > 0).sum() for part in (parts.training, parts.validation)
+        )
+        if min(kept, tested) >= 2:
+            if kept == every_class:
+                return parts
+            second_best = second_best or parts
+    return second_best
+
+
+def _groups(planes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the planes in order, those no further apart than the guard together."""
+    groups: list[tuple[int, ...]] = []
+    for plane in planes:
+        if groups and plane - groups[-1][-1] <= GUARD:
+            groups[-1] += (plane,)
+        else:
+            groups.append((plane,))
+    return groups
+
+
+def _without_slices(classes: Volume, held: list[tuple[int, tuple[int, ...]]], count: int) -> Parts:
+    marks = [np.zeros(size, bool) for size in classes.shape]
+    guarded = [np.zeros(size, bool) for size in classes.shape]
+    for axis, group in held:
+        marks[axis][list(group)] = True
+        guarded[axis][max(group[0] - GUARD, 0) : group[-1] + GUARD + 1] = True
+    slices = ", ".join(f"{'zyx'[axis]} {plane}" for axis, group in sorted(held) for plane in group)
+    said = (
+        f"{sum(len(group) for _, group in held)} of {count} annotated slices ({slices}), kept from training with "
+        f"{GUARD} voxels on either side"
+    )
+    return Parts(_labelled_where(classes, guarded, False), _labelled_where(classes, marks, True), said)
+
+
+def split_by_region(classes: Volume, share: float, num_classes: int) -> Parts:
+    """Hold out the last part of the longest axis: the cut lies where about `share` of the labels are behind it.
+
+    Raises:
+        InputError: no cut leaves labels of two classes on both sides.
+    """
+    for axis in map(int, np.argsort(classes.shape)[::-1]):
+        planes = _classes_per_plane(classes, axis, num_classes)
+        labelled = planes.sum(axis=1)
+        if not labelled.sum():
+            break
+        cut = int(np.searchsorted(np.cumsum(labelled), (1 - share) * labelled.sum()))
+        first = max(cut - GUARD, 0)
+        before, after = planes[:first].sum(axis=0), planes[cut:].sum(axis=0)
+        if min((before > 0).sum(), (after > 0).sum()) >= 2:
+            name = "zyx"[axis]
+            said = f"{name} >= {cut} of {classes.shape[axis]} for validation, {name} < {first} for training"
+            return Parts(
+                _labelled_where(classes, _beyond(classes.shape, axis, first), False),
+                _labelled_where(classes, _beyond(classes.shape, axis, cut), True),
+                said,
+            )
+    raise InputError(
+        f"{classes.name}: expected annotations that can be split into training and validation, found too few; "
+        "annotate more slices, give another volume with --val, or train on all of them with --validation-share 0."
+    )
+
+
+def _beyond(shape, axis: int, first: int) -> list[np.ndarray]:
+    return [(np.arange(size) >= first) & (other == axis) for other, size in enumerate(shape)]
+
+
+def _classes_per_plane(classes: Volume, axis: int, num_classes: int) -> np.ndarray:
+    """Return labelled voxels per plane across `axis` and class, `(planes, classes)`."""
+    counts = np.zeros((classes.shape[axis], num_classes), int)
+    for box, voxels in classes.blocks():
+        for plane in range(box[axis].start, box[axis].stop):
+            values = voxels.take(plane - box[axis].start, axis=axis)
+            counts[plane] += np.bincount(values.ravel(), minlength=256)[:num_classes]
+    return counts
+
+
+def _labelled_where(classes: Volume, marks: Sequence[np.ndarray], marked: bool) -> Volume:
+    """Return the class volume with the labels of marked planes only, or of all others only.
+
+    `marks` holds a flag per plane across z, y and x.
+    """
+
+    def read(box):
+        z, y, x = (flags[part] for flags, part in zip(marks, box, strict=True))
+        in_marked = z[:, None, None] | y[:, None] | x
+        return np.where((in_marked == marked)[..., None], classes.read(box), np.uint8(UNLABELLED))
+
+    return replace(classes, read=read)

@@ -1,0 +1,148 @@
+"""From sources to samples `(x, y, w)`: pure functions of (seed, index), the same wherever they are called."""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from keras_unet3d.augment import ENGINES
+from keras_unet3d.augment.draw import AugmentSettings, Draw, draw, generator
+from keras_unet3d.geometry import Triple
+from keras_unet3d.labels import UNLABELLED
+from keras_unet3d.patches.source import Source, draw_patch_start, draw_voxel, read_filled, read_mirrored
+from keras_unet3d.volumes.grey_values import normalize
+
+# A one-voxel slice can vanish when a map shrinks the image: such a sample is drawn again, this often.
+_ATTEMPTS = 8
+
+Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class PatchSettings:
+    """Sizes (z, y, x) of the network's input and output, normalisation, augmentation (None: none), centres, engine."""
+
+    patch: Triple
+    output: Triple
+    normalization: str = "zscore"
+    augment: AugmentSettings | None = None
+    sampling: str = "classes"
+    engine: str = "elasticdeform"
+
+
+def training_sample(sources: list[Source], settings: PatchSettings, seed: int, index: int) -> Sample:
+    """Return sample number `index` of the endless training set of `seed`: the same wherever it is computed.
+
+    Returns:
+        x: `(z, y, x, channels)` float32, the patch.
+        y: `(z', y', x')` int32, classes of the network's output region; 0 where unlabelled.
+        w: `(z', y', x')` float32, sample weights; 0 where unlabelled.
+    """
+    return _training_sample(sources, settings, seed, index)[0]
+
+
+def sample_origin(sources: list[Source], settings: PatchSettings, seed: int, index: int) -> tuple[str, tuple]:
+    """Return the volume of sample number `index` and the first voxel (z, y, x) of its patch."""
+    _, source, start = _training_sample(sources, settings, seed, index)
+    return source.name, tuple(int(first) for first in start)
+
+
+def _training_sample(sources: list[Source], settings: PatchSettings, seed: int, index: int):
+    for attempt in range(_ATTEMPTS):
+        rng, source, start = _drawn_patch(sources, settings, seed, index, attempt)
+        if not settings.augment:
+            break
+        drawn, *region = _drawn_region(source, settings, start, rng)
+        sample = finished(*ENGINES[settings.engine](drawn, *region), settings)
+        if sample[2].any():
+            return sample, source, start
+    return _plain(source, settings, start), source, start
+
+
+def training_region(
+    sources: list[Source], settings: PatchSettings, seed: int, index: int
+) -> tuple[Draw, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return what an engine needs to make sample number `index`: the draw; image, classes and weights of its region.
+
+    It is the first attempt of `training_sample`: labels that are one voxel thick may vanish.
+    """
+    rng, source, start = _drawn_patch(sources, settings, seed, index, 0)
+    return _drawn_region(source, settings, start, rng)
+
+
+def _drawn_patch(sources: list[Source], settings: PatchSettings, seed: int, index: int, attempt: int):
+    """Return the generator of a sample, the source that it is taken from, and the patch's first voxel."""
+    rng = generator(seed, index)
+    source = sources[rng.integers(len(sources))]
+    rng = generator(seed, index, attempt)
+    voxel = draw_voxel(rng, source, settings.sampling)
+    return rng, source, draw_patch_start(rng, voxel, settings.patch, settings.output, source.image.shape)
+
+
+def _drawn_region(source: Source, settings: PatchSettings, start, rng):
+    image = source.image
+    drawn = draw(rng, settings.augment, settings.patch, image.spacing, image.channels)
+    margin = np.asarray(drawn.margin)
+    return drawn, *_read(source, start - margin, settings.patch + 2 * margin, settings.normalization)
+
+
+def validation_positions(sources: list[Source], settings: PatchSettings, most: int) -> list[tuple[int, np.ndarray]]:
+    """Return at most `most` (source, patch start) on a grid over all sources, those that see labels."""
+    positions = []
+    for number, source in enumerate(sources):
+        for start in _grid(source.image.shape, settings):
+            inner = start + (np.asarray(settings.patch) - settings.output) // 2
+            if (read_filled(source.classes, inner, settings.output, UNLABELLED) != UNLABELLED).any():
+                positions.append((number, start))
+    # Evenly spread, so that a limit does not leave out whole volumes.
+    chosen = np.unique(np.linspace(0, len(positions) - 1, min(most, len(positions))).round().astype(int))
+    return [positions[i] for i in chosen]
+
+
+def _grid(shape, settings: PatchSettings):
+    """Yield patch starts whose outputs cover the volume, spread evenly; a small volume lies in the middle."""
+    per_axis = []
+    for extent, size in zip(shape, settings.output, strict=True):
+        if extent <= size:
+            per_axis.append([(extent - size) // 2])
+        else:
+            count = -(-extent // size)
+            per_axis.append(np.linspace(0, extent - size, count).round().astype(int).tolist())
+    inset = (np.asarray(settings.patch) - settings.output) // 2
+    for first in product(*per_axis):
+        yield np.array(first) - inset
+
+
+def validation_sample(sources: list[Source], settings: PatchSettings, position) -> Sample:
+    """Return the patch at one of `validation_positions`, not augmented."""
+    number, start = position
+    return _plain(sources[number], settings, start)
+
+
+def _plain(source: Source, settings: PatchSettings, start) -> Sample:
+    return finished(*_read(source, start, settings.patch, settings.normalization), settings)
+
+
+def _read(source: Source, start, size, normalization: str):
+    image = normalize(read_mirrored(source.image, start, size), source.statistics, normalization)
+    classes = read_filled(source.classes, start, size, UNLABELLED)[..., 0]
+    weight = None
+    if source.weight is not None:
+        weight = read_filled(source.weight, start, size, 0)[..., 0].astype(np.float32)
+    return image, classes, weight
+
+
+def finished(image, classes, weight, settings: PatchSettings) -> Sample:
+    """Cut labels `(z, y, x)` to the network's output and turn "unlabelled" into weight 0."""
+    centre = inner_box(settings.patch, settings.output)
+    classes = classes[centre]
+    labelled = classes != UNLABELLED
+    y = np.where(labelled, classes, 0).astype(np.int32)
+    w = labelled.astype(np.float32)
+    return image, y, w if weight is None else w * weight[centre]
+
+
+def inner_box(patch: Triple, output: Triple) -> tuple[slice, slice, slice]:
+    """Return where the network's output lies in its input."""
+    inset = [(p - o) // 2 for p, o in zip(patch, output, strict=True)]
+    return tuple(slice(i, i + o) for i, o in zip(inset, output, strict=True))

@@ -1,0 +1,150 @@
+"""Where patches are taken, and why there: around labelled voxels, every class as often as any other by default."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from keras_unet3d.volumes import Box, Volume
+from keras_unet3d.volumes.grey_values import Statistics
+
+_BLOCK = 32
+
+# How patch centres are drawn -> the shares of the classes among them, by their numbers of labelled voxels.
+SAMPLINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "classes": lambda per_class: per_class > 0,
+    "voxels": lambda per_class: per_class,
+}
+
+
+@dataclass(frozen=True)
+class LabelIndex:
+    """How many voxels of each class every block of a class volume holds: exact, and small for any volume.
+
+    Attributes:
+        corners: first voxel (z, y, x) of every block that has labels, `(blocks, 3)`.
+        counts: labelled voxels per block and class, `(blocks, classes)`.
+    """
+
+    corners: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def per_class(self) -> np.ndarray:
+        """Labelled voxels per class."""
+        return self.counts.sum(axis=0)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A volume that patches are drawn from: image, classes (`UNLABELLED` where nobody said) and weights."""
+
+    name: str
+    image: Volume
+    classes: Volume
+    weight: Volume | None
+    statistics: Statistics
+    index: LabelIndex
+
+    @property
+    def file(self) -> str:
+        """What tells this source from any other: the path of its image."""
+        return str(self.image.path.resolve()) if self.image.path else self.name
+
+
+def index_labels(classes: Volume, num_classes: int) -> LabelIndex:
+    """Return the index of a class volume, read once in blocks."""
+    corners, counts = [], []
+    for corner, block in _index_blocks(classes):
+        count = np.bincount(block.ravel(), minlength=256)[:num_classes]
+        if count.any():
+            corners.append(corner)
+            counts.append(count)
+    return LabelIndex(np.array(corners, int).reshape(-1, 3), np.array(counts, int).reshape(-1, num_classes))
+
+
+def _index_blocks(classes: Volume) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
+    """Yield corner and voxels of the index' blocks, reading many of them at a time."""
+    for box, voxels in classes.blocks():
+        for start in product(*(range(0, size, _BLOCK) for size in voxels.shape[:3])):
+            corner = tuple(s.start + a for s, a in zip(box, start, strict=True))
+            yield corner, voxels[tuple(slice(a, a + _BLOCK) for a in start)]
+
+
+def draw_voxel(rng: np.random.Generator, source: Source, how: str = "classes") -> np.ndarray:
+    """Return a labelled voxel (z, y, x): first a class, all alike or by their sizes, then one of its voxels."""
+    per_class = source.index.per_class
+    shares = SAMPLINGS[how](per_class).astype(float)
+    chosen = rng.choice(len(shares), p=shares / shares.sum())
+    nth = int(rng.integers(per_class[chosen]))
+    ends = np.cumsum(source.index.counts[:, chosen])
+    block = int(np.searchsorted(ends, nth, side="right"))
+    corner = source.index.corners[block]
+    within = nth - (int(ends[block - 1]) if block else 0)
+    voxels = source.classes.read(block_at(corner, source.classes.shape))[..., 0]
+    return corner + np.argwhere(voxels == chosen)[within]
+
+
+def block_at(corner, shape) -> Box:
+    """Return the box of the index' block that begins at `corner`."""
+    return tuple(slice(int(a), min(int(a) + _BLOCK, n)) for a, n in zip(corner, shape, strict=True))
+
+
+def draw_patch_start(rng: np.random.Generator, voxel, patch, output, shape) -> np.ndarray:
+    """Return the first voxel of a patch that sees `voxel` in the middle half of its output.
+
+    Args:
+        voxel: a labelled voxel (z, y, x).
+        patch: size of the network's input.
+        output: size of its output, in the middle of the patch.
+        shape: of the volume. The output does not stick out of it where it fits; where it does not, the
+            volume lies in the middle of it.
+    """
+    patch, output, shape = map(np.asarray, (patch, output, shape))
+    offset = (output / 4 + rng.random(3) * output / 2).astype(int)
+    first = np.clip(voxel - offset, 0, np.maximum(shape - output, 0))
+    centred = (shape - output) // 2
+    return np.where(shape < output, centred, first) - (patch - output) // 2
+
+
+def read_mirrored(volume: Volume, start, size, border: str = "mirror") -> np.ndarray:
+    """Return the box at `start` (may be negative) with what is outside the volume mirrored at its border.
+
+    With the `border` "edge" the outermost voxels are repeated instead.
+    """
+    inside = _INSIDE[border]
+    indices = [inside(np.arange(a, a + n), extent) for a, n, extent in zip(start, size, volume.shape, strict=True)]
+    box = tuple(slice(int(index.min()), int(index.max()) + 1) for index in indices)
+    voxels = volume.read(box)
+    for axis, (index, s, first) in enumerate(zip(indices, box, start, strict=True)):
+        # Copying is slow: only axes along which something is mirrored.
+        if first != s.start or len(index) != s.stop - s.start:
+            voxels = voxels.take(index - s.start, axis)
+    return voxels
+
+
+def _mirror(index: np.ndarray, extent: int) -> np.ndarray:
+    """Fold positions into 0..extent-1, the border voxel not repeated; any distance outside is legal."""
+    if extent == 1:
+        return np.zeros_like(index)
+    folded = np.mod(index, 2 * (extent - 1))
+    return np.where(folded < extent, folded, 2 * (extent - 1) - folded)
+
+
+def _edge(index: np.ndarray, extent: int) -> np.ndarray:
+    return index.clip(0, extent - 1)
+
+
+_INSIDE = {"mirror": _mirror, "edge": _edge}
+BORDERS = tuple(_INSIDE)
+
+
+def read_filled(volume: Volume, start, size, fill) -> np.ndarray:
+    """Return the box at `start` (may be negative) with `fill` where it is outside the volume."""
+    result = np.full((*size, volume.channels), fill, volume.dtype)
+    inside = tuple(slice(max(a, 0), min(a + n, extent)) for a, n, extent in zip(start, size, volume.shape, strict=True))
+    if all(s.start < s.stop for s in inside):
+        into = tuple(slice(s.start - a, s.stop - a) for s, a in zip(inside, start, strict=True))
+        result[into] = volume.read(tuple(slice(int(s.start), int(s.stop)) for s in inside))
+    return result

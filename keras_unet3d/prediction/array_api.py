@@ -1,0 +1,141 @@
+"""`predict_volume`, and predictors of networks and of plain functions."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.geometry import Geometry, Triple
+from keras_unet3d.machine import memory
+from keras_unet3d.model_spec import ModelSpec
+from keras_unet3d.prediction.predictor import Predictor, compiled
+from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.volumes import from_array, open_volume, write_volume
+
+# A plain callable is taken as it is: any size in, the same size out.
+_ANY_SIZE = Geometry(((1, 1, 1),), (), "same")
+
+
+_UNKNOWN_REACH = "how far a plain function looks is not known"
+
+
+_OF_THE_TILE = (
+    "its normalisation or excitation takes the statistics of the tile, so a tile's result depends on its size"
+)
+
+
+def predict_volume(
+    model,
+    volume,
+    out=None,
+    *,
+    output: str = "labels",
+    tile: Triple | None = None,
+    merge: str = "auto",
+    overlap: float = 0.5,
+    border: str = "mirror",
+    max_ram: str | None = None,
+    batch_size: int = 1,
+    flips: str | None = None,
+    rotations: bool = False,
+    skip_below: float | None = None,
+    normalization: str = "zscore",
+    geometry: Geometry | None = None,
+    key: str | None = None,
+    axes: str | None = None,
+) -> np.ndarray:
+    """Segment a volume of any size with a network, tile by tile.
+
+    Args:
+        model: a network made by `build_model` (probabilities), a `Predictor` as `zoo.predictor` returns it,
+            or any function from a batch `(1, z, y, x, channels)` to one of class maps.
+        volume: array `(z, y, x)` or `(z, y, x, channels)`, or the path of a volume file.
+        out: where to write the result, in the geometry of the input; for a path `volume` only.
+        output: "labels", `(z, y, x)`: class numbers, or a predictor's raw label values; "classes"; "probabilities" or
+            "logits", `(z, y, x, classes)` float32; or "uncertainty", `(z, y, x)` float32.
+        tile: size of the network's input (z, y, x); `None` chooses.
+        merge: "exact": equal to one pass over the whole volume; "blend": overlapping tiles weighted by a Gaussian; "auto".
+        overlap: share of a blended tile that it has in common with its neighbour.
+        border: "mirror" or "edge": what is beyond the volume.
+        max_ram: most memory of the process, like "4G".
+        batch_size: tiles per call of the network.
+        flips, rotations: the mean over mirrored tiles along some of "zyx", and over quarter turns in the plane.
+        skip_below: tiles without a grey value above this are background.
+        normalization: "zscore" (by the volume's own mean and deviation, as `fit` does) or "none".
+        geometry: of a plain function, where it does not map any size to the same size.
+        key, axes: data set name and order of axes in a file.
+
+    Returns:
+        The array, also where `out` is given.
+
+    Raises:
+        InputError: a `ValueError`: illegal tile, wrong number of channels, NaN or constant image.
+
+    Source: overlap-tile strategy, Ronneberger et al. 2015 (arXiv:1505.04597), section 2.
+    """
+    settings = PredictSettings(
+        None if tile is None else tuple(tile), merge, overlap, border, max_ram, batch_size, flips, rotations, skip_below
+    )
+    predictor = _as_predictor(model, geometry, normalization)
+    predictor.refuse_output(output, settings)
+    is_path = isinstance(volume, str | Path)
+    if out is not None and not is_path:
+        raise InputError("out: expected a volume file as input when the output is a file, found an array.")
+    opened = open_volume(volume, key or predictor.keys.raw, axes) if is_path else from_array(np.asarray(volume))
+    result = predictor.predict(opened, output, settings)
+    if out is not None:
+        write_volume(out, result, opened, "label" if output in ("labels", "classes") else output)
+    return result
+
+
+def _as_predictor(model, geometry: Geometry | None, normalization: str) -> Predictor:
+    if isinstance(model, Predictor):
+        return model
+    if hasattr(model, "layers"):
+        return replace(network_predictor(model), normalization=normalization)
+    inexact = "" if geometry else _UNKNOWN_REACH
+    return Predictor(model, geometry or _ANY_SIZE, normalization=normalization, inexact=inexact)
+
+
+def network_predictor(model) -> Predictor:
+    """Return the predictor of a network made by `build_model`, which gives class numbers."""
+    from keras_unet3d.network.copies import logits_model
+    from keras_unet3d.network.costs import inference_bytes
+    from keras_unet3d.network.unet import architecture_of
+
+    architecture = architecture_of(model)
+    if architecture.output != "probabilities":
+        raise InputError(f"model {model.name!r}: expected output='probabilities', found {architecture.output!r}.")
+    sizes = architecture.input_shape[:3]
+    return Predictor(
+        compiled(model),
+        architecture.geometry,
+        architecture.input_shape[3],
+        tile=None if None in sizes else sizes,
+        logits=compiled(logits_model(model)),
+        inexact=_OF_THE_TILE if _depends_on_tile(architecture) else "",
+        voxel_bytes=inference_bytes(architecture),
+        held_before=memory.resident_memory(),
+    )
+
+
+def _depends_on_tile(architecture) -> bool:
+    return architecture.normalization in ("instance", "group") or architecture.block == "residual_se"
+
+
+def trained_predictor(model, spec: ModelSpec) -> Predictor:
+    """Return the predictor of a trained network, which gives the raw label values of its training data."""
+    from keras_unet3d.network.copies import folded_copy
+
+    predictor = network_predictor(folded_copy(model))
+    return replace(
+        predictor,
+        table=spec.labels,
+        normalization=spec.normalization,
+        # Statistics of the current tile are those of training only in a tile of the training's size.
+        tile=predictor.tile or (spec.patch if predictor.inexact else None),
+        spacing=spec.spacing,
+        unit=spec.unit,
+        keys=spec.keys,
+    )

@@ -1,0 +1,176 @@
+"""From tiles to a volume: the network is asked for every tile, and finished boxes come out as early as they can."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, islice
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.geometry import Box, Triple
+from keras_unet3d.prediction.tiling import Cut, Tiling
+
+Tile = tuple[Cut, Cut, Cut]
+Answer = tuple[Tile, np.ndarray]
+
+
+def merged(
+    network: Callable,
+    tiling: Tiling,
+    read: Callable,
+    batch_size: int = 1,
+    is_background: Callable[[np.ndarray], bool] | None = None,
+    background: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[Box, np.ndarray]]:
+    """Yield boxes of the volume with the network's output `(z, y, x, classes)` for them, every voxel once.
+
+    Tiles are read ahead in a thread of its own. Tiles that are the same value throughout have the same output, which is
+    computed once.
+
+    Args:
+        network: batch `(batch, z, y, x, channels)` in, batch out.
+        tiling: where.
+        read: start and size -> `(z, y, x, channels)`; starts may be outside the volume.
+        batch_size: tiles per call of the network.
+        is_background: tells of a tile, as `read` returns it, that there is nothing to ask the network about.
+        background: the class of such tiles, whose probability is 1.
+        progress: called with tiles done and tiles in all.
+
+    Raises:
+        InputError: the network's output has another size than the tiling says.
+    """
+    ask = _with_memory(_checked(network, tiling), is_background, background)
+    return _MERGERS[tiling.merge](_answers(ask, tiling, read, batch_size, progress), tiling)
+
+
+def ahead(function: Callable, items: Iterable) -> Iterator:
+    """Yield `function(item)` of all items in order, one of them computed ahead in a thread."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting: deque = deque()
+        for item in items:
+            waiting.append(thread.submit(function, item))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _answers(ask: Callable, tiling: Tiling, read: Callable, batch_size: int, progress) -> Iterator[Answer]:
+    """Yield every tile with the network's output for it."""
+
+    def read_group(group: list[Tile]) -> list[tuple[Tile, np.ndarray]]:
+        return [(tile, read(_origin(tile, tiling.margin), tiling.tile)) for tile in group]
+
+    done = 0
+    for group in ahead(read_group, _groups(tiling.tiles(), batch_size)):
+        tiles, voxels = zip(*group, strict=True)
+        yield from zip(tiles, ask(voxels), strict=True)
+        done += len(group)
+        if progress:
+            progress(done, tiling.count)
+
+
+def _groups(items: Iterator, size: int) -> Iterator[list]:
+    while group := list(islice(items, size)):
+        yield group
+
+
+def _origin(tile: Tile, margin: Triple) -> Triple:
+    return tuple(cut.start - m for cut, m in zip(tile, margin, strict=True))
+
+
+def _checked(network: Callable, tiling: Tiling) -> Callable:
+    def call(batch: np.ndarray) -> np.ndarray:
+        output = np.asarray(network(batch))
+        if output.shape[1:4] != tiling.output:
+            raise InputError(
+                f"network: expected an output of {tiling.output} voxels for a tile of {tiling.tile}, found "
+                f"{output.shape[1:4]}; pass the network's geometry."
+            )
+        return output
+
+    return call
+
+
+def _with_memory(network: Callable, is_background: Callable | None, background: int) -> Callable:
+    """Return a function from tiles to their outputs that asks the network only once about empty ones."""
+    known: dict[bytes, np.ndarray] = {}
+
+    def ask(tiles: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+        kinds = [_NOTHING if is_background and is_background(tile) else _constant(tile) for tile in tiles]
+        fresh = [i for i, kind in enumerate(kinds) if kind not in known]
+        found = dict(zip(fresh, network(np.stack([tiles[i] for i in fresh])) if fresh else (), strict=True))
+        for i, output in found.items():
+            if kinds[i] is not None:
+                # What the network says of the background tells how many classes there are.
+                known[kinds[i]] = _certain(output, background) if kinds[i] == _NOTHING else output
+        return [known[kind] if kind in known else found[i] for i, kind in enumerate(kinds)]
+
+    return ask
+
+
+_NOTHING = b"nothing"
+
+
+def _certain(output: np.ndarray, background: int) -> np.ndarray:
+    answer = np.zeros_like(output)
+    answer[..., background] = 1
+    return answer
+
+
+def _constant(tile: np.ndarray) -> bytes | None:
+    """Return the value of a tile that is the same throughout, None for any other."""
+    first = tile[0, 0, 0]
+    # One row tells of most tiles that they are not.
+    return first.tobytes() if (tile[0, 0] == first).all() and (tile == first).all() else None
+
+
+def _exact(answers: Iterator[Answer], tiling: Tiling) -> Iterator[tuple[Box, np.ndarray]]:
+    for tile, output in answers:
+        yield _box(tile), output[_decided(tile)]
+
+
+def _blended(answers: Iterator[Answer], tiling: Tiling) -> Iterator[tuple[Box, np.ndarray]]:
+    """Add up tiles in a slab of the volume, and let go what no further tile reaches."""
+    _, *across = ((cuts[0].first, cuts[-1].stop) for cuts in tiling.cuts)
+    sides = tuple(slice(first, stop) for first, stop in across)
+    done, slab = tiling.cuts[0][0].first, None
+    ends = [cut.first for cut in tiling.cuts[0][1:]] + [tiling.cuts[0][-1].stop]
+    # Tiles of equal z come after each other.
+    for (cut, row), end in zip(groupby(answers, key=lambda answer: answer[0][0]), ends, strict=True):
+        for tile, output in row:
+            if slab is None or len(slab) < cut.stop - done:
+                slab = _extended(slab, (cut.stop - done, *(s.stop - s.start for s in sides), output.shape[-1]))
+            into = tuple(
+                slice(c.first - start, c.stop - start)
+                for c, start in zip(tile, (done, *(side.start for side in sides)), strict=True)
+            )
+            slab[into] += output[_decided(tile)] * _weights(tile)
+        yield (slice(done, end), *sides), slab[: end - done]
+        done, slab = end, slab[end - done :]
+
+
+def _extended(slab: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    longer = np.zeros(shape, np.float32)
+    if slab is not None:
+        longer[: len(slab)] = slab
+    return longer
+
+
+def _weights(tile: Tile) -> np.ndarray:
+    z, y, x = (np.ones(1, np.float32) if cut.weights is None else cut.weights for cut in tile)
+    return (z[:, None, None] * y[:, None] * x)[..., None]
+
+
+def _box(tile: Tile) -> Box:
+    return tuple(slice(cut.first, cut.stop) for cut in tile)
+
+
+def _decided(tile: Tile) -> Box:
+    """Return where in a tile's output the voxels are that it has a part in."""
+    return tuple(slice(cut.first - cut.start, cut.stop - cut.start) for cut in tile)
+
+
+_MERGERS = {"exact": _exact, "blend": _blended}

@@ -1,0 +1,104 @@
+"""`merge`: painted slices back into a label volume."""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d.datasets import SAMPLE
+from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.files import overlapping
+from keras_unet3d.labels import survey, unknown_in
+from keras_unet3d.volumes import from_array, read_plane, refuse_existing_volume, write_volume
+from keras_unet3d.workflows.annotate.painting import Painting, Slice
+
+
+def merge(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Write the labels of a volume with the slices painted in a folder that `suggest` wrote.
+
+    Only what differs from the labels that there were is taken from a slice, so slices may cross; a slice that is
+    as it was, or whose file was taken away, is left out.
+
+    Args:
+        folder: written by `suggest`, its `*_labels.tif` painted since.
+        out: the label file to write, in the geometry of the volume; never the volume itself or its old labels.
+        overwrite: whether an earlier `out` may be replaced.
+        say: is given lines.
+
+    Raises:
+        InputError: a `ValueError`: a slice of another size or with a value that is no label, or nothing painted;
+            nothing is written then.
+    """
+    folder, out = Path(folder), Path(out)
+    painting = Painting.read(folder)
+    for kept in filter(None, (painting.volume, painting.labels)):
+        if kept != SAMPLE and overlapping(Path(kept), out):
+            raise InputError(f"{out}: expected a new file for the labels, found the volume or its old labels.")
+    refuse_existing_volume(out, overwrite)
+    image, raw = painting.open()
+    merged, total = raw.copy(), 0
+    for each in painting.slices:
+        path = folder / each.file("labels")
+        if not path.is_file():
+            say(f"{path.name}: not there, left out")
+            continue
+        changed, values = _painted(path, each, raw, painting)
+        each.of(merged)[changed] = values[changed]
+        total += int(changed.sum())
+        say(f"{path.name}: {int(changed.sum())} voxels painted" if changed.any() else f"{path.name}: nothing painted")
+    if not total:
+        raise InputError(f"{folder}: expected painted slices, found none; paint a *_labels.tif and save it there.")
+    write_volume(out, merged, image, painting.keys.label)
+    say(f"{out}: {int((merged != painting.unlabelled).sum())} labelled voxels, {total} of them new or changed")
+    say(_next_step(painting, out))
+    return out
+
+
+def _painted(path: Path, each: Slice, raw: np.ndarray, painting: Painting) -> tuple[np.ndarray, np.ndarray]:
+    """Return where a painted slice differs from the labels that there were, and its values."""
+    before = each.of(raw)
+    plane = read_plane(path)
+    if plane.shape != before.shape:
+        raise InputError(
+            f"{path}: expected one label per pixel, (rows, columns) = {before.shape}; found {plane.shape}; "
+            "save it as labels of 8 or 16 bit, not in colours, and do not crop it."
+        )
+    found = survey(from_array(plane[None], str(path))).counts
+    table = replace(painting.table, unlabelled=(painting.unlabelled,))
+    refuse(unknown_in(str(path), found, table, f"paint with those, or {painting.unlabelled} for not labelled"))
+    plane = plane.astype(np.int64)
+    if raw.dtype != np.result_type(raw.dtype, np.min_scalar_type(int(plane.max()))):
+        raise InputError(
+            f"{path}: expected instances up to {np.iinfo(raw.dtype).max}, found {plane.max()}; use others."
+        )
+    return plane != before, plane
+
+
+def _next_step(painting: Painting, out: Path) -> str:
+    volume = "IMAGE" if painting.volume == SAMPLE else shlex.quote(painting.volume)
+    words = [
+        "unet3d-cli fit --images",
+        volume,
+        "--labels",
+        shlex.quote(str(out)),
+        f"--unlabelled {painting.unlabelled}",
+    ]
+    if painting.table.target == "boundaries":
+        words.append("--target boundaries")
+    else:
+        words.append("--classes " + shlex.quote(painting.table.declared()))
+    defaults = {"raw": "raw", "label": "label", "axes": None}
+    words += [
+        f"--{key}{'' if key == 'axes' else '-key'} {getattr(painting.keys, key)}"
+        for key, default in defaults.items()
+        if getattr(painting.keys, key) != default
+    ]
+    return "next:\n  " + " ".join(words) + " --out RUN"

@@ -1,0 +1,133 @@
+"""`suggest`: the slices that would help most, ready to be painted on."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d.datasets import SAMPLE, open_partly_labelled
+from keras_unet3d.errors import InputError
+from keras_unet3d.files import refuse_existing_folder, whole_folder
+from keras_unet3d.labels import UNLABELLED, LabelTable
+from keras_unet3d.prediction.entropy import entropy
+from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
+from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.volumes import Volume, write_plane
+from keras_unet3d.workflows.annotate.painting import AXES, LIST, Painting, Slice, raw_labels, value_for_unlabelled
+from keras_unet3d.workflows.annotate.ranking import Suggestion, suggest_slices
+
+PICTURE = "suggestions.png"
+
+
+def suggest(
+    predictor: Predictor,
+    volume: str | Path,
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    count: int = 5,
+    across: Sequence[str] = AXES,
+    settings: PredictSettings = DEFAULTS,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> list[Suggestion]:
+    """Find the slices of a volume that are worth annotating next, and write them as TIFF files to paint on.
+
+    They are ranked by the network's uncertainty (the entropy of its probabilities) over voxels that have no label,
+    away from those that have one and from each other.
+
+    Args:
+        predictor: a trained network, as `zoo.predictor` returns it.
+        volume: a volume file, or "sample".
+        out: the folder to make: `suggestions.json` (the list), `suggestions.png`, and for every slice
+            `z020_image.tif`, `z020_labels.tif` (what is labelled there already; paint on this one) and
+            `z020_predicted.tif` (what the network says).
+        labels: labels that there are already; None takes those beside the image in HDF5 or Zarr, if there are any.
+        count: how many slices.
+        across: the axes across which slices may be taken, of "z", "y" and "x".
+        settings: how the volume is predicted.
+        overwrite: whether an earlier folder of suggestions may be replaced.
+        say, progress: are given lines, and tiles done and tiles in all.
+
+    Returns:
+        The slices, the one that would help most first.
+
+    Raises:
+        InputError: a `ValueError`: anything wrong with the files; nothing is written then.
+    """
+    out, table = Path(out), predictor.table
+    if table is None:
+        raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
+    if count < 1 or not across or not set(across) <= set(AXES):
+        raise InputError(f"suggest: expected a count of 1 or more, across z, y or x; found {count}, {across!r}.")
+    refuse_existing_folder(out, overwrite, "folder of suggestions", (LIST,))
+    image, label = open_partly_labelled(volume, predictor.keys, labels)
+    unlabelled = value_for_unlabelled(label, table)
+    raw = raw_labels(image, label, table, unlabelled)
+    probabilities = predictor.predict(image, "probabilities", settings, progress)
+    unsure, predicted = entropy(probabilities), probabilities.argmax(axis=-1)
+    axes = [AXES.index(axis) for axis in dict.fromkeys(across)]
+    suggestions = suggest_slices(unsure, raw != unlabelled, count, axes, image.spacing)
+    if not suggestions:
+        raise InputError(f"{image.name}: expected voxels without a label, found none; there is nothing to annotate.")
+    slices = [Slice(AXES[each.axis], each.plane) for each in suggestions]
+    painting = Painting(
+        SAMPLE if str(volume) == SAMPLE else str(Path(volume).resolve()),
+        None if labels is None else str(Path(labels).resolve()),
+        predictor.keys,
+        table,
+        unlabelled,
+        tuple(slices),
+    )
+    with whole_folder(out) as folder:
+        painting.write(folder)
+        grey = image.array()[..., 0]
+        for each in slices:
+            for kind, array in (("image", grey), ("labels", raw), ("predicted", table.to_values(predicted))):
+                write_plane(folder / each.file(kind), each.of(array))
+        labelled = np.full(image.shape, UNLABELLED, np.uint8) if table.target == "boundaries" else _classes(raw, table)
+        _draw(
+            folder / PICTURE,
+            slices,
+            image,
+            {"annotated": (grey, labelled), "predicted": (grey, predicted)},
+            unsure,
+            table,
+        )
+    for rank, each in enumerate(suggestions, 1):
+        say(f"{rank}. {AXES[each.axis]} = {each.plane}, uncertainty resolved {each.score:.2f}")
+    colours = "instances, 0 or more" if table.target == "boundaries" else table.shown()
+    say(
+        f"{out / PICTURE} shows them. Paint *_labels.tif of any of them ({colours}; {unlabelled} is not labelled); "
+        f"*_predicted.tif is what the network says.\nnext:\n"
+        f"  unet3d-cli merge {shlex.quote(str(out))} --out NEW_LABELS      the painted slices and the old labels together"
+    )
+    return suggestions
+
+
+def _classes(raw: np.ndarray, table: LabelTable) -> np.ndarray:
+    classes = np.full(raw.shape, UNLABELLED, np.uint8)
+    for index, value in enumerate(table.values):
+        classes[raw == value] = index
+    return classes
+
+
+def _draw(path: Path, slices: Sequence[Slice], image: Volume, columns: dict, unsure, table: LabelTable) -> None:
+    """Draw a row per slice: image with labels, image with prediction, uncertainty."""
+    columns = columns | {"uncertainty": (unsure, np.full(image.shape, UNLABELLED, np.uint8))}
+    rows = [
+        [
+            slices.Panel(
+                f"{each.axis} = {each.index}, {title}",
+                each.of(grey),
+                each.of(classes),
+                AXES.index(each.axis),
+                image.spacing,
+            )
+            for title, (grey, classes) in columns.items()
+        ]
+        for each in slices
+    ]
+    slices.annotations(rows, path, table.names)

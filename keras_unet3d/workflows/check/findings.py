@@ -1,0 +1,174 @@
+"""What `check` found, in words and pictures: doubts, a description of every volume, lines, panels."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d.labels import MOST_CLASSES, AnnotatedSlices, LabelTable, Survey, shown_class
+from keras_unet3d.pictures import slices
+from keras_unet3d.volumes import Volume
+from keras_unet3d.volumes.grey_values import Statistics
+from keras_unet3d.workflows.fit import plan
+
+# Volumes that are told of and drawn, and slices drawn of each; the report has all.
+_TOLD, _DRAWN, _SLICES = 20, 8, 6
+# Data sets of so many volumes usually have every class in more than one, and one voxel size.
+_MANY = 3
+
+
+@dataclass(frozen=True)
+class CheckedCase:
+    """What could be read of one case; None where it could not."""
+
+    name: str
+    image: Volume | None
+    label: Volume | None
+    weight: Volume | None
+    statistics: Statistics | None
+    survey: Survey | None
+
+
+def doubts(table: LabelTable | None, surveys: Sequence[Survey], images: Sequence[Volume]) -> Iterator[str]:
+    """Yield a word on everything that may be a mistake and may be meant."""
+    if table and table.target == "semantic" and table.num_classes <= MOST_CLASSES:
+        yield from _rare_classes(table, surveys)
+        yield from _lone_classes(table, surveys)
+    yield from _odd_sizes(images)
+
+
+def _rare_classes(table: LabelTable, surveys: Sequence[Survey]) -> Iterator[str]:
+    """Yield a word on labels that are in no volume, or in a single one of many: they may be mistakes."""
+    for value, name in zip(table.values, table.names, strict=True):
+        holding = [each for each in surveys if value in each.counts]
+        if not holding:
+            yield f"the class {shown_class(value, name)} is declared, but occurs in no volume"
+        elif len(holding) == 1 and len(surveys) >= _MANY:
+            yield (
+                f"{holding[0].name}: the only one of {len(surveys)} volumes with the label {value} "
+                f"({holding[0].counts[value]} voxels); if it is a mistake, correct it"
+            )
+
+
+def _lone_classes(table: LabelTable, surveys: Sequence[Survey]) -> Iterator[str]:
+    """Yield a word on volumes of many that hold a single class: their labels may be missing."""
+    for each in surveys if len(surveys) > 1 else ():
+        held = [value for value in each.counts if value not in table.unlabelled]
+        if len(held) == 1:
+            yield f"{each.name}: holds the label {held[0]} alone; if something was not annotated there, leave it out"
+
+
+def _odd_sizes(images: Sequence[Volume]) -> Iterator[str]:
+    """Yield a word on volumes whose voxel size differs from the median: one network learns all sizes as one."""
+    sizes = {image.name: image.micrometres for image in images if image.micrometres}
+    if len(sizes) < _MANY:
+        return
+    median = np.median(list(sizes.values()), axis=0)
+    for name, size in sizes.items():
+        ratio = np.divide(size, median)
+        if (np.maximum(ratio, 1 / ratio) > plan.SPACING_TOLERANCE).any():
+            yield (
+                f"{name}: voxel size {' x '.join(f'{each:.4g}' for each in size)} um, the median is "
+                f"{' x '.join(f'{each:.4g}' for each in median)} um; correct it, or resample the volume first"
+            )
+
+
+# ---- in words --------------------------------------------------------------------------------------
+
+
+def described(case: CheckedCase, table: LabelTable | None, slices: AnnotatedSlices | None) -> dict:
+    image, grey, counts = case.image, case.statistics, case.survey and case.survey.counts
+    labelled = None
+    if counts and table.target == "semantic":
+        labelled = {name: counts.get(value, 0) for value, name in zip(table.values, table.names, strict=True)}
+    return {
+        "name": case.name,
+        "shape": image and list(image.shape),
+        "channels": image and image.channels,
+        "voxel_size": image and image.spacing and list(image.spacing),
+        "unit": image and image.unit,
+        "dtype": image and str(image.dtype),
+        "grey_values": grey and {key: np.ravel(getattr(grey, key)).tolist() for key in ("low", "high", "mean", "std")},
+        "label_values": counts and {str(value): count for value, count in counts.items()},
+        "labelled": labelled,
+        "unlabelled": counts and sum(counts.get(value, 0) for value in table.unlabelled),
+        "annotated_slices": slices and dict(zip("zyx", map(list, slices.per_axis), strict=True)),
+        "dense": slices and slices.dense,
+        "weights": case.weight is not None,
+    }
+
+
+def lines(volumes: list[dict], table: LabelTable | None, notes: list[str], faults: list[str]) -> Iterator[str]:
+    for volume in volumes[:_TOLD]:
+        yield from _about(volume, table)
+    if len(volumes) > _TOLD:
+        yield f"... and {len(volumes) - _TOLD} more volumes (--json has them all)"
+    if table and 0 < table.num_classes <= MOST_CLASSES:
+        unlabelled = ", ".join(map(str, table.unlabelled)) or "no value"
+        yield f"classes: {table.shown()}; taken as unlabelled: {unlabelled}"
+    for note in notes:
+        yield f"note: {note}"
+    for number, fault in enumerate(faults, 1):
+        yield f"fault {number}: {fault}"
+    if not faults:
+        yield f"no faults in {len(volumes)} volume{'s' if len(volumes) > 1 else ''}"
+
+
+def _about(volume: dict, table: LabelTable | None) -> Iterator[str]:
+    yield volume["name"]
+    if volume["shape"]:
+        size = volume["voxel_size"]
+        voxel = f", voxel {' x '.join(f'{each:.4g}' for each in size)} {volume['unit'] or ''}".rstrip() if size else ""
+        channels = f", {volume['channels']} channels" if volume["channels"] > 1 else ""
+        yield f"  image: {' x '.join(map(str, volume['shape']))} (z y x){channels}{voxel}, {volume['dtype']}" + (
+            _grey(volume["grey_values"]) if volume["grey_values"] else ""
+        )
+    if volume["label_values"]:
+        voxels = sum(volume["label_values"].values())
+        share = 1 - volume["unlabelled"] / voxels
+        labelled = {name: count for name, count in (volume["labelled"] or {}).items() if count}
+        held = ", ".join(f"{name}: {count}" for name, count in labelled.items())
+        if not labelled or len(labelled) > MOST_CLASSES:
+            held = f"{len(volume['label_values'])} values"
+        yield f"  labels: {share:.1%} of the voxels; {held}"
+    if volume["annotated_slices"]:
+        slices = AnnotatedSlices(*(tuple(volume["annotated_slices"][axis]) for axis in "zyx"), volume["dense"])
+        yield f"  annotated slices: {slices.shown()}"
+
+
+def _grey(values: dict) -> str:
+    return f", grey values {min(values['low']):g} to {max(values['high']):g}"
+
+
+# ---- the picture ---------------------------------------------------------------------------------
+
+
+def draw(cases, classes, slices, table: LabelTable | None, path: Path, say: Callable[[str], None]) -> None:
+    rows = []
+    for case, volume, each in zip(cases, classes, slices, strict=True):
+        if len(rows) < _DRAWN and case.statistics and volume and case.image.shape == volume.shape:
+            chosen = _to_draw(each, volume.shape)
+            rows.append([_panel(case, volume, axis, plane) for axis, plane in chosen])
+    if rows:
+        slices.annotations(rows, path, table.names)
+        say(f"picture: {path}")
+    else:
+        say(f"picture: nothing to draw, {path} is not written")
+
+
+def _to_draw(slices: AnnotatedSlices, shape) -> list[tuple[int, int]]:
+    """Return (axis, plane) of some annotated slices, spread over all of them; the middle ones of a dense volume."""
+    if slices.dense or not any(slices.per_axis):
+        return [(axis, size // 2) for axis, size in enumerate(shape)]
+    every = [(axis, plane) for axis, planes in enumerate(slices.per_axis) for plane in planes]
+    chosen = np.unique(np.linspace(0, len(every) - 1, min(_SLICES, len(every))).round().astype(int))
+    return [every[number] for number in chosen]
+
+
+def _panel(case: CheckedCase, classes: Volume, axis: int, plane: int) -> slices.Panel:
+    box = tuple(slice(plane, plane + 1) if a == axis else slice(0, size) for a, size in enumerate(classes.shape))
+    image, labels = case.image.read(box)[..., 0], classes.read(box)[..., 0]
+    return slices.Panel(
+        f"{case.name}, {'zyx'[axis]} = {plane}", image.squeeze(axis), labels.squeeze(axis), axis, case.image.spacing
+    )

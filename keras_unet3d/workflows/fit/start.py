@@ -1,0 +1,54 @@
+"""`fit --from`: a network that is trained further, also on other classes or channels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import keras
+
+from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.network.unet import architecture_of
+from keras_unet3d.settings.fit import FitSettings
+from keras_unet3d.workflows.fit.plan import network_settings
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to begin with.
+
+    Attributes:
+        model: made by `build_model`.
+        name: what the user calls it: a run folder, a bundle, or a name.
+    """
+
+    model: keras.Model = field(repr=False)
+    name: str
+
+    @property
+    def architecture(self) -> Architecture:
+        """What it was built from."""
+        return architecture_of(self.model)
+
+
+def other_settings(settings: FitSettings, start: Start) -> Iterator[str]:
+    """Yield a sentence for every setting that asks for another network than the one to begin with."""
+    theirs, default = network_settings(start.architecture), FitSettings()
+    for name, value in theirs.items():
+        asked = getattr(settings, name)
+        if asked not in (getattr(default, name), value):
+            yield f"{name}: expected {value}, that of {start.name}, found {asked}; leave it out with --from."
+
+
+def take_weights(model: keras.Model, start: Start) -> str:
+    """Give `model` the weights of the layers of the same name and shape, and return a line on what is kept and new."""
+    theirs = {layer.name: layer for layer in start.model.layers}
+    kept, new = 0, []
+    for layer in model.layers:
+        shapes = [weight.shape for weight in layer.weights]
+        if not shapes:
+            continue
+        if layer.name in theirs and [weight.shape for weight in theirs[layer.name].weights] == shapes:
+            layer.set_weights(theirs[layer.name].get_weights())
+            kept += 1
+        else:
+            new.append(layer.name)
+    return f"from {start.name}: {kept} layers kept, {'new: ' + ', '.join(new) if new else 'none new'}"

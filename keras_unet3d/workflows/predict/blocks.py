@@ -1,0 +1,237 @@
+"""`predict --scheduler`: blocks of a Zarr volume that are computed apart, here or by the workers of a Dask cluster.
+
+Every block is written by whoever computed it, and marked as done afterwards; what was done is not done again. The volume
+takes its place when all blocks are there.
+"""
+
+import functools
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.files import read_json, write_json
+from keras_unet3d.geometry import Box
+from keras_unet3d.prediction.predictor import Predictor
+from keras_unet3d.prediction.tiling import Tiling, block_size, blocks
+from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.volumes import NewVolume, Volume, continue_zarr, open_volume, start_zarr
+from keras_unet3d.volumes.grey_values import Statistics
+
+HERE = "here"
+_PLAN, _DONE, _VOLUME = "plan.json", "done", "volume.zarr"
+_RETRIES, _TIMEOUT = 3, 20
+# Settings that do not change the result, or stand in the plan by themselves.
+_NO_MATTER = ("max_ram", "batch_size", "tile", "merge")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the predictor is got, in this process or another: `load(*arguments)`.
+
+    The arguments say which one it is; `files` are those whose change would make it another.
+    """
+
+    load: Callable[..., Predictor]
+    arguments: tuple
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs to compute any block of a volume; workers see the same files.
+
+    Attributes:
+        recipe: of the predictor.
+        source: path, data set and order of axes of the volume.
+        output: one of `prediction.OUTPUTS`.
+        settings: how.
+        statistics: of the whole volume's grey values.
+        tiling: of the whole volume.
+        folder: where the blocks go.
+        key: the data set that they make.
+    """
+
+    recipe: Recipe
+    source: tuple[str, str | None, str | None]
+    output: str
+    settings: PredictSettings
+    statistics: Statistics
+    tiling: Tiling
+    folder: str
+    key: str
+
+    def mark(self, number: int) -> Path:
+        """Return the file that says that a block has been written."""
+        return Path(self.folder, _DONE, str(number))
+
+
+def compute(number: int, job: Job) -> int:
+    """Compute, write and mark a block of a job, and return its number; what a worker runs."""
+    predictor = _predictor(job.recipe.load, job.recipe.arguments)
+    volume = open_volume(*job.source)
+    write = continue_zarr(Path(job.folder, _VOLUME), _new(job, predictor, volume))
+    tiling = job.tiling.part(_boxes(job.tiling)[number])
+    for box, values in predictor.boxes(volume, job.output, job.settings, tiling=tiling, statistics=job.statistics):
+        write(box, values)
+    job.mark(number).touch()
+    return number
+
+
+def predict_blocks(
+    recipe: Recipe,
+    predictor: Predictor,
+    volume: Volume,
+    source: tuple[str, str | None, str | None],
+    target: Path,
+    output: str,
+    settings: PredictSettings,
+    scheduler: str,
+    say: Callable[[str], None],
+    progress: Callable[[int, int], None],
+) -> None:
+    """Write the prediction of a volume to the Zarr folder `target`, block by block.
+
+    Args:
+        recipe: how workers get the predictor.
+        predictor: the same, of this process.
+        volume, source: the volume, and how workers open it.
+        target: not there yet, or to be replaced.
+        output: one of `prediction.OUTPUTS`.
+        settings: how.
+        scheduler: the address of a Dask scheduler, or `HERE`.
+        say, progress: are given lines, and voxels done and voxels in all.
+
+    Raises:
+        InputError: an unfinished prediction of another kind, no cluster, or a package that is missing.
+    """
+    # Named after the target, so that the next call finds it.
+    folder = target.with_name(f".unfinished.{target.name}")
+    begun = _begun(folder)
+    if begun:
+        # The tile was chosen by the memory that was free then.
+        settings = replace(settings, tile=settings.tile or tuple(begun["tile"]), merge=begun["merge"])
+    tiling = predictor.tiling(volume.shape, settings, uniform=True)
+    key = "label" if output == "labels" else output
+    job = Job(recipe, source, output, settings, predictor.examine(volume), tiling, str(folder), key)
+    if begun:
+        _refuse_another(begun, _plan(job), folder)
+    else:
+        _begin(job, predictor, volume, folder)
+    sizes = [prod(side.stop - side.start for side in box) for box in _boxes(tiling)]
+    left = [number for number in range(len(sizes)) if not job.mark(number).exists()]
+    if len(left) < len(sizes):
+        say(f"{target}: {len(sizes) - len(left)} of {len(sizes)} blocks are done already")
+    done = sum(sizes) - sum(sizes[number] for number in left)
+    for number in _computed(job, left, scheduler):
+        done += sizes[number]
+        progress(done, sum(sizes))
+    _take_its_place(folder, target)
+
+
+def _begun(folder: Path) -> dict | None:
+    """Return the plan of an unfinished prediction, None where there is none; what has no plan yet is removed."""
+    if (folder / _PLAN).is_file():
+        return read_json(folder / _PLAN, "the plan of an unfinished prediction")
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def _refuse_another(begun: dict, plan: dict, folder: Path) -> None:
+    other = [name for name in plan if begun.get(name) != plan[name]]
+    if other:
+        raise InputError(
+            f"{folder}: expected blocks of the same prediction, found those of another ({', '.join(other)} differ); "
+            "remove the folder to begin anew."
+        )
+
+
+def _begin(job: Job, predictor: Predictor, volume: Volume, folder: Path) -> None:
+    (folder / _DONE).mkdir(parents=True)
+    start_zarr(folder / _VOLUME, _new(job, predictor, volume))
+    # Comes last: a folder without it is begun anew.
+    write_json(folder / _PLAN, _plan(job))
+
+
+def _plan(job: Job) -> dict:
+    """Return what decides the result, as JSON-ready values."""
+    files = [job.source[0], *job.recipe.files]
+    return {
+        "input": [*job.source],
+        "files": {path: _fingerprint(Path(path)) for path in files},
+        "output": job.output,
+        "tile": list(job.tiling.tile),
+        "merge": job.tiling.merge,
+        "settings": {name: value for name, value in asdict(job.settings).items() if name not in _NO_MATTER},
+    }
+
+
+def _fingerprint(path: Path) -> str:
+    """Return what tells a file or folder from a changed one: names, sizes and times, not the bytes."""
+    parts = sorted(path.rglob("*")) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for part in parts:
+        status = part.stat()
+        digest.update(f"{part.name} {status.st_size if part.is_file() else 0} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _computed(job: Job, numbers: list[int], scheduler: str) -> Iterator[int]:
+    """Yield the numbers of blocks as they are done."""
+    if scheduler == HERE:
+        return (compute(number, job) for number in numbers)
+    return _by_cluster(job, numbers, scheduler)
+
+
+def _by_cluster(job: Job, numbers: list[int], address: str) -> Iterator[int]:
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise InputError(
+            "scheduler: expected the package distributed, found none; run pip install 'keras-unet3d[cluster]', or use "
+            f"--scheduler {HERE}."
+        ) from error
+    try:
+        client = Client(address, timeout=_TIMEOUT)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"scheduler: expected a Dask scheduler at {address}, found none ({error}); start one with dask scheduler."
+        ) from error
+    with client:
+        # A worker that dies is another's work; a worker that fails is asked again.
+        futures = client.map(compute, numbers, job=client.scatter(job), retries=_RETRIES, pure=False)
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            client.cancel(futures)
+
+
+def _take_its_place(folder: Path, target: Path) -> None:
+    if target.exists():
+        shutil.rmtree(target)
+    Path(folder, _VOLUME).rename(target)
+    shutil.rmtree(folder)
+
+
+def _new(job: Job, predictor: Predictor, volume: Volume) -> NewVolume:
+    """Return what the blocks make; every one of them is made of whole chunks."""
+    # What an output looks like, a voxel of it tells.
+    voxel = predictor.convert(np.ones((1, 1, 1, predictor.table.num_classes), np.float32), job.output)
+    channels = voxel.shape[3] if voxel.ndim == 4 else None
+    return NewVolume(voxel.dtype, volume, job.key, channels, block_size(job.tiling))
+
+
+@functools.cache
+def _boxes(tiling: Tiling) -> list[Box]:
+    return list(blocks(tiling))
+
+
+@functools.cache
+def _predictor(load: Callable[..., Predictor], arguments: tuple) -> Predictor:
+    return load(*arguments)

@@ -1,0 +1,239 @@
+"""What is held out: whole volumes, whole annotated slices with a guard around them, or the end of a volume."""
+
+import numpy as np
+import pytest
+from helpers import says
+
+from keras_unet3d.datasets.phantom import phantom
+from keras_unet3d.errors import InputError
+from keras_unet3d.labels import UNLABELLED, AnnotatedSlices, annotated_slices
+from keras_unet3d.patches.holdout import GUARD, split_by_region, split_by_slices, split_by_volume, split_one
+from keras_unet3d.volumes import from_array
+
+SHAPE = (24, 40, 36)
+
+
+def annotated(z=(), y=(), x=(), shape=SHAPE, classes=3):
+    """Return classes that are labelled in whole slices, every class in each."""
+    full = np.random.default_rng(0).integers(0, classes, shape).astype(np.uint8)
+    result = np.full(shape, UNLABELLED, np.uint8)
+    result[list(z)] = full[list(z)]
+    result[:, list(y)] = full[:, list(y)]
+    result[:, :, list(x)] = full[:, :, list(x)]
+    return result
+
+
+def split(classes, share=0.2, num_classes=3, seed=0, how=split_one):
+    """Return training labels, validation labels and what was said."""
+    volume = from_array(classes, "my labels")
+    parts = how(volume, annotated_slices(volume), share, num_classes, seed)
+    return parts and (parts.training.array()[..., 0], parts.validation.array()[..., 0], parts.said)
+
+
+def held_slices(said):
+    """Return the (axis, plane) that the line on a split names."""
+    names = said.partition("(")[2].partition(")")[0].split(", ")
+    return [("zyx".index(name.split()[0]), int(name.split()[1])) for name in names]
+
+
+def check(classes, training, validation, held):
+    """Assert that validation has the labels of exactly `held`, and training all others outside of the guard."""
+    in_held, in_guard = np.zeros(classes.shape, bool), np.zeros(classes.shape, bool)
+    for axis, plane in held:
+        near = slice(max(plane - GUARD, 0), plane + GUARD + 1)
+        in_held[(slice(None),) * axis + (plane,)] = True
+        in_guard[(slice(None),) * axis + (near,)] = True
+    np.testing.assert_array_equal(validation, np.where(in_held, classes, UNLABELLED))
+    np.testing.assert_array_equal(training, np.where(in_guard, UNLABELLED, classes))
+
+
+# ---- whole volumes ---------------------------------------------------------------------------------
+
+
+def test_split_by_volume():
+    kept, held = split_by_volume(208, 0.2, seed=0)
+    assert len(held) == 42 and sorted(kept + held) == list(range(208))
+    assert split_by_volume(208, 0.2, seed=0) == (kept, held)
+    assert split_by_volume(208, 0.2, seed=1) != (kept, held)
+    assert [len(part) for part in split_by_volume(2, 0.01, seed=0)] == [1, 1]
+    assert [len(part) for part in split_by_volume(2, 0.99, seed=0)] == [1, 1]
+
+
+# ---- whole annotated slices ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("slices", [dict(z=range(0, 24, 5)), dict(z=[3, 11, 20], y=[8, 30], x=[0, 17, 35])])
+def test_whole_slices_are_held_out_and_their_neighbours_kept_from_training(slices, seed):
+    classes = annotated(**slices)
+    training, validation, said = split(classes, seed=seed)
+    held = held_slices(said)
+    assert len(held) == 1
+    assert said.startswith(f"1 of {sum(map(len, slices.values()))} annotated slices (")
+    assert said.endswith("), kept from training with 2 voxels on either side")
+    check(classes, training, validation, held)
+    (axis, plane), labelled = held[0], np.argwhere(training != UNLABELLED)
+    assert (abs(labelled[:, axis] - plane) > 2).all()
+
+
+def test_the_share_of_slices_that_was_asked_for_is_held_out():
+    classes = annotated(z=range(0, 24, 3))
+    for share, count in ((0.01, 1), (0.25, 2), (0.5, 4), (0.7, 5)):
+        training, validation, said = split(classes, share)
+        assert said.startswith(f"{count} of 8 annotated slices")
+        check(classes, training, validation, held_slices(said))
+
+
+def test_every_slice_is_held_out_by_some_seed_and_always_the_same_one_by_a_seed():
+    classes = annotated(z=[2, 8, 14], y=[9, 25])
+    said = {seed: split(classes, seed=seed)[2] for seed in range(25)}
+    assert {held_slices(line)[0] for line in said.values()} == {(0, 2), (0, 8), (0, 14), (1, 9), (1, 25)}
+    assert all(split(classes, seed=seed)[2] == said[seed] for seed in range(5))
+
+
+@pytest.mark.parametrize("gap, together", [(1, True), (GUARD, True), (GUARD + 1, False)])
+def test_slices_within_the_guard_of_one_another_go_together(gap, together):
+    classes = annotated(z=[3, 3 + gap, 15, 21])
+    held = {tuple(held_slices(split(classes, 0.5, seed=seed)[2])) for seed in range(20)}
+    assert any((0, 3) in each for each in held)
+    assert all(((0, 3) in each) == ((0, 3 + gap) in each) for each in held) == together
+    for seed in range(6):
+        training, validation, said = split(classes, 0.5, seed=seed)
+        check(classes, training, validation, held_slices(said))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_training_keeps_every_class_where_some_choice_allows(seed):
+    classes = annotated(z=[2, 8, 14, 20], classes=2)
+    classes[8, 5, 5] = 2  # the only one
+    training, _, said = split(classes, seed=seed)
+    assert 2 in training
+    assert (0, 8) not in held_slices(said)
+
+
+def test_a_choice_that_loses_a_class_will_do_where_there_is_no_better():
+    classes = annotated(z=[3, 18], classes=2)
+    classes[3, 5, 5], classes[18, 5, 5] = 2, 3
+    training, validation, said = split(classes, num_classes=4)
+    assert said.startswith("1 of 2 annotated slices")
+    assert {0, 1} <= set(np.unique(training)) and {0, 1} <= set(np.unique(validation))
+
+
+def test_scribbles_beside_the_slices_are_trained_on_outside_of_the_guard():
+    classes = annotated(z=[3, 12, 20])
+    classes[7:17, 4, 4] = 1
+    training, validation, said = split(classes)
+    check(classes, training, validation, held_slices(said))
+    assert (training[7:10, 4, 4] == 1).all()
+
+
+def test_slices_at_the_border_are_held_out_like_others():
+    classes = annotated(z=[0, 23])
+    for seed in range(4):
+        training, validation, said = split(classes, seed=seed)
+        check(classes, training, validation, held_slices(said))
+
+
+@pytest.mark.parametrize("slices", [dict(z=[10, 128, 135]), dict(z=[3, 12], y=[40, 127], x=[131])])
+def test_parts_are_read_by_crops_like_the_whole(slices):
+    volume = from_array(annotated(**slices, shape=(140, 130, 132)))
+    parts = split_one(volume, annotated_slices(volume), 0.3, 3, 0)
+    rng = np.random.default_rng(0)
+    for part in (parts.training, parts.validation):
+        whole = part.array()
+        assert part.shape == volume.shape and part.dtype == whole.dtype == np.uint8
+        for box, block in part.blocks():
+            np.testing.assert_array_equal(block, whole[box])
+        for _ in range(40):
+            starts = [int(rng.integers(0, size)) for size in volume.shape]
+            box = tuple(slice(a, int(rng.integers(a, n)) + 1) for a, n in zip(starts, volume.shape, strict=True))
+            np.testing.assert_array_equal(part.read(box), whole[box])
+
+
+def test_the_sample_is_split_by_slices():
+    training, validation, said = split(phantom().sparse.copy().choose([0, 1, 2, UNLABELLED]).astype(np.uint8))
+    assert said.startswith("1 of 7 annotated slices")
+    assert set(np.unique(training)) == set(np.unique(validation)) == {0, 1, 2, UNLABELLED}
+
+
+# ---- the end of a volume ---------------------------------------------------------------------------
+
+
+def sparse_classes(shape=(40, 70, 50)):
+    """Class 0 almost everywhere in two slices, one voxel of class 1, one of class 2; the rest unlabelled."""
+    classes = np.full(shape, UNLABELLED, np.uint8)
+    classes[10], classes[:, :, 33] = 0, 0
+    classes[10, 5, 5], classes[39, 69, 33] = 1, 2
+    return classes
+
+
+def test_split_by_region_shares_the_labels_without_contact():
+    classes = sparse_classes()
+    classes[10, ::3] = 1
+    parts = split_by_region(from_array(classes), 0.2, 3)
+    training, validation = parts.training.array()[..., 0], parts.validation.array()[..., 0]
+    labelled = [part != UNLABELLED for part in (training, validation)]
+    assert not (labelled[0] & labelled[1]).any()
+    for part, where in zip((training, validation), labelled, strict=True):
+        np.testing.assert_array_equal(part[where], classes[where])
+    planes = [np.flatnonzero(where.any(axis=(0, 2))) for where in labelled]
+    assert planes[0].max() + 2 < planes[1].min()
+    assert 0.1 < labelled[1].sum() / (classes != UNLABELLED).sum() < 0.35
+    assert parts.said.startswith("y >= ")
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8),
+        annotated(z=[7]),
+        annotated(z=[7, 8, 9]),
+        annotated(z=[7, 9]),
+    ],
+    ids=["dense", "one slice", "adjacent slices", "slices within the guard"],
+)
+def test_what_has_no_slices_to_choose_from_is_split_by_region(classes):
+    training, validation, said = split(classes)
+    # Every row has as many labels: a fifth is reached at the 32nd of 40.
+    assert said == "y >= 31 of 40 for validation, y < 29 for training"
+    y = np.arange(40)[:, None]
+    np.testing.assert_array_equal(training, np.where(y < 29, classes, UNLABELLED))
+    np.testing.assert_array_equal(validation, np.where(y >= 31, classes, UNLABELLED))
+
+
+def test_slices_of_one_class_each_are_split_by_region():
+    classes = np.full(SHAPE, UNLABELLED, np.uint8)
+    classes[4], classes[16] = 0, 1
+    assert split(classes, how=split_by_slices) is None
+    training, validation, said = split(classes)
+    assert said.startswith("y >= ")
+    assert {0, 1} <= set(np.unique(training)) and {0, 1} <= set(np.unique(validation))
+
+
+def nothing_but_a_voxel():
+    classes = np.full((8, 8, 8), UNLABELLED, np.uint8)
+    classes[4, 4, 4] = 1
+    return classes
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [nothing_but_a_voxel(), np.full((8, 8, 8), UNLABELLED, np.uint8), np.zeros((8, 8, 8), np.uint8)],
+    ids=["one voxel", "nothing", "one class"],
+)
+def test_what_cannot_be_split_says_so(classes):
+    words = ("my labels: expected annotations that can be split", "found too few", "annotate more slices", "--val")
+    with pytest.raises(InputError, match=says(*words, "--validation-share 0")):
+        split(classes)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_slab_is_not_held_out_where_single_slices_do(seed):
+    classes = np.full((40, 20, 20), UNLABELLED, np.uint8)
+    pattern = np.indices((20, 20)).sum(axis=0) % 2
+    for plane in (*range(12), 20, 30):
+        classes[plane] = pattern
+    slices = AnnotatedSlices((*range(12), 20, 30), (), (), False)
+    parts = split_by_slices(from_array(classes), slices, 0.2, 2, seed)
+    held = np.flatnonzero((parts.validation.array() != UNLABELLED).any(axis=(1, 2, 3)))
+    assert set(held) <= {20, 30}

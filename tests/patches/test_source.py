@@ -1,0 +1,87 @@
+"""Where patches are taken: exact indices, every class alike or by its voxels, labels in reach."""
+
+import numpy as np
+import pytest
+
+from keras_unet3d.labels import UNLABELLED
+from keras_unet3d.patches.source import Source, draw_patch_start, draw_voxel, index_labels
+from keras_unet3d.volumes import from_array
+from keras_unet3d.volumes.grey_values import Statistics
+
+
+def sparse_classes(shape=(40, 70, 50)):
+    """Class 0 almost everywhere in two slices, one voxel of class 1, one of class 2; the rest unlabelled."""
+    classes = np.full(shape, UNLABELLED, np.uint8)
+    classes[10], classes[:, :, 33] = 0, 0
+    classes[10, 5, 5], classes[39, 69, 33] = 1, 2
+    return classes
+
+
+def source(classes, index=None):
+    volume = from_array(classes)
+    index = index or index_labels(volume, 3)
+    return Source("test", from_array(np.zeros(classes.shape)), volume, None, Statistics(0, 1, 0, 0), index)
+
+
+def test_index_counts_every_labelled_voxel():
+    classes = sparse_classes((140, 70, 50))  # more than one block of reading
+    index = index_labels(from_array(classes), 3)
+    np.testing.assert_array_equal(index.per_class, [np.sum(classes == c) for c in range(3)])
+    assert len(index.corners) < np.prod([5, 3, 2]), "blocks without labels are left out"
+
+
+def test_every_class_is_drawn_alike_and_every_voxel_of_it():
+    classes = np.full((33, 40, 40), UNLABELLED, np.uint8)
+    classes[0, 0, :4], classes[32, 39, 0], classes[5] = 1, 2, 0
+    drawn = [tuple(draw_voxel(np.random.default_rng(i), source(classes))) for i in range(1500)]
+    of_class = np.array([classes[voxel] for voxel in drawn])
+    np.testing.assert_allclose(np.bincount(of_class, minlength=3) / len(drawn), 1 / 3, atol=0.05)
+    ones = [voxel[2] for voxel, c in zip(drawn, of_class, strict=True) if c == 1]
+    np.testing.assert_allclose(np.bincount(ones, minlength=4) / len(ones), 1 / 4, atol=0.08)
+
+
+def test_by_voxels_a_class_is_drawn_as_often_as_it_is_labelled():
+    classes = np.full((33, 40, 40), UNLABELLED, np.uint8)
+    classes[5, :20], classes[5, 20:25], classes[32] = 0, 1, 2  # 800, 200 and 1600 voxels, in two blocks
+    where = source(classes)
+    drawn = np.array([draw_voxel(np.random.default_rng(i), where, "voxels") for i in range(1500)])
+    of_class = np.bincount(classes[tuple(drawn.T)], minlength=3)
+    np.testing.assert_allclose(of_class / len(drawn), np.array([800, 200, 1600]) / 2600, atol=0.04)
+    rows = np.bincount(drawn[drawn[:, 0] == 5][:, 1], minlength=40)[:25]
+    np.testing.assert_allclose(rows / rows.sum(), 1 / 25, atol=0.03)
+
+
+@pytest.mark.parametrize("how", ["classes", "voxels"])
+def test_only_labelled_voxels_are_drawn(how):
+    classes = sparse_classes()
+    classes[classes == 1] = 0  # a class that is nowhere
+    where = source(classes)
+    for i in range(200):
+        assert classes[tuple(draw_voxel(np.random.default_rng(i), where, how))] in (0, 2)
+
+
+@pytest.mark.parametrize("patch", [(8, 16, 16), (16, 16, 64)])
+@pytest.mark.parametrize("inset", [0, 4])
+def test_the_drawn_voxel_is_in_the_output_which_stays_in_the_volume(patch, inset):
+    shape, output = np.array((40, 70, 50)), np.array(patch) - 2 * inset
+    output = np.maximum(output, 1)
+    patch = output + 2 * inset
+    for i in range(200):
+        rng = np.random.default_rng(i)
+        voxel = rng.integers(0, shape)
+        first = draw_patch_start(rng, voxel, patch, output, shape) + inset
+        fits = shape >= output
+        assert ((first >= 0) & (first + output <= shape))[fits].all()
+        assert ((voxel >= first) & (voxel < first + output)).all()
+
+
+def test_a_small_volume_lies_in_the_middle_of_the_patch():
+    start = draw_patch_start(np.random.default_rng(0), (1, 1, 1), (16, 16, 16), (16, 16, 16), (4, 20, 10))
+    assert start[0] == -6 and start[2] == -3
+
+
+def test_read_filled():
+    volume = from_array(np.arange(6, dtype=np.uint8).reshape(1, 1, 6))
+    row = source.read_filled(volume, (0, 0, -2), (1, 1, 10), 9)[0, 0, :, 0]
+    np.testing.assert_array_equal(row, [9, 9, 0, 1, 2, 3, 4, 5, 9, 9])
+    assert (source.read_filled(volume, (5, 0, 0), (2, 1, 3), 9) == 9).all()

@@ -1,0 +1,78 @@
+"""uncertainty: entropy by hand, and slices in the order of what they would resolve."""
+
+import numpy as np
+import pytest
+
+from keras_unet3d.prediction.entropy import entropy
+from keras_unet3d.workflows.annotate.ranking import Suggestion, suggest_slices
+
+SHAPE = (20, 24, 28)
+
+
+def nothing_labelled(shape=SHAPE):
+    return np.zeros(shape, bool)
+
+
+def test_entropy_by_hand():
+    probabilities = np.array([[[[1.0, 0.0], [0.5, 0.5], [0.9, 0.1]]]], np.float32)
+    expected = -(0.9 * np.log2(0.9) + 0.1 * np.log2(0.1))
+    found = entropy(probabilities)
+    assert found.shape == (1, 1, 3) and found.dtype == np.float32
+    np.testing.assert_allclose(found[0, 0], [0, 1, expected], atol=1e-6)
+
+
+def test_no_idea_is_one_for_any_number_of_classes():
+    np.testing.assert_allclose(entropy(np.full((2, 3, 4, 5), 0.2)), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("axis, plane", [(0, 7), (1, 11), (2, 20)])
+def test_the_plane_that_is_unsure_comes_first(axis, plane):
+    unsure = np.zeros(SHAPE)
+    np.moveaxis(unsure, axis, 0)[plane] = 1
+    assert suggest_slices(unsure, nothing_labelled(), 1) == [Suggestion(axis, plane, pytest.approx(1))]
+
+
+def test_a_plane_resolves_what_is_around_it_by_its_distance():
+    unsure = np.zeros(SHAPE)
+    unsure[8] = unsure[12] = 1
+    (first,) = suggest_slices(unsure, nothing_labelled(), 1, axes=[0], reach=4)
+    assert (first.axis, first.plane) == (0, 10), "between the two it resolves more than on either"
+    assert first.score == pytest.approx(2 * np.exp(-((2 / 4) ** 2)))
+
+
+def test_what_lies_near_a_label_is_known_already():
+    labelled = nothing_labelled()
+    labelled[5] = True
+    first, second = suggest_slices(np.ones(SHAPE), labelled, 2, axes=[0], reach=3)
+    assert first.plane > 5 + 2 * 3
+    assert abs(second.plane - first.plane) > 3, "nor is the neighbour of a suggested slice suggested"
+
+
+def test_the_middle_is_worth_more_than_the_border():
+    (first,) = suggest_slices(np.ones(SHAPE), nothing_labelled(), 1, axes=[0], reach=4)
+    assert 6 < first.plane < 13
+
+
+def test_distances_are_physical():
+    unsure = np.zeros(SHAPE)
+    unsure[8] = unsure[12] = 1
+    (first,) = suggest_slices(unsure, nothing_labelled(), 1, axes=[0], spacing=(10, 1, 1), reach=4)
+    assert first.plane in (8, 12), "a plane of thick voxels tells little about the one after the next"
+
+
+def test_labelled_voxels_count_nothing():
+    labelled = np.ones(SHAPE, bool)
+    assert suggest_slices(np.ones(SHAPE), labelled, 5) == []
+
+
+def test_only_the_axes_asked_for():
+    unsure = np.random.default_rng(0).random(SHAPE)
+    assert {each.axis for each in suggest_slices(unsure, nothing_labelled(), 6, axes=[1, 2])} <= {1, 2}
+
+
+def test_no_slice_twice_and_the_best_first():
+    unsure = np.random.default_rng(0).random(SHAPE)
+    found = suggest_slices(unsure, nothing_labelled(), 12)
+    assert len({(each.axis, each.plane) for each in found}) == 12
+    scores = [each.score for each in found]
+    assert scores == sorted(scores, reverse=True)
