@@ -72,6 +72,8 @@ setup(
         "matplotlib>=3.10",
         "rich>=13.9.1",
         "click>=8.2",
+        "psutil>=6.1",
+        "platformdirs>=4.3",
         "tensorboard>=2.20",
     ],
     extras_require={

@@ -8,6 +8,7 @@ import traceback
 import click
 
 import keras_unet3d
+from keras_unet3d.cli.flags import error_with_flags, with_flags
 from keras_unet3d.errors import InputError
 from keras_unet3d.machine import kernels
 
@@ -75,11 +76,11 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped.", 1, debug=False)
     except InputError as error:
-        _fail(str(error), 2, debug)
+        _fail(error_with_flags(str(error)), 2, debug)
     except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         _fail(f"{error.filename}: expected a path that can be read or written, found: {error.strerror}.", 2, debug)
     except Exception as error:
-        _fail(f"{type(error).__name__}: {error} (add --debug for the traceback)", 1, debug)
+        _fail(f"{type(error).__name__}: {with_flags(str(error))} (add --debug for the traceback)", 1, debug)
 
 
 def _fail(sentence: str, code: int, debug: bool) -> None:

@@ -7,7 +7,7 @@ import click
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.errors import InputError
-from keras_unet3d.settings.fit import FitSettings
+from keras_unet3d.settings import DataOptions
 
 
 @click.command("check")
@@ -18,7 +18,7 @@ from keras_unet3d.settings.fit import FitSettings
 @click.option("--json", "json_path", metavar="FILE", help="Write all that was found to FILE as well.")
 @click.option("--picture", metavar="FILE", help="Draw up to 6 annotated slices of up to 8 volumes to FILE, a PNG.")
 @options.overwrite
-@options.settings(FitSettings, only=options.ABOUT_DATA)
+@options.settings(DataOptions)
 def command(data, images, labels, weights, json_path, picture, overwrite, **given):
     """Read all data, say what is annotated, and name every fault before any training.
 
@@ -32,8 +32,8 @@ def command(data, images, labels, weights, json_path, picture, overwrite, **give
             refuse_existing(Path(path), overwrite)
             if not path.endswith(suffix):
                 raise InputError(f"{path}: expected a file ending in {suffix}; choose another name.")
-    settings = options.settings_from(None, given)
-    with live("volumes") as (say, progress):
+    settings = options.given_settings(DataOptions, given)
+    with live("volumes") as listener:
         result = check(
             data,
             images=images,
@@ -41,8 +41,7 @@ def command(data, images, labels, weights, json_path, picture, overwrite, **give
             weights=weights,
             settings=settings,
             picture=picture,
-            say=say,
-            progress=progress,
+            listener=listener,
         )
     if json_path:
         write_json(Path(json_path), result)

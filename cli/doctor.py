@@ -2,6 +2,7 @@
 
 import click
 
+from keras_unet3d.cli.flags import with_flags
 from keras_unet3d.machine import kernels
 
 
@@ -13,4 +14,4 @@ def command():
     from keras_unet3d.zoo.engines import NETWORKS
 
     for finding in doctor(NETWORKS):
-        click.echo(str(finding))
+        click.echo(with_flags(str(finding)))

@@ -9,8 +9,7 @@ from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.errors import InputError
 from keras_unet3d.machine import kernels
-from keras_unet3d.settings.fit import FitSettings
-from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.settings import FitSettings, PredictSettings
 
 
 @click.command("evaluate")
@@ -61,19 +60,18 @@ def command(
             )
     predictor = zoo.predictor(model)
     keys = {name: value for name, value in {"raw": raw_key, "label": label_key, "axes": axes}.items() if value}
-    with live("volumes") as (say, progress):
+    with live("volumes") as listener:
         result = evaluate(
             predictor,
             data,
             images=images,
             labels=labels,
-            keys=replace(predictor.keys, **keys),
+            keys=replace(predictor.spec.keys, **keys),
             unlabelled=unlabelled,
             only=zoo.held_out_files(model) if held_out else None,
             settings=settings,
             instances=instances,
-            say=say,
-            progress=progress,
+            listener=listener,
         )
     if json_path:
         write_json(Path(json_path), result)

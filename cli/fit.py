@@ -5,7 +5,7 @@ import click
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.machine import kernels
-from keras_unet3d.settings.fit import FitSettings
+from keras_unet3d.settings import FitSettings
 
 
 @click.command("fit", cls=options.Greedy)
@@ -31,10 +31,11 @@ def command(data, out, val, images, labels, weights, config, resume, start, prof
     settings = options.settings_from(config, given)
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
+    from keras_unet3d.cli.next_steps import after_fit
     from keras_unet3d.workflows.fit.run import Start, fit
 
-    with live("training") as (say, progress):
-        fit(
+    with live("training") as listener:
+        run = fit(
             data,
             out,
             val=val,
@@ -46,6 +47,6 @@ def command(data, out, val, images, labels, weights, config, resume, start, prof
             resume=resume,
             profile=profile,
             overwrite=overwrite,
-            say=say,
-            progress=progress,
+            listener=listener,
         )
+        listener.say(after_fit(run))

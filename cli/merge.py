@@ -3,6 +3,7 @@
 import click
 
 from keras_unet3d.cli import options
+from keras_unet3d.cli.terminal import live
 
 
 @click.command("merge")
@@ -14,6 +15,9 @@ def command(folder, out, overwrite):
 
     The labels that there were already are kept; nothing is written over. The command to train on prints last.
     """
+    from keras_unet3d.cli.next_steps import after_merge
     from keras_unet3d.workflows.annotate.merge import merge
 
-    merge(folder, out, overwrite=overwrite, say=click.echo)
+    with live("slices") as listener:
+        merge(folder, out, overwrite=overwrite, listener=listener)
+        listener.say(after_merge(folder, out))

@@ -1,17 +1,17 @@
 """Options that several commands share, and those that are the fields of a settings class."""
 
 import json
-import typing
 from collections.abc import Callable, Collection
 from dataclasses import Field, fields
 from pathlib import Path
 
 import click
 
+from keras_unet3d.cli.flags import flag, with_flags
 from keras_unet3d.errors import InputError
-from keras_unet3d.fields import plain_type
+from keras_unet3d.fields import field_type
 from keras_unet3d.geometry import Triple
-from keras_unet3d.settings.fit import FitSettings
+from keras_unet3d.settings import FitSettings
 
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 images = click.option("--images", metavar="GLOB", help="Image files, quoted; with --labels.")
@@ -45,20 +45,6 @@ def _separated(argument: str, greedy: tuple[str, ...]) -> list[str]:
     return [name, value] if equals and name in greedy else [argument]
 
 
-# The settings of a fit that say how to read its data.
-ABOUT_DATA = (
-    "classes",
-    "num_classes",
-    "unlabelled",
-    "target",
-    "raw_key",
-    "label_key",
-    "weight_key",
-    "axes",
-    "validation_share",
-)
-
-
 def settings(kind: type, only: Collection[str] = ()) -> Callable:
     """Add one option per field of a settings class; those not given arrive as None or an empty tuple."""
 
@@ -78,19 +64,19 @@ def given_settings(kind: type, given: dict):
 
 
 def _option(settings: type, each: Field) -> Callable:
-    flag = "--" + each.name.replace("_", "-")
-    text = each.metadata["help"]
+    option = flag(each.name)
+    text = with_flags(each.metadata["help"])
     if each.default not in (None, ()):
         text = f"{text.rstrip('.')} [default: {_shown(each.default)}]."
-    kind = plain_type(typing.get_type_hints(settings)[each.name])
+    kind = field_type(settings, each.name)
     if kind is bool:
-        return click.option(f"{flag}/--no-{flag[2:]}", default=None, help=text)
+        return click.option(f"{option}/--no-{option[2:]}", default=None, help=text)
     if kind == Triple:
-        return click.option(flag, type=int, nargs=3, default=None, metavar="Z Y X", help=text)
+        return click.option(option, type=int, nargs=3, default=None, metavar="Z Y X", help=text)
     if kind == tuple[int, ...]:
-        return click.option(flag, type=int, multiple=True, metavar="VALUE", help=text)
+        return click.option(option, type=int, multiple=True, metavar="VALUE", help=text)
     choices = each.metadata["choices"]
-    return click.option(flag, type=click.Choice(choices) if choices else kind, default=None, help=text)
+    return click.option(option, type=click.Choice(choices) if choices else kind, default=None, help=text)
 
 
 def _shown(default) -> str:

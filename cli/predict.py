@@ -2,10 +2,11 @@
 
 import click
 
+from keras_unet3d.choices import OUTPUTS, PREDICTION_ENGINES
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.machine import kernels
-from keras_unet3d.settings.predict import CleanSettings, PredictSettings
+from keras_unet3d.settings import CleanSettings, PredictSettings
 
 
 @click.command("predict")
@@ -14,7 +15,7 @@ from keras_unet3d.settings.predict import CleanSettings, PredictSettings
 @click.option("--out", required=True, metavar="PATH", help="A volume for one input, or a folder.")
 @click.option(
     "--output",
-    type=click.Choice(("labels", "probabilities", "logits", "uncertainty")),
+    type=click.Choice([output for output in OUTPUTS if output != "classes"]),
     help="What is written [default: labels].",
 )
 @click.option("--probabilities", is_flag=True, help="The same as --output probabilities.")
@@ -24,7 +25,7 @@ from keras_unet3d.settings.predict import CleanSettings, PredictSettings
 @options.settings(CleanSettings)
 @click.option(
     "--engine",
-    type=click.Choice(("keras", "savedmodel", "onnx")),
+    type=click.Choice(PREDICTION_ENGINES),
     default="keras",
     show_default=True,
     help="What computes; doctor says which is fastest. A SavedModel is a program: of people you trust.",
@@ -69,7 +70,7 @@ def command(
     from keras_unet3d import zoo
     from keras_unet3d.workflows.predict.files import predict
 
-    with live("voxels") as (say, progress):
+    with live("voxels") as listener:
         predict(
             zoo.predictor(model, engine),
             inputs,
@@ -85,6 +86,5 @@ def command(
             recipe=zoo.recipe(model, engine) if scheduler else None,
             overwrite=overwrite,
             dry_run=dry_run,
-            say=say,
-            progress=progress,
+            listener=listener,
         )

@@ -5,7 +5,7 @@ import click
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.machine import kernels
-from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.settings import PredictSettings
 
 
 @click.command("suggest")
@@ -28,10 +28,11 @@ def command(model, volume, out, labels, count, across, overwrite, **given):
     settings = options.given_settings(PredictSettings, given)
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
+    from keras_unet3d.cli.next_steps import after_suggest
     from keras_unet3d.workflows.annotate.suggest import suggest
 
     predictor = zoo.predictor(model)
-    with live("tiles") as (say, progress):
+    with live("tiles") as listener:
         suggest(
             predictor,
             volume,
@@ -41,6 +42,6 @@ def command(model, volume, out, labels, count, across, overwrite, **given):
             across=across or ("z", "y", "x"),
             settings=settings,
             overwrite=overwrite,
-            say=say,
-            progress=progress,
+            listener=listener,
         )
+        listener.say(after_suggest(out))

@@ -12,7 +12,7 @@ from keras_unet3d.machine import kernels
 def command():
     """List, show, verify, install and remove models by name.
 
-    Names are looked up in the folders of $KERAS_UNET3D_ZOO, the user's ~/.keras-unet3d/zoo, and the package.
+    Names are looked up in the folders of $KERAS_UNET3D_ZOO, the user's own (`zoo path` tells where), and the package.
     """
 
 

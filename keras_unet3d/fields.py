@@ -1,76 +1,217 @@
-"""Fields of a settings class that are options too: what they are called, what they may be, what is said of a wrong one."""
+"""The one way of validating: a frozen dataclass that is checked when it is made, and made of what a file says.
+
+A class that derives from `Validated` has every field checked by its type, its `choices` and its `least`; what else must
+hold it yields in `faults`. The same classes are read from JSON by `from_config` and written by `config`.
+"""
 
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable
-from dataclasses import Field, field, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, field, fields
+from functools import cache
+from typing import Any, ClassVar, Self, TypeVar
 
-from keras_unet3d.errors import InputError, did_you_mean
-from keras_unet3d.geometry import Triple
+from keras_unet3d.errors import InputError, did_you_mean, refuse
+
+_Kind = TypeVar("_Kind")
 
 
-def option(default, text: str, choices: Iterable[str] = (), least: float | None = None):
-    """Return a dataclass field with the help `text`, the values it may have, or the least one."""
+def option(default: Any, text: str, choices: Iterable[str] = (), least: float | None = None) -> Any:
+    """Return a field that is an option of the command line too: its help `text`, and what it may be."""
     return field(default=default, metadata={"help": text, "choices": tuple(choices), "least": least})
 
 
-def check_options(settings) -> None:
-    """Raise `InputError` where a field of `settings` is not what its `option` is for; lists are made tuples."""
-    hints = typing.get_type_hints(type(settings))
-    for each in fields(settings):
-        value = getattr(settings, each.name)
-        if isinstance(value, list):
-            value = tuple(value)
-            object.__setattr__(settings, each.name, value)
-        _check(each, hints[each.name], value)
+def checked(default: Any = MISSING, choices: Iterable[str] = (), least: float | None = None) -> Any:
+    """Return a field that may have one of the `choices`, or numbers of at least `least`; no default: it must be given."""
+    return field(default=default, metadata={"choices": tuple(choices), "least": least})
 
 
-def refuse_unknown(settings: type, names: Iterable[str], source: str, command: str) -> None:
-    """Raise `InputError` for a name that is no field of the class `settings`."""
-    known = [each.name for each in fields(settings)]
-    for name in names:
-        if name not in known:
-            raise InputError(
-                f"{source}: expected names of options of {command}, found {name!r}.{did_you_mean(name, known)}"
-            )
+class Validated:
+    """A frozen dataclass that raises `InputError` when it is made of anything wrong; lists become tuples.
+
+    Attributes:
+        WHAT: what messages call it.
+    """
+
+    WHAT: ClassVar[str] = "settings"
+
+    def __post_init__(self):
+        for each, hint in _fields(type(self)):
+            value = _with_tuples(hint, getattr(self, each.name))
+            object.__setattr__(self, each.name, value)
+            refuse(_field_faults(each, hint, value))
+        for part in reversed(type(self).__mro__):
+            # Of every class that this one is made of, in the order of their fields.
+            if own := vars(part).get("faults"):
+                refuse(own(self))
+
+    def faults(self) -> Iterator[str]:
+        """Yield a sentence on everything that is wrong although every field by itself is right."""
+        yield from ()
+
+    def config(self) -> dict[str, Any]:
+        """Return the fields as values that JSON can hold."""
+        return asdict(self)  # type: ignore[call-overload]  # every class that derives from this one is a dataclass
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], source: str) -> Self:
+        """Return the object that `config` describes; `source` is what messages call it.
+
+        Raises:
+            InputError: an unknown or missing entry, or a wrong one.
+        """
+        if not isinstance(config, Mapping):
+            raise InputError(f"{source}: expected {cls.WHAT}, found {config!r}.")
+        known = {each.name: (each, hint) for each, hint in _fields(cls)}
+        for name in config:
+            if name not in known:
+                raise InputError(
+                    f"{source}: expected entries of {cls.WHAT}, found {name!r}.{did_you_mean(str(name), known)}"
+                )
+        values = {}
+        for name, (each, hint) in known.items():
+            if name in config:
+                values[name] = _read(hint, config[name], source)
+            elif each.default is MISSING and each.default_factory is MISSING:
+                raise InputError(f"{source}: expected the entry {name!r} of {cls.WHAT}, found none.")
+        try:
+            return cls(**values)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from error
 
 
-def _is_whole(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+@cache
+def _fields(kind: type) -> list[tuple[Field, Any]]:
+    """Return every field of a class with its type."""
+    hints = typing.get_type_hints(kind)
+    return [(each, hints[each.name]) for each in fields(kind)]
 
 
-# What a value of each type of field looks like, and what it is called.
-_KINDS: dict[object, tuple[Callable[[object], bool], str]] = {
-    bool: (lambda value: isinstance(value, bool), "true or false"),
-    int: (_is_whole, "a whole number"),
-    float: (lambda value: (_is_whole(value) or isinstance(value, float)) and math.isfinite(value), "a finite number"),
-    str: (lambda value: isinstance(value, str), "a text"),
-    Triple: (
-        lambda value: isinstance(value, tuple) and len(value) == 3 and all(map(_is_whole, value)),
-        "three whole numbers (z, y, x)",
-    ),
-    tuple[int, ...]: (lambda value: isinstance(value, tuple) and all(map(_is_whole, value)), "a list of whole numbers"),
-}
+def narrowed(kind: type[_Kind], options: Any, **decided: Any) -> _Kind:
+    """Return an object of the class `kind` with the fields that `options` has too, but for those that are decided."""
+    shared = {each.name for each in fields(kind)} & {each.name for each in fields(options)}
+    return kind(**{name: getattr(options, name) for name in shared} | decided)
 
 
-def plain_type(hint):
+def plain_type(hint: Any) -> Any:
     """Return a field's type without "or None"."""
     if isinstance(hint, types.UnionType):
         return next(part for part in typing.get_args(hint) if part is not type(None))
     return hint
 
 
-def _check(each: Field, hint, value) -> None:
-    """Raise `InputError` where `value` is not what the field is for."""
+def field_type(kind: type, name: str) -> Any:
+    """Return the type of a field of a class, without "or None"."""
+    return next(plain_type(hint) for each, hint in _fields(kind) if each.name == name)
+
+
+def _validated_class(hint: Any) -> type[Validated] | None:
+    kind = plain_type(hint)
+    return kind if isinstance(kind, type) and issubclass(kind, Validated) else None
+
+
+def _read(hint: Any, value: Any, source: str) -> Any:
+    """Return a value of JSON with objects of their classes where the type asks for them."""
+    part = _validated_class(hint)
+    if part is not None and isinstance(value, Mapping):
+        return part.from_config(value, source)
+    hint = plain_type(hint)
+    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
+        return tuple(_read(kind, each, source) for kind, each in zip(_parts(hint, len(value)), value, strict=False))
+    return value
+
+
+def _with_tuples(hint: Any, value: Any) -> Any:
+    """Return `value` with tuples for lists where the type asks for tuples."""
+    hint = plain_type(hint)
+    if hint is tuple and isinstance(value, list):
+        return tuple(value)
+    if typing.get_origin(hint) is not tuple or not isinstance(value, list | tuple):
+        return value
+    return tuple(_with_tuples(part, each) for part, each in zip(_parts(hint, len(value)), value, strict=False))
+
+
+def _parts(hint: Any, count: int) -> Sequence[Any]:
+    """Return the type of every entry of a tuple of `count` values."""
+    parts = typing.get_args(hint)
+    # Surplus values stay where they are: they are refused by their number.
+    return parts[:1] * count if parts[-1] is ... else (*parts, *parts[-1:] * (count - len(parts)))
+
+
+# ---- what a value must be -----------------------------------------------------------------------
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+# Type -> whether a value is of it, what one is called, and what several are called.
+_KINDS: dict[Any, tuple[Callable[[Any], bool], str, str]] = {
+    bool: (lambda value: isinstance(value, bool), "true or false", "truth values"),
+    int: (_is_whole, "a whole number", "whole numbers"),
+    float: (_is_number, "a finite number", "finite numbers"),
+    str: (lambda value: isinstance(value, str), "a text", "texts"),
+    dict: (lambda value: isinstance(value, dict), "an object", "objects"),
+    tuple: (lambda value: isinstance(value, tuple), "a list", "lists"),
+}
+_COUNTS = {2: "two", 3: "three"}
+
+
+def _is_kind(hint: Any, value: Any) -> bool:
+    if isinstance(hint, types.UnionType):
+        return value is None or _is_kind(plain_type(hint), value)
+    if typing.get_origin(hint) is tuple:
+        parts = typing.get_args(hint)
+        if not isinstance(value, tuple) or (parts[-1] is not ... and len(value) != len(parts)):
+            return False
+        return all(_is_kind(part, each) for part, each in zip(_parts(hint, len(value)), value, strict=True))
+    kind = typing.get_origin(hint) or hint
+    return _KINDS[kind][0](value) if kind in _KINDS else isinstance(value, kind)
+
+
+def _called(hint: Any) -> str:
+    """Return what a message calls the values of a type."""
+    hint = plain_type(hint)
+    if typing.get_origin(hint) is tuple:
+        first, *others = typing.get_args(hint)
+        if others == [...]:
+            return f"a list of {_several(first)}"
+        axes = " (z, y, x)" if len(others) == 2 else ""
+        return f"{_COUNTS.get(1 + len(others), 1 + len(others))} {_several(first)}{axes}"
+    kind = typing.get_origin(hint) or hint
+    if kind in _KINDS:
+        return _KINDS[kind][1]
+    return kind.WHAT if issubclass(kind, Validated) else f"a {kind.__name__}"
+
+
+def _several(hint: Any) -> str:
+    if typing.get_origin(hint) is tuple:
+        return "triples (z, y, x)"
+    hint = plain_type(hint)
+    return _KINDS[hint][2] if hint in _KINDS else f"{hint.__name__}s"
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield the numbers in nested tuples."""
+    for each in value if isinstance(value, tuple) else (value,):
+        if isinstance(each, tuple):
+            yield from _numbers(each)
+        elif each is not None:
+            yield each
+
+
+def _field_faults(each: Field, hint: Any, value: Any) -> Iterator[str]:
+    """Yield a sentence where `value` is not what the field is for."""
     if value is None and isinstance(hint, types.UnionType):
         return
-    is_kind, kind = _KINDS[plain_type(hint)]
-    choices, least = each.metadata["choices"], each.metadata["least"]
-    if not is_kind(value):
-        raise InputError(f"{each.name}: expected {kind}, found {value!r}.")
-    if choices and value not in choices:
-        close = did_you_mean(value, choices)
-        raise InputError(f"{each.name}: expected one of {', '.join(choices)}; found {value!r}.{close}")
-    if least is not None and min(value if isinstance(value, tuple) else (value,)) < least:
-        raise InputError(f"{each.name}: expected a number of at least {least}, found {value!r}.")
+    choices, least = each.metadata.get("choices", ()), each.metadata.get("least")
+    bound = "" if least is None else f" of at least {least}"
+    if not _is_kind(hint, value) or (least is not None and any(number < least for number in _numbers(value))):
+        yield f"{each.name}: expected {_called(hint)}{bound}, found {value!r}."
+    elif choices and value not in choices:
+        yield f"{each.name}: expected one of {', '.join(choices)}; found {value!r}.{did_you_mean(value, choices)}"

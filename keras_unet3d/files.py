@@ -17,11 +17,11 @@ def refuse_existing(path: Path, overwrite: bool, what: str = "output") -> None:
         raise InputError(f"{path}: expected a file to write the {what} to, found a folder; choose another path.")
     _refuse_file_above(path)
     if path.exists() and not overwrite:
-        raise InputError(f"{path}: the {what} exists already; choose another path or add --overwrite.")
+        raise InputError(f"{path}: the {what} exists already; choose another path or add `overwrite=True`.")
 
 
 def refuse_existing_folder(
-    path: Path, overwrite: bool, what: str, marks: tuple[str, ...], instead: str = "--overwrite"
+    path: Path, overwrite: bool, what: str, marks: tuple[str, ...], instead: str = "`overwrite=True`"
 ) -> None:
     """Raise `InputError` if the folder `path` holds anything and may not be replaced, or cannot be made.
 

@@ -6,6 +6,7 @@ import pytest
 from helpers import tiny_settings, write_pair
 
 import keras_unet3d
+from keras_unet3d.listener import SILENT
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,7 @@ def tiny_data(tmp_path_factory) -> Path:
 def tiny_fit(tiny_data, tmp_path_factory):
     """A finished fit on `tiny_data`: what `fit` returned. Copy its folder before changing anything in it."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    return keras_unet3d.fit([tiny_data], out, settings=tiny_settings(), say=lambda line: None)
+    return keras_unet3d.fit([tiny_data], out, settings=tiny_settings(), listener=SILENT)
 
 
 @pytest.fixture(scope="session")

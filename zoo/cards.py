@@ -1,10 +1,11 @@
 """The card: what people and programs must know about a model, validated when made and when read."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, fields
 
-from keras_unet3d.errors import InputError, did_you_mean
+from keras_unet3d.errors import InputError
+from keras_unet3d.fields import Validated
 from keras_unet3d.model_spec import ModelSpec
 
 SCHEMA = 2
@@ -13,30 +14,18 @@ _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 
 @dataclass(frozen=True)
-class Licence:
+class Licence(Validated):
     """Licences, each on its own: of the weights, of the data they were learnt from, and of the code."""
+
+    WHAT = "the licences of weights, data and code"
 
     weights: str = "not stated"
     data: str = "not stated"
     code: str = "MIT"
 
 
-# Attributes of a card, what they must be, and what that is called.
-_KINDS = (
-    ("model", ModelSpec | None, "the specification of a network"),
-    ("licence", Licence, "the licences of weights, data and code"),
-    ("training", dict, "an object"),
-    ("evaluation", dict, "an object"),
-    ("software", dict, "an object"),
-    ("description", str, "a text"),
-    ("intended_use", str, "a text"),
-    ("limitations", str, "a text"),
-    ("created", str, "a text"),
-)
-
-
 @dataclass(frozen=True)
-class Card:
+class Card(Validated):
     """What is known about a model.
 
     Attributes:
@@ -57,6 +46,8 @@ class Card:
         created: ISO date.
     """
 
+    WHAT = "a model card"
+
     name: str
     version: str = "1.0.0"
     aliases: tuple[str, ...] = ()
@@ -73,68 +64,29 @@ class Card:
     software: dict = field(default_factory=dict)
     created: str = ""
 
-    def __post_init__(self):
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise InputError(
-                f"name: expected lower-case letters, digits and single . _ - between them, found {self.name!r}."
-            )
-        if not isinstance(self.version, str) or not _VERSION.fullmatch(self.version):
-            raise InputError(f"version: expected three numbers like 1.0.0, found {self.version!r}.")
-        if not isinstance(self.tolerance, float) or not 0 < self.tolerance < 1:
-            raise InputError(f"tolerance: expected a number between 0 and 1, found {self.tolerance!r}.")
-        for field_name in ("aliases", "authors", "cite"):
-            texts = getattr(self, field_name)
-            if not isinstance(texts, tuple | list) or not all(isinstance(text, str) and text for text in texts):
-                raise InputError(f"{field_name}: expected a list of texts, found {texts!r}.")
-            object.__setattr__(self, field_name, tuple(texts))
-        for alias in self.aliases:
-            if not _NAME.fullmatch(alias):
-                raise InputError(
-                    f"aliases: expected lower-case letters, digits and single . _ - between them, found {alias!r}."
-                )
-        for field_name, kind, called in _KINDS:
-            if not isinstance(getattr(self, field_name), kind):
-                raise InputError(f"{field_name}: expected {called}, found {getattr(self, field_name)!r}.")
-        if not all(isinstance(text, str) for text in asdict(self.licence).values()):
-            raise InputError(f"licence: expected texts, found {self.licence}.")
+    def faults(self) -> Iterator[str]:
+        for what, name in (("name", self.name), *(("aliases", alias) for alias in self.aliases)):
+            if not _NAME.fullmatch(name):
+                yield f"{what}: expected lower-case letters, digits and single . _ - between them, found {name!r}."
+        if not _VERSION.fullmatch(self.version):
+            yield f"version: expected three numbers like 1.0.0, found {self.version!r}."
+        if not 0 < self.tolerance < 1:
+            yield f"tolerance: expected a number between 0 and 1, found {self.tolerance!r}."
+        for what in ("authors", "cite"):
+            if not all(getattr(self, what)):
+                yield f"{what}: expected a list of texts, found {getattr(self, what)!r}."
 
     @property
-    def version_key(self) -> tuple[int, int, int]:
+    def version_key(self) -> tuple[int, ...]:
         """The version in the order of versions."""
         return tuple(int(part) for part in self.version.split("."))
-
-    @classmethod
-    def from_mapping(cls, mapping: Mapping, source: str) -> "Card":
-        """Return the card in `mapping`, whose keys are the attributes above; unknown keys are refused."""
-        known = [each.name for each in fields(cls)]
-        values = dict(mapping)
-        for key in values:
-            if key not in known:
-                raise InputError(
-                    f"{source}: expected entries of a model card, found {key!r}.{did_you_mean(key, known)}"
-                )
-        if "name" not in values:
-            raise InputError(f"{source}: expected a name, found none.")
-        if isinstance(values.get("model"), Mapping):
-            values["model"] = ModelSpec.from_config(values["model"], source)
-        if isinstance(values.get("licence"), Mapping):
-            try:
-                values["licence"] = Licence(**values["licence"])
-            except TypeError as error:
-                raise InputError(f"{source}: expected licences of weights, data and code ({error}).") from error
-        try:
-            return cls(**values)
-        except InputError as error:
-            raise InputError(f"{source}: {error}") from error
 
 
 def to_metadata(card: Card, files: dict[str, dict]) -> dict:
     """Return the content of `metadata.json`: the card, what follows from it, and the files."""
     return {
         "schema": SCHEMA,
-        **{each.name: getattr(card, each.name) for each in fields(card) if each.name not in ("model", "licence")},
-        "licence": asdict(card.licence),
-        "model": card.model.config(),
+        **card.config(),
         **_derived(card.model),
         "files": files,
     }
@@ -149,7 +101,7 @@ def halo(spec: ModelSpec) -> tuple[int, int, int]:
 def _derived(spec: ModelSpec) -> dict:
     """What readers that do not know this package want to know; always made from the specification."""
     architecture, geometry, labels = spec.architecture, spec.architecture.geometry, spec.labels
-    channels = architecture.input_shape[3]
+    channels = architecture.input_channels
     return {
         "inputs": [
             {
@@ -207,7 +159,7 @@ def from_metadata(metadata: dict, source: str) -> Card:
             f"{source}: expected the specification of the network in 'model', found {metadata.get('model')!r}."
         )
     known = {each.name for each in fields(Card)}
-    return Card.from_mapping({key: value for key, value in metadata.items() if key in known}, source)
+    return Card.from_config({key: value for key, value in metadata.items() if key in known}, source)
 
 
 def _to_schema_2(metadata: dict) -> dict:
@@ -238,7 +190,7 @@ def to_readme(card: Card, files: Collection[str] = ()) -> str:
 | --- | --- | --- |
 {rows}
 
-- Input: {spec.architecture.input_shape[3]} channel(s), voxel size (z y x) {voxel}; grey values are normalised per volume.
+- Input: {spec.channels} channel(s), voxel size (z y x) {voxel}; grey values are normalised per volume.
 - Licences: weights {card.licence.weights}; data {card.licence.data}; code {card.licence.code}.
 - Intended use: {card.intended_use or "not stated."}
 - Limitations: {card.limitations or "not stated."}
@@ -266,7 +218,7 @@ def _picture(files: Collection[str]) -> str:
 
 
 def _figures(evaluation: dict) -> Iterator[str]:
-    """Yield lines on the figures, as `evaluate --json` has them or any others."""
+    """Yield lines on the figures, as `evaluate` returns them or any others."""
     classes = evaluation.get("classes")
     if isinstance(classes, dict):
         yield "| class | IoU | Dice |\n| --- | --- | --- |"

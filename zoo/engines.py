@@ -9,14 +9,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_unet3d.choices import PREDICTION_ENGINES
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Geometry
+from keras_unet3d.machine.compiled import compiled_network
 from keras_unet3d.network.unet import architecture_of
 from keras_unet3d.prediction.array_api import trained_predictor
-from keras_unet3d.prediction.predictor import Predictor, compiled
+from keras_unet3d.prediction.predictor import Predictor
+from keras_unet3d.run_folder import RunFolder
 from keras_unet3d.workflows.predict.blocks import Recipe
 from keras_unet3d.zoo.archives import check_sums, unzip
-from keras_unet3d.zoo.loading import NETWORK, RUN, bundle_folder, open_model
+from keras_unet3d.zoo.loading import NETWORK, bundle_folder, open_model
 from keras_unet3d.zoo.registry import find, read_card
 from keras_unet3d.zoo.serving import onnx_session, saved_model_name, to_onnx
 
@@ -36,8 +39,8 @@ def predictor(reference: str | Path, engine: str = "keras") -> Predictor:
     Raises:
         InputError: an unknown name or engine, a broken model, or a package that is missing.
     """
-    if engine not in ENGINES:
-        raise InputError(f"engine: expected one of {', '.join(ENGINES)}; found {engine!r}.")
+    if engine not in PREDICTION_ENGINES:
+        raise InputError(f"engine: expected one of {', '.join(PREDICTION_ENGINES)}; found {engine!r}.")
     model, spec = open_model(reference)
     found = trained_predictor(model, spec)
     make = _OTHERS.get(engine)
@@ -48,21 +51,22 @@ def recipe(reference: str | Path, engine: str = "keras") -> Recipe:
     """Return how another process of the same file system gets `predictor(reference, engine)`."""
     path = Path(reference)
     folder = path.resolve() if path.exists() else find(reference)
-    network = folder / NETWORK
+    run = RunFolder(folder)
+    network = run.network if run.is_run else folder / NETWORK
     return Recipe(predictor, (str(folder), engine), (str(network if network.is_file() else folder),))
 
 
 def _saved_model(reference: str | Path, model: keras.Model) -> Network:
     path = Path(reference)
-    if (path / RUN).is_file():
+    if RunFolder(path).is_run:
         raise InputError(f"{path}: expected a bundle for the engine savedmodel, found a run folder; export it first.")
     with bundle_folder(reference) as bundle:
         card = read_card(bundle)
         archive = bundle / saved_model_name(card.name)
         if not archive.exists():
             raise InputError(
-                f"{card.name}: expected a bundle with a SavedModel for the engine savedmodel, found one without; make it: "
-                f"unet3d-cli zoo complete {card.name} --out DIR."
+                f"{card.name}: expected a bundle with a SavedModel for the engine savedmodel, found one without; make it by "
+                f"zoo.complete({card.name!r}, FOLDER)."
             )
         check_sums(bundle, only=archive.name)
         network = served(archive)
@@ -139,6 +143,5 @@ def onnx_network(model: keras.Model) -> Network:
 
 
 _OTHERS = {"savedmodel": _saved_model, "onnx": _onnx}
-ENGINES = ("keras", *_OTHERS)
 # Those that any network can be had in.
-NETWORKS: dict[str, Callable[[keras.Model], Network]] = {"keras": compiled, "onnx": onnx_network}
+NETWORKS: dict[str, Callable[[keras.Model], Network]] = {"keras": compiled_network, "onnx": onnx_network}

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,24 +10,24 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_unet3d.datasets import SAMPLE, phantom
+from keras_unet3d.datasets import SAMPLE
+from keras_unet3d.datasets.phantom import phantom
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing_folder, whole_folder, write_json
-from keras_unet3d.geometry import Triple
-from keras_unet3d.labels import UNLABELLED, LabelTable
+from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.machine import versions
-from keras_unet3d.model_spec import ModelSpec
-from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.machine.compiled import compiled_network
+from keras_unet3d.model_spec import ModelSpec, legal_sizes, untrained_spec
 from keras_unet3d.network.copies import float32_copy
 from keras_unet3d.network.unet import architecture_of
-from keras_unet3d.pictures import slices
+from keras_unet3d.pictures.slices import Panel, draw_annotations
 from keras_unet3d.prediction.array_api import trained_predictor
-from keras_unet3d.prediction.predictor import compiled
+from keras_unet3d.run_folder import RunConfig, RunFolder
 from keras_unet3d.volumes import Volume, from_array, open_volume
 from keras_unet3d.zoo.archives import check_sums, sha256, unzip, write_sums
 from keras_unet3d.zoo.bioimageio import RDF, to_rdf
 from keras_unet3d.zoo.cards import Card, halo, to_metadata, to_readme
-from keras_unet3d.zoo.loading import NETWORK, bundle_folder, check_agreement, open_model, read_run
+from keras_unet3d.zoo.loading import NETWORK, bundle_folder, check_agreement, open_model
 from keras_unet3d.zoo.registry import CARD, read_card
 from keras_unet3d.zoo.serving import (
     ONNX,
@@ -41,8 +41,8 @@ from keras_unet3d.zoo.serving import (
 from keras_unet3d.zoo.trust import TEST_INPUT, TEST_OUTPUT, prepared
 
 COVER, SAME_SIZE = "cover.png", "model_same_size.keras"
-# Voxels per axis of a small stored test's output, and of the patch that is assumed where nobody trained.
-_TEST_SIZE, _PATCH_SIZE = 24, 64
+# Voxels per axis of a small stored test's output.
+_TEST_SIZE = 24
 
 
 def export_run(
@@ -66,25 +66,24 @@ def export_run(
         cover: the volume whose prediction is shown; `None` takes one that the run held out, where that is still there.
     """
     card = _as_card(card)
-    config, _ = read_run(run)
+    config = RunFolder(Path(run)).read_config()
     model, spec = open_model(run)
     # Names of files, not their paths: those are nobody else's business.
-    data = {key: config["data"].get(key) for key in ("training", "validation", "split")}
+    data = {key: config.data.get(key) for key in ("training", "validation", "split")}
     filled = replace(
         card,
         model=card.model or spec,
-        training=card.training or {"settings": config["settings"], "data": data},
+        training=card.training or {"settings": config.settings, "data": data},
         evaluation=card.evaluation or evaluation or _validation(config),
-        software=card.software or config["versions"],
+        software=card.software or config.versions,
     )
     with tempfile.TemporaryDirectory() as folder:
-        picture = _draw_cover(model, spec, _shown(cover, config["data"], spec), Path(folder, COVER))
+        picture = _draw_cover(model, spec, _shown(cover, config.data, spec), Path(folder, COVER))
         return export(model, filled, directory, overwrite, complete=complete, cover=picture)
 
 
-def _validation(config: dict) -> dict:
-    best = config.get("best")
-    figures = {name: value for name, value in best.items() if name.startswith("val_")} if isinstance(best, dict) else {}
+def _validation(config: RunConfig) -> dict:
+    figures = {name: value for name, value in (config.best or {}).items() if name.startswith("val_")}
     return {"on": "patches of the validation volumes", **figures}
 
 
@@ -94,8 +93,8 @@ def _shown(cover: str | Path | None, data: dict, spec: ModelSpec) -> Volume | No
     if files:
         return open_volume(files[0], spec.keys.raw, spec.keys.axes)
     if data.get("training") == [SAMPLE]:
-        made = phantom.phantom()
-        return from_array(made.image, SAMPLE, made.spacing, "um")
+        stack = phantom()
+        return from_array(stack.image, SAMPLE, stack.spacing, "um")
     return None
 
 
@@ -109,10 +108,10 @@ def _draw_cover(model: keras.Model, spec: ModelSpec, volume: Volume | None, path
     image = volume.read((slice(plane, plane + 1), *(slice(0, size) for size in volume.shape[1:])))[0, ..., 0]
     shown = np.where(found, classes, UNLABELLED)[plane]
     panels = [
-        slices.Panel("volume", image, np.full_like(shown, UNLABELLED), 0, volume.spacing),
-        slices.Panel("prediction", image, shown, 0, volume.spacing),
+        Panel("volume", image, np.full_like(shown, UNLABELLED), 0, volume.spacing),
+        Panel("prediction", image, shown, 0, volume.spacing),
     ]
-    slices.annotations([panels], path, spec.labels.names)
+    draw_annotations([panels], path, spec.labels.names)
     return path
 
 
@@ -212,32 +211,15 @@ def unpack_for_serving(reference: str | Path, directory: str | Path, overwrite: 
 
 
 def _as_card(card: Card | Mapping) -> Card:
-    return card if isinstance(card, Card) else Card.from_mapping(card, "card")
+    return card if isinstance(card, Card) else Card.from_config(card, "card")
 
 
 def _completed(card: Card, model: keras.Model) -> Card:
     return replace(
         card,
-        model=card.model or _spec_of(model),
+        model=card.model or untrained_spec(architecture_of(model)),
         software=card.software or versions.package_versions(),
         created=card.created or datetime.now(UTC).strftime("%Y-%m-%d"),
-    )
-
-
-def _spec_of(model: keras.Model) -> ModelSpec:
-    """What can be said of a network without its training: classes have numbers for names."""
-    architecture = architecture_of(model)
-    classes = range(architecture.num_classes)
-    table = LabelTable(tuple(classes), tuple(map(str, classes)))
-    return ModelSpec(architecture, table, "zscore", _legal_sizes(architecture, (_PATCH_SIZE,) * 3))
-
-
-def _legal_sizes(architecture: Architecture, outputs: Iterable[int]) -> Triple:
-    """Return the network's fixed input sizes, or where they are open the smallest for so many voxels of output."""
-    geometry = architecture.geometry
-    return tuple(
-        size or geometry.legal_at_least(2 * geometry.margin[axis] + output, axis)
-        for axis, (size, output) in enumerate(zip(architecture.input_shape[:3], outputs, strict=True))
     )
 
 
@@ -246,8 +228,8 @@ def _write_test(model: keras.Model, spec: ModelSpec, folder: Path, large: bool) 
     margin = spec.architecture.geometry.margin
     # They ask for more than twice the halo.
     around = [2 * (h - m) + 1 for h, m in zip(halo(spec), margin, strict=True)] if large else (_TEST_SIZE,) * 3
-    shape = (*_legal_sizes(spec.architecture, around), spec.architecture.input_shape[3])
+    shape = (*legal_sizes(spec.architecture, around), spec.channels)
     # Grey values like a microscope's: the stored input is raw, and goes through the model's normalisation.
     raw = np.random.default_rng(0).gamma(4.0, 20.0, shape).astype(np.float32)
     np.save(folder / TEST_INPUT, raw[None])
-    np.save(folder / TEST_OUTPUT, compiled(same_size(model))(prepared(raw, spec)))
+    np.save(folder / TEST_OUTPUT, compiled_network(same_size(model))(prepared(raw, spec)))

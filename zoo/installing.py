@@ -6,9 +6,10 @@ from pathlib import Path
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing_folder, whole_folder
+from keras_unet3d.machine.folders import user_zoo
 from keras_unet3d.zoo.archives import SUMS, check_sums, sha256
 from keras_unet3d.zoo.loading import NETWORK, bundle_folder, read_network
-from keras_unet3d.zoo.registry import CARD, EMBEDDED, find, named, read_card, user_zoo
+from keras_unet3d.zoo.registry import CARD, EMBEDDED, find, named, read_card
 from keras_unet3d.zoo.trust import prove_once
 
 
@@ -26,7 +27,7 @@ def install(source: str | Path, directory: str | Path | None = None, overwrite: 
     with bundle_folder(source) as bundle:
         check_sums(bundle)
         card = read_card(bundle)
-        prove_once(bundle, read_network(bundle / NETWORK), card)
+        prove_once(bundle, read_network(bundle / NETWORK, card), card)
         target = Path(directory or user_zoo()) / card.name / card.version
         if _is_same(bundle, target):
             return target

@@ -9,19 +9,18 @@ from pathlib import Path
 import keras
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.files import read_json
 from keras_unet3d.machine import precision
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.copies import float32_copy
 from keras_unet3d.network.unet import architecture_of, build
+from keras_unet3d.run_folder import RunFolder
 from keras_unet3d.zoo.archives import unzip
 from keras_unet3d.zoo.cards import Card
 from keras_unet3d.zoo.registry import CARD, find, read_card
 from keras_unet3d.zoo.trust import check_files, prove_once, skew
 
 NETWORK = "model.keras"
-RUN = "config.json"
 # Keras' name of the weights in a `.keras` file.
 _WEIGHTS = "model.weights.h5"
 
@@ -40,19 +39,19 @@ def load(reference: str | Path) -> keras.Model:
 
 def open_model(reference: str | Path) -> tuple[keras.Model, ModelSpec]:
     """Return network and specification of a model; `reference` is as in `load`."""
-    path = Path(reference)
-    if (path / RUN).is_file():
-        network, spec, source = path / NETWORK, read_run(path)[1], path / RUN
-        model = read_network(network)
-    else:
-        with bundle_folder(reference) as bundle:
-            check_files(bundle, (CARD, NETWORK))
-            card, source = read_card(bundle), bundle / CARD
-            model, spec = read_network(bundle / NETWORK, card), card.model
-            check_agreement(model, spec, source)
-            prove_once(bundle, model, card)
-    check_agreement(model, spec, source)
-    return model, spec
+    run = RunFolder(Path(reference))
+    if run.is_run:
+        spec = run.read_config().model
+        model = read_network(run.network)
+        check_agreement(model, spec, run.path)
+        return model, spec
+    with bundle_folder(reference) as bundle:
+        check_files(bundle, (CARD, NETWORK))
+        card = read_card(bundle)
+        model = read_network(bundle / NETWORK, card)
+        check_agreement(model, card.model, bundle / CARD)
+        prove_once(bundle, model, card)
+        return model, card.model
 
 
 @contextmanager
@@ -70,33 +69,17 @@ def bundle_folder(reference: str | Path) -> Iterator[Path]:
         yield cards[0].parent
 
 
-def read_run(path: str | Path) -> tuple[dict, ModelSpec]:
-    """Return the configuration of a run folder and the specification of its network.
-
-    Raises:
-        InputError: no run folder, or a broken configuration.
-    """
-    source = Path(path) / RUN
-    if not source.is_file():
-        raise InputError(f"{path}: expected a run folder, found no {RUN} there; check the path.")
-    config = read_json(source, "the configuration of a run")
-    for entry in ("settings", "model", "data", "versions"):
-        if not isinstance(config.get(entry), dict):
-            raise InputError(f"{source}: expected the entry {entry!r} of a run, found {config.get(entry)!r}.")
-    return config, ModelSpec.from_config(config["model"], str(source))
-
-
 def held_out_files(run: str | Path) -> list[str]:
     """Return the paths of the images that a run held out for validation.
 
     Raises:
         InputError: no run folder, or a run that held out a part of a volume only.
     """
-    config, _ = read_run(run)
-    files = config["data"].get("held_out_files")
+    data = RunFolder(Path(run)).read_config().data
+    files = data.get("held_out_files")
     if not isinstance(files, list) or not files:
         raise InputError(
-            f"{run}: expected a run that held out whole volumes, found {config['data'].get('split')!r}; "
+            f"{run}: expected a run that held out whole volumes, found {data.get('split')!r}; "
             "evaluate on other labelled volumes."
         )
     return files
@@ -111,10 +94,10 @@ def check_agreement(model: keras.Model, spec: ModelSpec, source: object) -> None
                 f"{source}: expected the description of the network beside it, whose {what} is {getattr(found, what)}; "
                 f"found {getattr(said, what)}."
             )
-    if found.input_shape[3] != said.input_shape[3]:
+    if found.input_channels != said.input_channels:
         raise InputError(
-            f"{source}: expected the description of a network of {found.input_shape[3]} channels, found "
-            f"{said.input_shape[3]}."
+            f"{source}: expected the description of a network of {found.input_channels} channels, found "
+            f"{said.input_channels}."
         )
 
 

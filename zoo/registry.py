@@ -5,6 +5,7 @@ from pathlib import Path
 
 from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.files import read_json
+from keras_unet3d.machine.folders import former_user_zoo, user_zoo
 from keras_unet3d.zoo.cards import Card, from_metadata
 
 ENVIRONMENT = "KERAS_UNET3D_ZOO"
@@ -12,15 +13,11 @@ CARD = "metadata.json"
 EMBEDDED = Path(__file__).resolve().parent / "models"
 
 
-def user_zoo() -> Path:
-    """Return the user's zoo."""
-    return Path.home() / ".keras-unet3d" / "zoo"
-
-
 def search_path() -> list[Path]:
     """Return the folders that names are looked up in: `$KERAS_UNET3D_ZOO`, the user's, the embedded ones."""
     given = [Path(part) for part in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if part]
-    return [*given, user_zoo(), EMBEDDED]
+    former = [folder for folder in [former_user_zoo()] if folder.is_dir()]
+    return [*given, user_zoo(), *former, EMBEDDED]
 
 
 def list_models() -> list[Card]:
@@ -69,7 +66,7 @@ def find(reference: str | Path) -> Path:
     raise InputError(
         f"{reference}: expected a run folder, a bundle or the name of a model, found none of them."
         f"{did_you_mean(str(reference), names)} Looked in {', '.join(map(str, search_path()))}; "
-        "unet3d-cli zoo list shows all names."
+        "zoo.list_models() has all names."
     )
 
 

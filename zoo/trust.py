@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.machine import versions
+from keras_unet3d.machine import folders, versions
+from keras_unet3d.machine.compiled import compiled_network
 from keras_unet3d.model_spec import ModelSpec
-from keras_unet3d.prediction.predictor import compiled
 from keras_unet3d.volumes import from_array
 from keras_unet3d.volumes.grey_values import measure, normalize
 from keras_unet3d.zoo.archives import SUMS, check_sums
@@ -45,7 +45,7 @@ def prove_once(bundle: Path, model: keras.Model, card: Card) -> None:
     stamp = _stamp(bundle)
     if stamp.exists():
         return
-    replay("model.keras", compiled(model), bundle, card, halo=False)
+    replay("model.keras", compiled_network(model), bundle, card, halo=False)
     # A home that cannot be written to: it is proved again next time.
     with suppress(OSError):
         stamp.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def _stamp(bundle: Path) -> Path:
         repr(versions.package_versions()).encode(),
     ]
     name = hashlib.sha256(b"\n".join([os.fsencode(bundle.resolve()), *told])).hexdigest()
-    return Path.home() / ".keras-unet3d" / "verified" / name
+    return folders.proofs() / name
 
 
 def replay(what: str, network, bundle: Path, card: Card, halo: bool) -> float:
@@ -74,7 +74,7 @@ def replay(what: str, network, bundle: Path, card: Card, halo: bool) -> float:
         InputError: a difference beyond the card's tolerance, or a broken test.
     """
     architecture = card.model.architecture
-    raw = _read_test(bundle / TEST_INPUT, architecture.input_shape[3])
+    raw = _read_test(bundle / TEST_INPUT, architecture.input_channels)
     expected = _read_test(bundle / TEST_OUTPUT, card.model.labels.num_classes)
     try:
         batch = prepared(raw[0], card.model)

@@ -6,7 +6,7 @@ from pathlib import Path
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import read_json
 from keras_unet3d.machine import versions
-from keras_unet3d.prediction.predictor import compiled
+from keras_unet3d.machine.compiled import compiled_network
 from keras_unet3d.zoo.archives import check_sums
 from keras_unet3d.zoo.cards import Card
 from keras_unet3d.zoo.engines import served
@@ -44,7 +44,7 @@ def _verified(bundle: Path) -> Iterator[str]:
 
 def _forms(bundle: Path, card: Card) -> Iterator[tuple]:
     """Yield name, network and whether it keeps its input's size, of every form that can run here."""
-    yield NETWORK, compiled(read_network(bundle / NETWORK, card)), False
+    yield NETWORK, compiled_network(read_network(bundle / NETWORK, card)), False
     archive = bundle / saved_model_name(card.name)
     if archive.is_file():
         yield "SavedModel", served(archive), True

@@ -8,11 +8,12 @@ where `displacement` is a cubic B-spline through the control grid (Çiçek et al
 spans the region: the patch and `margin` voxels around it, from which the source voxels come.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from keras_unet3d.errors import InputError
+from keras_unet3d.fields import Validated, checked
 from keras_unet3d.geometry import Triple
 
 # Share of the channels whose gamma works on the negative.
@@ -24,7 +25,7 @@ _WIDEST = 128
 
 
 @dataclass(frozen=True)
-class AugmentSettings:
+class AugmentSettings(Validated):
     """How strongly samples are changed; the grey-value changes go as far as nnU-Net's.
 
     Attributes:
@@ -45,47 +46,44 @@ class AugmentSettings:
         flips: axes (0 z, 1 y, 2 x) along which a sample may be mirrored.
     """
 
-    rotation: float = 15.0
+    rotation: float = checked(15.0, least=0)
     scaling: tuple[float, float] = (0.85, 1.2)
     grid_spacing: float = 32.0
-    deformation: float = 4.0
+    deformation: float = checked(4.0, least=0)
     voxel: float | None = None
     contrast: tuple[float, float] = (0.75, 1.25)
-    brightness: float = 0.15
+    brightness: float = checked(0.15, least=0)
     gamma: tuple[float, float] = (0.75, 1.4)
-    noise: float = 0.15
+    noise: float = checked(0.15, least=0)
     blur: tuple[float, float] = (0.5, 1.0)
-    blur_share: float = 0.1
+    blur_share: float = checked(0.1, least=0)
     low_resolution: tuple[float, float] = (0.5, 1.0)
-    low_resolution_share: float = 0.125
+    low_resolution_share: float = checked(0.125, least=0)
     flips: tuple[int, ...] = ()
 
-    def __post_init__(self):
-        for field in ("scaling", "contrast", "gamma", "blur", "low_resolution"):
-            low, high = getattr(self, field)
+    def faults(self) -> Iterator[str]:
+        for name in ("scaling", "contrast", "gamma", "blur", "low_resolution"):
+            low, high = getattr(self, name)
             if not 0 < low <= high:
-                raise InputError(f"{field}: expected 0 < smallest <= largest, found {low} and {high}.")
+                yield f"{name}: expected 0 < smallest <= largest, found {low} and {high}."
         if self.low_resolution[1] > 1:
-            raise InputError(f"low_resolution: expected at most 1, found {self.low_resolution[1]}.")
-        for field in ("rotation", "deformation", "brightness", "noise"):
-            if not getattr(self, field) >= 0:
-                raise InputError(f"{field}: expected 0 or more, found {getattr(self, field)}.")
-        for field in ("blur_share", "low_resolution_share"):
-            if not 0 <= getattr(self, field) <= 1:
-                raise InputError(f"{field}: expected a share from 0 to 1, found {getattr(self, field)}.")
-        if not self.rotation <= 180:
-            raise InputError(f"rotation: expected at most 180 degrees, found {self.rotation}.")
+            yield f"low_resolution: expected at most 1, found {self.low_resolution[1]}."
+        for name in ("blur_share", "low_resolution_share"):
+            if getattr(self, name) > 1:
+                yield f"{name}: expected a share from 0 to 1, found {getattr(self, name)}."
+        if self.rotation > 180:
+            yield f"rotation: expected at most 180 degrees, found {self.rotation}."
         if not 2 <= self.grid_spacing <= _WIDEST:
-            raise InputError(f"grid_spacing: expected 2 to {_WIDEST} voxels, found {self.grid_spacing}.")
-        if not self.deformation <= self.grid_spacing / 2:
-            raise InputError(
+            yield f"grid_spacing: expected 2 to {_WIDEST} voxels, found {self.grid_spacing}."
+        if self.deformation > self.grid_spacing / 2:
+            yield (
                 f"deformation: expected at most half the grid_spacing, {self.grid_spacing / 2:g}, beyond which the volume "
                 f"folds over itself; found {self.deformation}."
             )
         if self.voxel is not None and not self.voxel > 0:
-            raise InputError(f"voxel: expected a length above 0, found {self.voxel}.")
+            yield f"voxel: expected a length above 0, found {self.voxel}."
         if not set(self.flips) <= {0, 1, 2}:
-            raise InputError(f"flips: expected axes 0 (z), 1 (y) or 2 (x), found {self.flips}.")
+            yield f"flips: expected axes 0 (z), 1 (y) or 2 (x), found {self.flips}."
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def load_elasticdeform():
             f"elasticdeform: expected a working installation, found one that fails to import "
             f"({str(error).splitlines()[0] if str(error) else 'ImportError'}) with NumPy {np.__version__}; its wheels "
             "need NumPy 1: run pip install 'numpy<2' or, with a C compiler, pip install --no-binary elasticdeform "
-            "--force-reinstall elasticdeform; or train with --engine native."
+            "--force-reinstall elasticdeform; or train with `engine=native`."
         ) from error
     return deform_grid
 

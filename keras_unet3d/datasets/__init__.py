@@ -1,7 +1,7 @@
 """What the user calls DATA: which image, label and weight volumes belong together."""
 
 from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found, misfits
-from keras_unet3d.datasets.finding import SAMPLE, agreed, find_data, joined, open_data, open_partly_labelled
+from keras_unet3d.datasets.finding import SAMPLE, agreed, find_data, joined, open_examples, open_partly_labelled
 from keras_unet3d.datasets.pairing import Globs, find_pairs
 
 __all__ = [
@@ -17,6 +17,6 @@ __all__ = [
     "find_pairs",
     "joined",
     "misfits",
-    "open_data",
+    "open_examples",
     "open_partly_labelled",
 ]

@@ -6,7 +6,8 @@ from itertools import product
 
 import numpy as np
 
-from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.errors import refuse
+from keras_unet3d.fields import Validated
 from keras_unet3d.volumes import Volume
 
 # Voxels by which the corners of two volumes may be apart, and the share by which their voxel sizes may differ.
@@ -14,18 +15,15 @@ _APART, _OTHER_SIZE = 0.5, 0.01
 
 
 @dataclass(frozen=True)
-class DataKeys:
+class DataKeys(Validated):
     """Where in the files the volumes are: data set names in HDF5 and Zarr, order of the axes."""
+
+    WHAT = "names in the files"
 
     raw: str = "raw"
     label: str = "label"
     weight: str = "weight"
     axes: str | None = None
-
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            if not isinstance(value, str) and not (name == "axes" and value is None):
-                raise InputError(f"{name}: expected a name in the files, found {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def misfits(image: Volume, other: Volume) -> Iterator[str]:
     if other.shape != image.shape:
         yield (
             f"{other.name}: expected the shape of the image {image.name}, (z, y, x) = "
-            f"{image.shape}; found {other.shape}; check that they belong together, and --axes."
+            f"{image.shape}; found {other.shape}; check that they belong together, and `axes`."
         )
         return
     if image.affine is not None and other.affine is not None:
@@ -105,7 +103,7 @@ def misfits(image: Volume, other: Volume) -> Iterator[str]:
             yield (
                 f"{other.name}: expected the affine of the image {image.name}, found another one that puts corners up "
                 f"to {apart:.3g} voxels apart; resample the labels to the image, or, if their voxels do correspond, "
-                "save them with the image's affine (README, Labels)."
+                "save them with the image's affine (docs/formats.md)."
             )
     elif image.micrometres and other.micrometres and not _same_size(image, other):
         yield (

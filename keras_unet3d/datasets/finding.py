@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from keras_unet3d.datasets import phantom
 from keras_unet3d.datasets.described import DESCRIPTION, find_described
 from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found
 from keras_unet3d.datasets.pairing import Globs, find_pairs
+from keras_unet3d.datasets.phantom import NAMES, UNLABELLED, phantom
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.volumes import (
     FORMATS,
@@ -23,7 +23,7 @@ from keras_unet3d.volumes import (
 SAMPLE = "sample"
 
 
-def open_data(data: Sequence[str | Path], keys: DataKeys = DataKeys(), globs: Globs = Globs()) -> DataSet:
+def open_examples(data: Sequence[str | Path], keys: DataKeys = DataKeys(), globs: Globs = Globs()) -> DataSet:
     """Open every volume that `data` or `globs` names.
 
     Args:
@@ -51,8 +51,7 @@ def joined(found: Sequence[Found]) -> Found:
     """
     if not found:
         raise InputError(
-            "DATA: expected HDF5 or Zarr volumes, a folder, --images and --labels, or the word sample; found none "
-            "(--val takes every word up to the next option, so DATA goes before it)."
+            "DATA: expected HDF5 or Zarr volumes, a folder, `images` and `labels`, or the word sample; found none."
         )
     return Found(
         tuple(case for each in found for case in each.cases),
@@ -80,7 +79,7 @@ def agreed(declaring: Sequence[Found | DataSet]) -> tuple[dict[int, str], tuple[
 
 
 def find_data(path: str | Path, keys: DataKeys) -> Found:
-    """Return the cases of one word of DATA; see `open_data`."""
+    """Return the cases of one word of DATA; see `open_examples`."""
     path = Path(path)
     if str(path) == SAMPLE:
         return _sample()
@@ -95,7 +94,7 @@ def find_data(path: str | Path, keys: DataKeys) -> Found:
     if not path.name.lower().endswith(SEVERAL):
         raise InputError(
             f"{path}: expected an HDF5 or Zarr volume that holds image and labels, found {path.suffix or 'no suffix'}; "
-            "for other formats give --images GLOB and --labels GLOB."
+            "for other formats give `images=GLOB` and `labels=GLOB`."
         )
     return Found((_case(path, keys),), {})
 
@@ -106,12 +105,12 @@ def _holds_several(path: Path) -> bool:
 
 
 def _sample() -> Found:
-    made = phantom.phantom()
+    stack = phantom()
     image, label = (
-        partial(from_array, array, name, made.spacing, "um")
-        for array, name in ((made.image, SAMPLE), (made.sparse, "sample labels"))
+        partial(from_array, array, name, stack.spacing, "um")
+        for array, name in ((stack.image, SAMPLE), (stack.sparse, "sample labels"))
     )
-    return Found((Case(SAMPLE, image, label),), dict(enumerate(phantom.NAMES)), (phantom.UNLABELLED,))
+    return Found((Case(SAMPLE, image, label),), dict(enumerate(NAMES)), (UNLABELLED,))
 
 
 def _find_in_folder(folder: Path, keys: DataKeys) -> Found:
@@ -119,7 +118,7 @@ def _find_in_folder(folder: Path, keys: DataKeys) -> Found:
     if not files:
         raise InputError(
             f"{folder}: expected HDF5 or Zarr volumes or a dataset.json, found neither; "
-            "for pairs of other files give --images GLOB and --labels GLOB."
+            "for pairs of other files give `images=GLOB` and `labels=GLOB`."
         )
     return Found(tuple(_case(file, keys) for file in files), {})
 

@@ -44,12 +44,12 @@ def find_pairs(globs: Globs, keys: DataKeys) -> Found:
     """
     if not globs.images or not globs.labels:
         found = "one" if globs.images or globs.labels else "neither"
-        raise InputError(f"--images and --labels: expected both, found {found}; give a glob for each.")
-    images, labels = _glob("--images", globs.images), _glob("--labels", globs.labels)
+        raise InputError(f"`images` and `labels`: expected both, found {found}; give a glob for each.")
+    images, labels = _glob("images", globs.images), _glob("labels", globs.labels)
     faults: list[str] = []
-    partners = [_partners("--labels", images, labels, faults)]
+    partners = [_partners("labels", images, labels, faults)]
     if globs.weights:
-        partners.append(_partners("--weights", images, _glob("--weights", globs.weights), faults))
+        partners.append(_partners("weights", images, _glob("weights", globs.weights), faults))
     cases = []
     for image in images:
         if not all(image in each for each in partners):
@@ -66,7 +66,7 @@ def find_pairs(globs: Globs, keys: DataKeys) -> Found:
 def _glob(option: str, pattern: str) -> list[Path]:
     files = sorted(Path(file) for file in glob.glob(pattern, recursive=True))
     if not files:
-        raise InputError(f"{option} {pattern}: expected files, found none; quote the pattern and check the path.")
+        raise InputError(f"`{option}={pattern}`: expected files, found none; quote the pattern and check the path.")
     return files
 
 
@@ -78,14 +78,14 @@ def _partners(option: str, images: Sequence[Path], others: Sequence[Path], fault
         if alone:
             more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
             faults.append(
-                f"--images and {option}: expected a partner for every file, found none for "
+                f"`images` and `{option}`: expected a partner for every file, found none for "
                 f"{', '.join(map(str, alone[:_NAMED]))}{more}; add the missing files, or correct the globs."
             )
         return {words[each]: by_words[each] for each in words if each in by_words}
     if len(images) != len(others):
         raise InputError(
-            f"--images and {option}: expected as many {option[2:]} as images, found {len(images)} images and "
-            f"{len(others)} {option[2:]}; correct the globs."
+            f"`images` and `{option}`: expected as many {option} as images, found {len(images)} images and "
+            f"{len(others)} {option}; correct the globs."
         )
     return dict(zip(images, others, strict=True))
 

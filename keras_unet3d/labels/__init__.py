@@ -18,7 +18,6 @@ from keras_unet3d.labels.slices import AnnotatedSlices, annotated_slices
 from keras_unet3d.labels.survey import Survey, survey
 from keras_unet3d.labels.table import (
     MOST_CLASSES,
-    TARGETS,
     UNLABELLED,
     LabelTable,
     parse_classes,
@@ -28,7 +27,6 @@ from keras_unet3d.labels.table import (
 
 __all__ = [
     "MOST_CLASSES",
-    "TARGETS",
     "UNLABELLED",
     "AnnotatedSlices",
     "LabelTable",

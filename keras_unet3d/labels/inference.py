@@ -13,9 +13,9 @@ from keras_unet3d.labels.table import BOUNDARY_TABLE, MOST_CLASSES, LabelTable, 
 _SENTINELS = (255, 65535)
 # What to do about a value that is in no table, where there are the options of fit.
 _MEND = (
-    "correct the labels, declare the value (--classes VALUE=NAME,...), or add --unlabelled VALUE if it means unlabelled"
+    "correct the labels, declare the value (`classes=VALUE=NAME,...`), or add `unlabelled=VALUE` if it means unlabelled"
 )
-_MEND_INSTANCES = "correct the labels, or add --unlabelled VALUE if it means unlabelled"
+_MEND_INSTANCES = "correct the labels, or add `unlabelled=VALUE` if it means unlabelled"
 # A plane counts as annotated from corner to corner if this share of it is; a few missed voxels do not matter.
 _FULL = 0.99
 # A class of a larger share may be one that nobody meant.
@@ -65,12 +65,12 @@ def table_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> 
     if table.num_classes == 1:
         yield (
             f"{first}: expected at least two classes, found only the label {table.shown()} in all volumes; "
-            "annotate a second class (the background counts), or declare it (--classes)."
+            "annotate a second class (the background counts), or declare it by `classes`."
         )
     if table.num_classes > MOST_CLASSES:
         yield (
             f"{first}: expected at most {MOST_CLASSES} classes, found {table.num_classes} label values; are "
-            "these instances? Then add --target boundaries."
+            "these instances? Then add `target=boundaries`."
         )
 
 
@@ -160,4 +160,4 @@ def doubtful_value(surveys: Sequence[Survey], table: LabelTable) -> str | None:
     if table.target != "semantic" or len(labelled) < 3 or labelled[value] <= _NEARLY_ALL * sum(labelled.values()):
         return None
     share = labelled[value] / sum(labelled.values())
-    return f"{share:.1%} of the labelled voxels are {value}; if that means unlabelled, add --unlabelled {value}"
+    return f"{share:.1%} of the labelled voxels are {value}; if that means unlabelled, add `unlabelled={value}`"

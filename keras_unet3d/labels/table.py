@@ -1,19 +1,20 @@
 """The label table: raw values to classes with names, and back; which values mean "unlabelled"."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
+from keras_unet3d.choices import TARGETS
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import Validated, checked
 
 UNLABELLED = 255
 MOST_CLASSES = 64
-TARGETS = ("semantic", "boundaries")
 
 
 @dataclass(frozen=True)
-class LabelTable:
+class LabelTable(Validated):
     """The raw value and the name of every class, in the order of the classes.
 
     Attributes:
@@ -24,27 +25,20 @@ class LabelTable:
             of them touch, class 0 everything else).
     """
 
+    WHAT = "a label table"
+
     values: tuple[int, ...]
     names: tuple[str, ...]
     unlabelled: tuple[int, ...] = ()
-    target: str = "semantic"
+    target: str = checked("semantic", TARGETS)
 
-    def __post_init__(self):
-        for field in ("values", "names", "unlabelled"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
-        if len(self.names) != len(self.values) or not all(isinstance(name, str) for name in self.names):
-            raise InputError(f"label table: expected a name per value, found {self.names} for {self.values}.")
-        for value in (*self.values, *self.unlabelled):
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise InputError(f"label table: expected whole numbers as label values, found {value!r}.")
+    def faults(self) -> Iterator[str]:
+        if len(self.names) != len(self.values):
+            yield f"label table: expected a name per value, found {self.names} for {self.values}."
         # The values of boundaries are written, those of unlabelled are read: instance 0 may mean unlabelled.
         both = set(self.values) & set(self.unlabelled) if self.target == "semantic" else ()
         if len(set(self.values)) != len(self.values) or both:
-            raise InputError(
-                f"label table: expected every label value once, found {self.values} and {self.unlabelled}."
-            )
-        if self.target not in TARGETS:
-            raise InputError(f"label table: expected a target of {', '.join(TARGETS)}; found {self.target!r}.")
+            yield f"label table: expected every label value once, found {self.values} and {self.unlabelled}."
 
     @property
     def num_classes(self) -> int:
@@ -56,10 +50,6 @@ class LabelTable:
         """The class that means nothing of interest: the one of that name, else the first."""
         named = self.target == "semantic" and "background" in self.names
         return self.names.index("background") if named else 0
-
-    def config(self) -> dict:
-        """Return the arguments as JSON-ready values."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def to_classes(self, raw: np.ndarray, name: str = "labels") -> np.ndarray:
         """Return the class of every voxel, uint8, `UNLABELLED` where the value says so.

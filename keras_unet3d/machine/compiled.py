@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 
 def compiled_for_host(function: Callable) -> Callable:
     """Return `function`, of arrays and dictionaries of them, compiled for the CPU: NumPy arrays in and out.
@@ -35,3 +37,17 @@ def _compiled_by_jax(function: Callable) -> Callable:
 
 
 _COMPILERS = {"tensorflow": _compiled_by_tensorflow, "jax": _compiled_by_jax}
+
+
+def compiled_network(model) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a Keras model as one function from array to array; unlike `predict` it does not grow in long loops."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return lambda batch: keras.ops.convert_to_numpy(model(batch, training=False))
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec(model.inputs[0].shape, "float32")]
+    # XLA is slow for 3-D convolutions on the CPU, and every new tile size would compile again.
+    function = tf.function(lambda batch: model(batch, training=False), signature, jit_compile=False)
+    return lambda batch: function(tf.convert_to_tensor(batch)).numpy()

@@ -1,7 +1,8 @@
 """How much memory there is, how much this process holds, and whether an error means that it ran out."""
 
-import os
 import subprocess
+
+import psutil
 
 from keras_unet3d.machine.devices import has_gpu
 
@@ -14,19 +15,15 @@ def available_memory() -> int | None:
 def _gpu_memory() -> int | None:
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.split()
-        return min(int(mebibytes) for mebibytes in found) * 2**20
+        lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.split()
+        return min(int(mebibytes) for mebibytes in lines) * 2**20
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
 
 
-def _host_memory() -> int | None:
-    """Return what Linux calls available, or what a container leaves of it; None on other systems."""
-    try:
-        with open("/proc/meminfo") as lines:
-            available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        return None
+def _host_memory() -> int:
+    """Return what the system calls available, or what a container leaves of it, of which psutil does not know."""
+    available = psutil.virtual_memory().available
     try:
         with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as used:
             return min(available, int(limit.read()) - int(used.read()))
@@ -35,12 +32,8 @@ def _host_memory() -> int | None:
 
 
 def resident_memory() -> int:
-    """Return the bytes of memory that this process holds; 0 where the system does not say."""
-    try:
-        with open("/proc/self/statm") as lines:
-            return int(lines.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return 0
+    """Return the bytes of memory that this process holds."""
+    return psutil.Process().memory_info().rss
 
 
 def is_out_of_memory(error: BaseException) -> bool:

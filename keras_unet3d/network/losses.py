@@ -1,6 +1,6 @@
 """The sample-weighted sparse cross-entropy (Çiçek et al. 2016, section 3.2), optionally with soft Dice."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import ops
@@ -121,3 +121,28 @@ def _dice_loss(probabilities, is_class, labelled):
     dice = 2 * in_both / ops.maximum(in_truth + in_prediction, 1e-7)
     present = ops.cast(in_truth > 0, "float32")
     return _ratio(ops.sum(present * (1.0 - dice)), ops.sum(present))
+
+
+class OfLogits(keras.losses.Loss):
+    """A loss of probabilities as a loss of logits, through which a network is trained.
+
+    Args:
+        loss: a Keras loss, or a function of `(y_true, y_pred)` whose values are averaged by the weights.
+    """
+
+    def __init__(self, loss: keras.losses.Loss | Callable):
+        super().__init__(name=getattr(loss, "name", "loss"), reduction="mean_with_sample_weight", dtype="float32")
+        self.loss = loss
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if not isinstance(self.loss, keras.losses.Loss):
+            return super().__call__(y_true, y_pred, sample_weight)
+        # Its reduction is its own.
+        return self.loss(y_true, _probabilities(y_pred), sample_weight)
+
+    def call(self, y_true, y_pred):
+        return self.loss(y_true, _probabilities(y_pred))
+
+
+def _probabilities(logits):
+    return ops.softmax(ops.cast(logits, "float32"), axis=-1)

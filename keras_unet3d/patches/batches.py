@@ -60,32 +60,44 @@ class Chain:
     finish: Callable[[tuple], tuple] | None = None
 
 
-def training_batches(
-    sources: list[Source],
-    settings: PatchSettings,
-    batch_size: int,
-    seed: int,
-    workers: int,
-    waiting: Waiting | None = None,
-    on_device: bool = False,
-    first: int = 0,
-    accumulate: int = 1,
-    class_weights: Sequence[float] | None = None,
-):
-    """Return endless batches `(x, y, w)`, the same in the same order for any `workers`.
+@dataclass(frozen=True)
+class Batching:
+    """How samples become batches.
 
-    Args:
-        sources: what patches are taken from.
-        settings: how.
-        batch_size: patches per batch.
-        seed: of the samples.
+    Attributes:
+        batch_size: samples per batch.
         workers: threads that make them.
-        waiting: is told how long whoever iterates waits.
+        seed: of the samples.
         on_device: whether batches are what `augment.layer.Augmentation` takes, to be augmented by whoever iterates.
-        first: number of the batch to begin with.
         accumulate: batches whose gradients are added; their weights are then divided by their sum over all of these.
         class_weights: factors of the classes in that sum.
     """
+
+    batch_size: int
+    workers: int
+    seed: int = 0
+    on_device: bool = False
+    accumulate: int = 1
+    class_weights: Sequence[float] | None = None
+
+
+def training_batches(
+    sources: list[Source],
+    settings: PatchSettings,
+    batching: Batching,
+    first: int = 0,
+    waiting: Waiting | None = None,
+):
+    """Return endless batches `(x, y, w)`, the same in the same order for any number of workers.
+
+    Args:
+        sources: what patches are taken from.
+        settings: what a patch is.
+        batching: how patches become batches.
+        first: number of the batch to begin with.
+        waiting: is told how long whoever iterates waits.
+    """
+    seed, accumulate = batching.seed, batching.accumulate
 
     def augmented(index):
         return training_sample(sources, settings, seed, index)
@@ -96,9 +108,15 @@ def training_batches(
             weight = np.ones(classes.shape, np.float32)
         return native.packed(drawn, image, classes, weight, complete=True)
 
-    sample, stack = (packed, native.stacked) if on_device else (augmented, stacked)
-    finish = weights_of_sum(accumulate, class_weights) if accumulate > 1 else None
-    chain = Chain(sample, stack, batch_size, workers, first=first, together=accumulate, finish=finish)
+    chain = Chain(
+        packed if batching.on_device else augmented,
+        native.stacked if batching.on_device else stacked,
+        batching.batch_size,
+        batching.workers,
+        first=first,
+        together=accumulate,
+        finish=weights_of_sum(accumulate, batching.class_weights) if accumulate > 1 else None,
+    )
     return batches(chain, waiting or Waiting())
 
 
@@ -114,22 +132,16 @@ def weights_of_sum(total: float, class_weights: Sequence[float] | None) -> Calla
     return scaled
 
 
-def validation_batches(
-    sources: list[Source],
-    settings: PatchSettings,
-    batch_size: int,
-    positions,
-    workers: int,
-    finish: Callable[[tuple], tuple] | None = None,
-):
+def validation_batches(sources: list[Source], settings: PatchSettings, batching: Batching, positions: Sequence):
     """Return the finite batches `(x, y, w)` of the patches at `positions`, made once and kept in memory."""
     chain = Chain(
         lambda index: validation_sample(sources, settings, positions[index]),
         stacked,
-        batch_size,
-        workers,
+        batching.batch_size,
+        batching.workers,
         len(positions),
-        finish=finish,
+        # A loss that leaves the division to the batches leaves it to these as well.
+        finish=weights_of_sum(1.0, batching.class_weights) if batching.accumulate > 1 else None,
     )
     return batches(chain, Waiting())
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.labels import UNLABELLED, AnnotatedSlices
-from keras_unet3d.patches.source import index_labels
+from keras_unet3d.labels import UNLABELLED, AnnotatedSlices, annotated_slices
+from keras_unet3d.patches.source import Source, index_labels
 from keras_unet3d.volumes import Volume
 
 # Voxels on either side of what is held out that training does not see either: neighbours are nearly copies.
@@ -17,12 +17,58 @@ _ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
+class Holdout:
+    """The sources of training patches and of validation patches.
+
+    Attributes:
+        training, validation: the sources.
+        in_words: how they were told apart.
+        whole_volumes: whether whole volumes were held out.
+    """
+
+    training: list[Source]
+    validation: list[Source]
+    in_words: str
+    whole_volumes: bool
+
+
+def hold_out(training: list[Source], given: list[Source], share: float, seed: int) -> Holdout:
+    """Decide what is held out for validation.
+
+    Args:
+        training: the sources to learn from.
+        given: sources that the user gave for validation; where there are any, nothing else is held out.
+        share: how much is held out: of several volumes, or of the annotated slices of a single one; 0 for nothing.
+        seed: of the choice.
+
+    Raises:
+        InputError: a single volume of too few annotations.
+    """
+    count = len(training)
+    if given:
+        return Holdout(training, given, f"{len(given)} given volume{'s' if len(given) > 1 else ''}", True)
+    if not share:
+        return Holdout(training, training, "nothing held out: its figures are of the training labels", False)
+    if count > 1:
+        kept, held_out = split_by_volume(count, share, seed)
+        in_words = f"{len(held_out)} of {count} volumes"
+        return Holdout([training[i] for i in kept], [training[i] for i in held_out], in_words, True)
+    (source,) = training
+    classes = source.index.counts.shape[1]
+    parts = split_one(source.classes, annotated_slices(source.classes), share, classes, seed)
+    first, last = (
+        replace(source, classes=part, index=index_labels(part, classes)) for part in (parts.training, parts.validation)
+    )
+    return Holdout([first], [last], parts.in_words, False)
+
+
+@dataclass(frozen=True)
 class Parts:
     """A class volume twice, with the training labels and with those held out, and a line on where the cut is."""
 
     training: Volume
     validation: Volume
-    said: str
+    in_words: str
 
 
 def split_by_volume(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
@@ -92,11 +138,11 @@ def _without_slices(classes: Volume, held: list[tuple[int, tuple[int, ...]]], co
         marks[axis][list(group)] = True
         guarded[axis][max(group[0] - GUARD, 0) : group[-1] + GUARD + 1] = True
     slices = ", ".join(f"{'zyx'[axis]} {plane}" for axis, group in sorted(held) for plane in group)
-    said = (
+    in_words = (
         f"{sum(len(group) for _, group in held)} of {count} annotated slices ({slices}), kept from training with "
         f"{GUARD} voxels on either side"
     )
-    return Parts(_labelled_where(classes, guarded, False), _labelled_where(classes, marks, True), said)
+    return Parts(_labelled_where(classes, guarded, False), _labelled_where(classes, marks, True), in_words)
 
 
 def split_by_region(classes: Volume, share: float, num_classes: int) -> Parts:
@@ -115,15 +161,15 @@ def split_by_region(classes: Volume, share: float, num_classes: int) -> Parts:
         before, after = planes[:first].sum(axis=0), planes[cut:].sum(axis=0)
         if min((before > 0).sum(), (after > 0).sum()) >= 2:
             name = "zyx"[axis]
-            said = f"{name} >= {cut} of {classes.shape[axis]} for validation, {name} < {first} for training"
+            in_words = f"{name} >= {cut} of {classes.shape[axis]} for validation, {name} < {first} for training"
             return Parts(
                 _labelled_where(classes, _beyond(classes.shape, axis, first), False),
                 _labelled_where(classes, _beyond(classes.shape, axis, cut), True),
-                said,
+                in_words,
             )
     raise InputError(
         f"{classes.name}: expected annotations that can be split into training and validation, found too few; "
-        "annotate more slices, give another volume with --val, or train on all of them with --validation-share 0."
+        "annotate more slices, give another volume as `val`, or train on all of them with `validation_share=0`."
     )
 
 

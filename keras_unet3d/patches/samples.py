@@ -1,5 +1,6 @@
 """From sources to samples `(x, y, w)`: pure functions of (seed, index), the same wherever they are called."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from keras_unet3d.augment import ENGINES
 from keras_unet3d.augment.draw import AugmentSettings, Draw, draw, generator
+from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Triple
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.patches.source import Source, draw_patch_start, draw_voxel, read_filled, read_mirrored
@@ -16,11 +18,24 @@ from keras_unet3d.volumes.grey_values import normalize
 _ATTEMPTS = 8
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
+# x, y, w of a sample and its random generator -> x, y, w.
+Transform = Callable[[np.ndarray, np.ndarray, np.ndarray, np.random.Generator], Sample]
+# The generator of transforms draws from numbers of its own: what is drawn before does not move them.
+_TRANSFORMS = 2**20
 
 
 @dataclass(frozen=True)
 class PatchSettings:
-    """Sizes (z, y, x) of the network's input and output, normalisation, augmentation (None: none), centres, engine."""
+    """What a patch is.
+
+    Attributes:
+        patch, output: sizes (z, y, x) of the network's input and output.
+        normalization: of the grey values.
+        augment: how strongly training patches are changed; None for not at all.
+        sampling: where they are taken, "classes" or "voxels".
+        engine: what changes them, one of `choices.AUGMENTATION_ENGINES`.
+        transforms: what a caller does to a training sample last, see `transformed`.
+    """
 
     patch: Triple
     output: Triple
@@ -28,6 +43,12 @@ class PatchSettings:
     augment: AugmentSettings | None = None
     sampling: str = "classes"
     engine: str = "elasticdeform"
+    transforms: tuple[Transform, ...] = ()
+
+    @property
+    def inset(self) -> Triple:
+        """Voxels (z, y, x) that the output lacks on each side of the input."""
+        return tuple((p - o) // 2 for p, o in zip(self.patch, self.output, strict=True))
 
 
 def training_sample(sources: list[Source], settings: PatchSettings, seed: int, index: int) -> Sample:
@@ -38,7 +59,31 @@ def training_sample(sources: list[Source], settings: PatchSettings, seed: int, i
         y: `(z', y', x')` int32, classes of the network's output region; 0 where unlabelled.
         w: `(z', y', x')` float32, sample weights; 0 where unlabelled.
     """
-    return _training_sample(sources, settings, seed, index)[0]
+    sample = _training_sample(sources, settings, seed, index)[0]
+    if not settings.transforms:
+        return sample
+    return transformed(sample, settings.transforms, generator(seed, index, _TRANSFORMS))
+
+
+def transformed(sample: Sample, transforms: Sequence[Transform], rng: np.random.Generator) -> Sample:
+    """Return a sample after what a caller does to it, one transform after the other.
+
+    A transform takes x `(z, y, x, channels)` float32, y int32 and w float32 `(z', y', x')`, and the sample's random
+    generator, and returns the three in the same shapes. By that generator a sample stays a function of seed and index.
+
+    Raises:
+        InputError: anything else came back.
+    """
+    for transform in transforms:
+        changed = transform(*sample, rng)
+        shapes = [np.shape(array) for array in changed] if isinstance(changed, tuple) else changed
+        if shapes != [array.shape for array in sample]:
+            raise InputError(
+                f"transforms: expected {getattr(transform, '__name__', transform)} to return x, y and w of shapes "
+                f"{', '.join(str(array.shape) for array in sample)}; found {shapes}."
+            )
+        sample = tuple(np.asarray(new, old.dtype) for new, old in zip(changed, sample, strict=True))
+    return sample
 
 
 def sample_origin(sources: list[Source], settings: PatchSettings, seed: int, index: int) -> tuple[str, tuple]:
@@ -91,7 +136,7 @@ def validation_positions(sources: list[Source], settings: PatchSettings, most: i
     positions = []
     for number, source in enumerate(sources):
         for start in _grid(source.image.shape, settings):
-            inner = start + (np.asarray(settings.patch) - settings.output) // 2
+            inner = start + np.asarray(settings.inset)
             if (read_filled(source.classes, inner, settings.output, UNLABELLED) != UNLABELLED).any():
                 positions.append((number, start))
     # Evenly spread, so that a limit does not leave out whole volumes.
@@ -108,9 +153,8 @@ def _grid(shape, settings: PatchSettings):
         else:
             count = -(-extent // size)
             per_axis.append(np.linspace(0, extent - size, count).round().astype(int).tolist())
-    inset = (np.asarray(settings.patch) - settings.output) // 2
     for first in product(*per_axis):
-        yield np.array(first) - inset
+        yield np.array(first) - settings.inset
 
 
 def validation_sample(sources: list[Source], settings: PatchSettings, position) -> Sample:
@@ -134,15 +178,9 @@ def _read(source: Source, start, size, normalization: str):
 
 def finished(image, classes, weight, settings: PatchSettings) -> Sample:
     """Cut labels `(z, y, x)` to the network's output and turn "unlabelled" into weight 0."""
-    centre = inner_box(settings.patch, settings.output)
+    centre = tuple(slice(i, i + o) for i, o in zip(settings.inset, settings.output, strict=True))
     classes = classes[centre]
     labelled = classes != UNLABELLED
     y = np.where(labelled, classes, 0).astype(np.int32)
     w = labelled.astype(np.float32)
     return image, y, w if weight is None else w * weight[centre]
-
-
-def inner_box(patch: Triple, output: Triple) -> tuple[slice, slice, slice]:
-    """Return where the network's output lies in its input."""
-    inset = [(p - o) // 2 for p, o in zip(patch, output, strict=True)]
-    return tuple(slice(i, i + o) for i, o in zip(inset, output, strict=True))

@@ -1,13 +1,16 @@
 """Where patches are taken, and why there: around labelled voxels, every class as often as any other by default."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
-from keras_unet3d.volumes import Box, Volume
-from keras_unet3d.volumes.grey_values import Statistics
+from keras_unet3d.datasets import Example
+from keras_unet3d.errors import refuse
+from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume
+from keras_unet3d.volumes import Box, Volume, in_memory
+from keras_unet3d.volumes.grey_values import Statistics, measure
 
 _BLOCK = 32
 
@@ -46,11 +49,58 @@ class Source:
     weight: Volume | None
     statistics: Statistics
     index: LabelIndex
+    in_memory: bool = True
 
     @property
     def file(self) -> str:
         """What tells this source from any other: the path of its image."""
         return str(self.image.path.resolve()) if self.image.path else self.name
+
+
+def read_source(example: Example, table: LabelTable, hold: bool = True) -> Source:
+    """Return an example read, checked and indexed; `hold` its voxels in memory, or else read them crop by crop.
+
+    Raises:
+        InputError: label values that are in no table, weights that are none, grey values that are not finite.
+    """
+    keep = in_memory if hold else _as_it_is
+    image = keep(example.image)
+    classes = keep(class_volume(example.label, table))
+    weight = keep(example.weight) if example.weight else None
+    if weight:
+        refuse(weight_faults(weight, classes))
+        classes = where_weighted(classes, weight)
+    index = index_labels(classes, table.num_classes)
+    return Source(example.name, image, classes, weight, measure(image), index, hold)
+
+
+def _as_it_is(volume: Volume) -> Volume:
+    return volume
+
+
+def weight_faults(weight: Volume, classes: Volume | None) -> Iterator[str]:
+    """Yield what is wrong with the weights: channels, NaN or negative ones, 0 at all labelled voxels of `classes`."""
+    if weight.channels != 1:
+        yield f"{weight.name}: expected one weight per voxel, found {weight.channels} channels; correct `axes` or the file."
+        return
+    counting = 0
+    for box, voxels in weight.blocks():
+        if not (np.isfinite(voxels) & (voxels >= 0)).all():
+            yield f"{weight.name}: expected finite weights of 0 or more, found NaN or negative ones; correct them."
+            return
+        if classes is not None:
+            counting += int(((voxels > 0) & (classes.read(box) != UNLABELLED)).sum())
+    if classes is not None and not counting:
+        yield f"{weight.name}: expected weights above 0 at labelled voxels, found 0 at all of them; correct them."
+
+
+def where_weighted(classes: Volume, weight: Volume) -> Volume:
+    """Return the class volume with voxels of weight 0 unlabelled, so that no patch is drawn around one."""
+
+    def read(box):
+        return np.where(weight.read(box) > 0, classes.read(box), np.uint8(UNLABELLED))
+
+    return replace(classes, read=read)
 
 
 def index_labels(classes: Volume, num_classes: int) -> LabelIndex:
@@ -137,7 +187,6 @@ def _edge(index: np.ndarray, extent: int) -> np.ndarray:
 
 
 _INSIDE = {"mirror": _mirror, "edge": _edge}
-BORDERS = tuple(_INSIDE)
 
 
 def read_filled(volume: Volume, start, size, fill) -> np.ndarray:

@@ -12,7 +12,7 @@ from keras_unet3d.pictures import drawing
 _OPACITY = 0.45
 
 
-def patch(image, classes, labelled, predicted, path: Path, names: Sequence[str] = (), spacing=None) -> None:
+def draw_patch(image, classes, labelled, predicted, path: Path, names: Sequence[str] = (), spacing=None) -> None:
     """Draw image, labels and prediction `(z, y, x)` in the plane of each axis that has most to show.
 
     An image larger than its labels (valid padding) is cut to their size.
@@ -20,10 +20,10 @@ def patch(image, classes, labelled, predicted, path: Path, names: Sequence[str] 
     inset = [(i - c) // 2 for i, c in zip(image.shape, classes.shape, strict=True)]
     image = image[tuple(slice(i, i + n) for i, n in zip(inset, classes.shape, strict=True))]
     columns = {"image": image, "labels": np.where(labelled, classes, -1), "prediction": predicted}
-    slices(columns, [_fullest(minority(classes, labelled), axis) for axis in range(3)], path, names, spacing)
+    draw_slices(columns, [_fullest(minority(classes, labelled), axis) for axis in range(3)], path, names, spacing)
 
 
-def slices(
+def draw_slices(
     columns: dict[str, np.ndarray], planes: list[int], path: Path, names: Sequence[str] = (), spacing=None
 ) -> None:
     """Draw one row per axis (z, y, x) and one column per volume.
@@ -79,7 +79,7 @@ class Panel:
         return vertical / horizontal
 
 
-def annotations(rows: Sequence[Sequence[Panel]], path: Path, names: Sequence[str]) -> None:
+def draw_annotations(rows: Sequence[Sequence[Panel]], path: Path, names: Sequence[str]) -> None:
     """Draw slices with their labels in colour over the image: a row of panels each."""
     columns = max(len(row) for row in rows)
     tallest = [max(panel.image.shape[0] / panel.image.shape[1] * panel.aspect for panel in row) for row in rows]
@@ -119,7 +119,7 @@ class Change:
     spacing: tuple[float, float, float] | None = None
 
 
-def changes(rows: Sequence[Change], path: Path, names: Sequence[str]) -> None:
+def draw_changes(rows: Sequence[Change], path: Path, names: Sequence[str]) -> None:
     """Draw a row per change: a plane across z before and after with label contours, the deformed grid, and one across y."""
     spacing = [np.ones(3) if row.spacing is None else np.asarray(row.spacing) for row in rows]
     heights = [

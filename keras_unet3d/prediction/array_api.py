@@ -1,34 +1,33 @@
 """`predict_volume`, and predictors of networks and of plain functions."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Geometry, Triple
-from keras_unet3d.machine import memory
-from keras_unet3d.model_spec import ModelSpec
-from keras_unet3d.prediction.predictor import Predictor, compiled
-from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.machine.compiled import compiled_network
+from keras_unet3d.machine.memory import resident_memory
+from keras_unet3d.model_spec import ModelSpec, untrained_spec
+from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.prediction.memory import TileMemory
+from keras_unet3d.prediction.predictor import PlainFunction, Predictor
+from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import from_array, open_volume, write_volume
 
-# A plain callable is taken as it is: any size in, the same size out.
-_ANY_SIZE = Geometry(((1, 1, 1),), (), "same")
-
-
 _UNKNOWN_REACH = "how far a plain function looks is not known"
-
-
 _OF_THE_TILE = (
     "its normalisation or excitation takes the statistics of the tile, so a tile's result depends on its size"
 )
 
 
 def predict_volume(
-    model,
-    volume,
-    out=None,
+    model: Any,
+    volume: np.ndarray | str | Path,
+    out: str | Path | None = None,
     *,
     output: str = "labels",
     tile: Triple | None = None,
@@ -75,31 +74,48 @@ def predict_volume(
     Source: overlap-tile strategy, Ronneberger et al. 2015 (arXiv:1505.04597), section 2.
     """
     settings = PredictSettings(
-        None if tile is None else tuple(tile), merge, overlap, border, max_ram, batch_size, flips, rotations, skip_below
+        tile=None if tile is None else tuple(tile),
+        merge=merge,
+        overlap=overlap,
+        border=border,
+        max_ram=max_ram,
+        batch_size=batch_size,
+        flips=flips,
+        rotations=rotations,
+        skip_below=skip_below,
     )
     predictor = _as_predictor(model, geometry, normalization)
     predictor.refuse_output(output, settings)
     is_path = isinstance(volume, str | Path)
     if out is not None and not is_path:
         raise InputError("out: expected a volume file as input when the output is a file, found an array.")
-    opened = open_volume(volume, key or predictor.keys.raw, axes) if is_path else from_array(np.asarray(volume))
+    opened = open_volume(volume, key or predictor.spec.keys.raw, axes) if is_path else from_array(np.asarray(volume))
     result = predictor.predict(opened, output, settings)
     if out is not None:
         write_volume(out, result, opened, "label" if output in ("labels", "classes") else output)
     return result
 
 
-def _as_predictor(model, geometry: Geometry | None, normalization: str) -> Predictor:
+def _as_predictor(model: Any, geometry: Geometry | None, normalization: str) -> Predictor:
     if isinstance(model, Predictor):
         return model
     if hasattr(model, "layers"):
-        return replace(network_predictor(model), normalization=normalization)
-    inexact = "" if geometry else _UNKNOWN_REACH
-    return Predictor(model, geometry or _ANY_SIZE, normalization=normalization, inexact=inexact)
+        predictor = network_predictor(model)
+        return replace(predictor, spec=replace(predictor.spec, normalization=normalization))
+    return function_predictor(model, geometry, normalization)
 
 
-def network_predictor(model) -> Predictor:
-    """Return the predictor of a network made by `build_model`, which gives class numbers."""
+def function_predictor(
+    function: Callable, geometry: Geometry | None = None, normalization: str = "zscore"
+) -> Predictor:
+    """Return the predictor of any function of batches; without `geometry` it takes any size and returns the same."""
+    if geometry is None:
+        return Predictor(function, PlainFunction(normalization=normalization), inexact=_UNKNOWN_REACH)
+    return Predictor(function, PlainFunction(geometry, normalization))
+
+
+def network_predictor(model: Any) -> Predictor:
+    """Return the predictor of a network made by `build_model` that nobody trained, which gives class numbers."""
     from keras_unet3d.network.copies import logits_model
     from keras_unet3d.network.costs import inference_bytes
     from keras_unet3d.network.unet import architecture_of
@@ -109,33 +125,23 @@ def network_predictor(model) -> Predictor:
         raise InputError(f"model {model.name!r}: expected output='probabilities', found {architecture.output!r}.")
     sizes = architecture.input_shape[:3]
     return Predictor(
-        compiled(model),
-        architecture.geometry,
-        architecture.input_shape[3],
+        compiled_network(model),
+        untrained_spec(architecture),
         tile=None if None in sizes else sizes,
-        logits=compiled(logits_model(model)),
+        logits=compiled_network(logits_model(model)),
         inexact=_OF_THE_TILE if _depends_on_tile(architecture) else "",
-        voxel_bytes=inference_bytes(architecture),
-        held_before=memory.resident_memory(),
+        memory=TileMemory(inference_bytes(architecture), resident_memory()),
     )
 
 
-def _depends_on_tile(architecture) -> bool:
+def _depends_on_tile(architecture: Architecture) -> bool:
     return architecture.normalization in ("instance", "group") or architecture.block == "residual_se"
 
 
-def trained_predictor(model, spec: ModelSpec) -> Predictor:
+def trained_predictor(model: Any, spec: ModelSpec) -> Predictor:
     """Return the predictor of a trained network, which gives the raw label values of its training data."""
     from keras_unet3d.network.copies import folded_copy
 
     predictor = network_predictor(folded_copy(model))
-    return replace(
-        predictor,
-        table=spec.labels,
-        normalization=spec.normalization,
-        # Statistics of the current tile are those of training only in a tile of the training's size.
-        tile=predictor.tile or (spec.patch if predictor.inexact else None),
-        spacing=spec.spacing,
-        unit=spec.unit,
-        keys=spec.keys,
-    )
+    # Statistics of the current tile are those of training only in a tile of the training's size.
+    return replace(predictor, spec=spec, tile=predictor.tile or (spec.patch if predictor.inexact else None))

@@ -3,26 +3,26 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby, islice
+from itertools import islice
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Box, Triple
-from keras_unet3d.prediction.tiling import Cut, Tiling
+from keras_unet3d.listener import SILENT, Listener
+from keras_unet3d.prediction.merging import Answer, Tile
+from keras_unet3d.prediction.tiling import Tiling
 
-Tile = tuple[Cut, Cut, Cut]
-Answer = tuple[Tile, np.ndarray]
 
-
-def merged(
+def stitched(
     network: Callable,
     tiling: Tiling,
     read: Callable,
+    *,
     batch_size: int = 1,
     is_background: Callable[[np.ndarray], bool] | None = None,
     background: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    listener: Listener = SILENT,
 ) -> Iterator[tuple[Box, np.ndarray]]:
     """Yield boxes of the volume with the network's output `(z, y, x, classes)` for them, every voxel once.
 
@@ -36,13 +36,13 @@ def merged(
         batch_size: tiles per call of the network.
         is_background: tells of a tile, as `read` returns it, that there is nothing to ask the network about.
         background: the class of such tiles, whose probability is 1.
-        progress: called with tiles done and tiles in all.
+        listener: is told tiles done and tiles in all.
 
     Raises:
         InputError: the network's output has another size than the tiling says.
     """
     ask = _with_memory(_checked(network, tiling), is_background, background)
-    return _MERGERS[tiling.merge](_answers(ask, tiling, read, batch_size, progress), tiling)
+    return tiling.merge.stitched(_answers(ask, tiling, read, batch_size, listener), tiling.cuts)
 
 
 def ahead(function: Callable, items: Iterable) -> Iterator:
@@ -57,7 +57,7 @@ def ahead(function: Callable, items: Iterable) -> Iterator:
             yield waiting.popleft().result()
 
 
-def _answers(ask: Callable, tiling: Tiling, read: Callable, batch_size: int, progress) -> Iterator[Answer]:
+def _answers(ask: Callable, tiling: Tiling, read: Callable, batch_size: int, listener: Listener) -> Iterator[Answer]:
     """Yield every tile with the network's output for it."""
 
     def read_group(group: list[Tile]) -> list[tuple[Tile, np.ndarray]]:
@@ -68,8 +68,7 @@ def _answers(ask: Callable, tiling: Tiling, read: Callable, batch_size: int, pro
         tiles, voxels = zip(*group, strict=True)
         yield from zip(tiles, ask(voxels), strict=True)
         done += len(group)
-        if progress:
-            progress(done, tiling.count)
+        listener.progress(done, tiling.count)
 
 
 def _groups(items: Iterator, size: int) -> Iterator[list]:
@@ -125,52 +124,3 @@ def _constant(tile: np.ndarray) -> bytes | None:
     first = tile[0, 0, 0]
     # One row tells of most tiles that they are not.
     return first.tobytes() if (tile[0, 0] == first).all() and (tile == first).all() else None
-
-
-def _exact(answers: Iterator[Answer], tiling: Tiling) -> Iterator[tuple[Box, np.ndarray]]:
-    for tile, output in answers:
-        yield _box(tile), output[_decided(tile)]
-
-
-def _blended(answers: Iterator[Answer], tiling: Tiling) -> Iterator[tuple[Box, np.ndarray]]:
-    """Add up tiles in a slab of the volume, and let go what no further tile reaches."""
-    _, *across = ((cuts[0].first, cuts[-1].stop) for cuts in tiling.cuts)
-    sides = tuple(slice(first, stop) for first, stop in across)
-    done, slab = tiling.cuts[0][0].first, None
-    ends = [cut.first for cut in tiling.cuts[0][1:]] + [tiling.cuts[0][-1].stop]
-    # Tiles of equal z come after each other.
-    for (cut, row), end in zip(groupby(answers, key=lambda answer: answer[0][0]), ends, strict=True):
-        for tile, output in row:
-            if slab is None or len(slab) < cut.stop - done:
-                slab = _extended(slab, (cut.stop - done, *(s.stop - s.start for s in sides), output.shape[-1]))
-            into = tuple(
-                slice(c.first - start, c.stop - start)
-                for c, start in zip(tile, (done, *(side.start for side in sides)), strict=True)
-            )
-            slab[into] += output[_decided(tile)] * _weights(tile)
-        yield (slice(done, end), *sides), slab[: end - done]
-        done, slab = end, slab[end - done :]
-
-
-def _extended(slab: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
-    longer = np.zeros(shape, np.float32)
-    if slab is not None:
-        longer[: len(slab)] = slab
-    return longer
-
-
-def _weights(tile: Tile) -> np.ndarray:
-    z, y, x = (np.ones(1, np.float32) if cut.weights is None else cut.weights for cut in tile)
-    return (z[:, None, None] * y[:, None] * x)[..., None]
-
-
-def _box(tile: Tile) -> Box:
-    return tuple(slice(cut.first, cut.stop) for cut in tile)
-
-
-def _decided(tile: Tile) -> Box:
-    """Return where in a tile's output the voxels are that it has a part in."""
-    return tuple(slice(cut.first - cut.start, cut.stop - cut.start) for cut in tile)
-
-
-_MERGERS = {"exact": _exact, "blend": _blended}

@@ -1,34 +1,33 @@
-"""What a fit and a prediction can be told: one field per option, for Python and the command line alike."""
+"""What a fit can be told, in the groups that its rooms take."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from keras_unet3d.augment import ENGINES
 from keras_unet3d.augment.draw import AugmentSettings
-from keras_unet3d.errors import InputError
-from keras_unet3d.fields import check_options, option, refuse_unknown
+from keras_unet3d.choices import (
+    AUGMENT_ON,
+    AUGMENTATION_ENGINES,
+    BLOCKS,
+    DECAYS,
+    LOSSES,
+    NORMALIZATIONS,
+    OPTIMIZERS,
+    PADDINGS,
+    PRECISIONS,
+    SAMPLINGS,
+    TARGETS,
+)
+from keras_unet3d.datasets import DataKeys
+from keras_unet3d.fields import Validated, option
 from keras_unet3d.geometry import AXES, Triple
-from keras_unet3d.labels import MOST_CLASSES, TARGETS, check_class_weights, parse_classes
-from keras_unet3d.machine.precision import PRECISIONS
-from keras_unet3d.patches.source import SAMPLINGS
-
-# Name -> largest learning rate where none is given.
-OPTIMIZERS = {"adamw": 2e-3, "sgd": 1e-2}
-DECAYS = ("polynomial", "cosine", "constant")
-LOSSES = ("crossentropy", "crossentropy+dice")
-AUGMENT_ON = ("host", "device")
+from keras_unet3d.labels import MOST_CLASSES, check_class_weights, parse_classes
+from keras_unet3d.settings.texts import flip_faults, parse_filters
 
 
-@dataclass(frozen=True)
-class FitSettings:
-    """Settings of `fit`; the command line's options have these names, and `config.json` keeps them.
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(Validated):
+    """How DATA is read, what its label values mean, and how much of it is held out."""
 
-    None means: chosen by the data and the machine, and printed.
-    """
-
-    patch: Triple | None = option(None, "Size of the training patches, voxels z y x.", least=1)
-    batch_size: int | None = option(None, "Patches per step, on all devices [default: 2 per device].", least=1)
-    epochs: int | None = option(None, "Epochs [default: 20].", least=1)
-    steps_per_epoch: int | None = option(None, "Steps per epoch [default: 100].", least=1)
     num_classes: int | None = option(None, "Labels are 0 to N-1 [default: the values found].", least=2)
     classes: str | None = option(None, "Label values and names, like 0=background,7=cell [default: the values found].")
     unlabelled: tuple[int, ...] = option(
@@ -39,38 +38,74 @@ class FitSettings:
     label_key: str = option("label", "Data set of the labels in HDF5 or Zarr.")
     weight_key: str = option("weight", "Data set of voxel weights in HDF5 or Zarr, used where it is present.")
     axes: str | None = option(None, "Order of the file's axes, e.g. czyx; needed where there are four.")
+    validation_share: float = option(
+        0.2, "Share of volumes, or of a volume's annotated slices, held out where no `val` is given; 0 for none."
+    )
+
+    @property
+    def keys(self) -> DataKeys:
+        """Names and axes in the files."""
+        return DataKeys(self.raw_key, self.label_key, self.weight_key, self.axes)
+
+    def faults(self) -> Iterator[str]:
+        if not 0 <= self.validation_share < 1:
+            yield f"validation_share: expected a share of at least 0 and below 1, found {self.validation_share}."
+        if self.classes is not None:
+            both = set(parse_classes(self.classes)) & set(self.unlabelled)
+            if both:
+                yield f"classes: expected values that are not unlabelled too, found {min(both)} in both."
+            if self.num_classes is not None or self.target == "boundaries":
+                other = "num_classes" if self.num_classes is not None else "target=boundaries"
+                yield f"classes: expected to be given alone, found {other} too; leave one of them out."
+        if self.num_classes is not None and self.num_classes > MOST_CLASSES:
+            yield f"num_classes: expected at most {MOST_CLASSES}, found {self.num_classes}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(Validated):
+    """The network."""
+
     base_filters: int | None = option(
-        None, "Channels of the first convolution, doubled as in the paper [default: --filters].", least=1
+        None, "Channels of the first convolution, doubled as in the paper [default: by `filters`].", least=1
     )
     filters: str | None = option(
-        None, "Channels per level, like 8,32,64,128, in the place of --base-filters [default: chosen]."
+        None, "Channels per level, like 8,32,64,128, in the place of `base_filters` [default: chosen]."
     )
-    depth: int | None = option(None, "Resolution steps of the network [default: 4, or those of --filters].", least=1)
-    padding: str = option("same", "Padding of the convolutions; valid is the paper's.", ("same", "valid"))
-    normalization: str = option("batch", "Normalisation layers.", ("batch", "instance", "group", "none"))
-    block: str = option("plain", "Kind of convolution block.", ("plain", "residual", "residual_se"))
+    depth: int | None = option(None, "Resolution steps of the network [default: 4, or those of `filters`].", least=1)
+    padding: str = option("same", "Padding of the convolutions; valid is the paper's.", PADDINGS)
+    normalization: str = option("batch", "Normalisation layers.", NORMALIZATIONS)
+    block: str = option("plain", "Kind of convolution block.", BLOCKS)
     dropout: float = option(0.0, "Share of activations dropped after each block.", least=0)
-    loss: str = option("crossentropy+dice", "What is minimised, over labelled voxels.", LOSSES)
-    class_weights: str | None = option(
-        None, "Per class, like background=0.5,cell=3; or balanced: every class has the same influence, as in the paper."
-    )
-    optimizer: str = option("adamw", "AdamW, or SGD with momentum 0.99, as the paper's.", OPTIMIZERS)
-    learning_rate: float | None = option(None, "Its largest value [default: 0.002 for adamw, 0.01 for sgd].", least=0)
-    decay: str = option("polynomial", "Of the learning rate over all epochs.", DECAYS)
-    warmup: int = option(0, "Steps over which the learning rate rises.", least=0)
-    clip: float = option(0.0, "Largest norm of a gradient; 0 for none.", least=0)
-    ema: float = option(0.0, "Keep a running mean of the weights, like 0.99, and validate that; 0 for none.", least=0)
-    accumulate: int = option(1, "Batches whose gradients make one change of the weights.", least=1)
-    early_stop: int | None = option(None, "Stop after so many epochs without a better IoU [default: never].", least=1)
-    deep_supervision: bool = option(False, "Train the lower levels on the labels as well.")
-    freeze_encoder: int = option(0, "First epochs that leave the analysis path as it is; with --from.", least=0)
+
+    def faults(self) -> Iterator[str]:
+        if self.filters is None:
+            return
+        depth = len(parse_filters(self.filters))
+        if self.base_filters is not None:
+            yield "filters: expected to be given without base_filters, found both; leave one of them out."
+        if self.depth not in (None, depth):
+            yield f"filters: expected {self.depth} numbers, one per level, found {depth}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchOptions(Validated):
+    """The patches that a step is trained on."""
+
+    patch: Triple | None = option(None, "Size of the training patches, voxels z y x.", least=1)
+    batch_size: int | None = option(None, "Patches per step, on all devices [default: 2 per device].", least=1)
     sampling: str = option("classes", "Patch centres: every class alike often, or every labelled voxel.", SAMPLINGS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationOptions(Validated):
+    """How patches are changed, by what, and where."""
+
     augment: bool = option(True, "Rotate, scale, deform and change grey values of every patch.")
     engine: str = option(
         "auto",
         "What deforms the patches: elasticdeform, or native, which is many times as fast and linear instead of cubic; "
         "auto takes elasticdeform where it costs less than a tenth of a step.",
-        ("auto", *ENGINES),
+        ("auto", *AUGMENTATION_ENGINES),
     )
     augment_on: str = option("host", "Where: in threads of the host, or on the device that trains.", AUGMENT_ON)
     rotation: float = option(15.0, "Largest rotation about each axis, degrees.", least=0)
@@ -84,51 +119,13 @@ class FitSettings:
         least=0,
     )
     flips: str | None = option(None, "Axes along which patches may be mirrored, like yx [default: none].")
-    precision: str = option("auto", "Number format; auto is mixed_float16 on a GPU, else float32.", PRECISIONS)
-    validation_share: float = option(
-        0.2, "Share of volumes, or of a volume's annotated slices, held out where no --val is given; 0 for none."
-    )
-    memory: float = option(1.0, "Volumes are held in memory up to so many GB; others are read crop by crop.", least=0)
-    devices: int | None = option(None, "GPUs to train on [default: all].", least=1)
-    workers: int | None = option(None, "Threads that make samples [default: one per core].", least=1)
-    seed: int = option(0, "Of initial weights, split and samples.", least=0)
 
-    def __post_init__(self):
-        check_options(self)
-        if not 0 <= self.validation_share < 1:
-            raise InputError(
-                f"validation_share: expected a share of at least 0 and below 1, found {self.validation_share}."
-            )
-        if self.classes is not None:
-            both = set(parse_classes(self.classes)) & set(self.unlabelled)
-            if both:
-                raise InputError(f"classes: expected values that are not unlabelled too, found {min(both)} in both.")
-            if self.num_classes is not None or self.target == "boundaries":
-                other = "num_classes" if self.num_classes is not None else "target=boundaries"
-                raise InputError(f"classes: expected to be given alone, found {other} too; leave one of them out.")
-        if self.num_classes is not None and self.num_classes > MOST_CLASSES:
-            raise InputError(f"num_classes: expected at most {MOST_CLASSES}, found {self.num_classes}.")
-        check_flips(self.flips)
-        if self.filters is not None:
-            depth = len(parse_filters(self.filters))
-            if self.base_filters is not None:
-                raise InputError(
-                    "filters: expected to be given without base_filters, found both; leave one of them out."
-                )
-            if self.depth not in (None, depth):
-                raise InputError(f"filters: expected {self.depth} numbers, one per level, found {depth}.")
-        if self.ema >= 1:
-            raise InputError(f"ema: expected a share of at least 0 and below 1, found {self.ema}.")
-        if self.ema and self.freeze_encoder:
-            raise InputError("ema: expected 0 with freeze_encoder, found more; leave one of the two out.")
-        if self.accumulate > 1 and self.augment_on == "device":
-            raise InputError("accumulate: expected 1 with augment_on=device, found more; leave one of the two out.")
+    def faults(self) -> Iterator[str]:
+        yield from flip_faults(self.flips)
         # What it refuses is refused before anything is read.
         self.changes()
         if self.augment_on == "device" and self.engine == "elasticdeform":
-            raise InputError("engine: expected native or auto with augment_on=device, found elasticdeform.")
-        if self.class_weights is not None:
-            check_class_weights(self.class_weights)
+            yield "engine: expected native or auto with augment_on=device, found elasticdeform."
 
     def changes(self, voxel: float | None = None) -> AugmentSettings:
         """Return how strongly patches are changed; `voxel` is the length that distances are given in."""
@@ -140,24 +137,58 @@ class FitSettings:
             flips=tuple(AXES.index(axis) for axis in self.flips or ""),
         )
 
-    @classmethod
-    def from_config(cls, config: dict, source: str) -> "FitSettings":
-        """Return the settings in `config`, whose keys are option names; unknown ones are refused."""
-        refuse_unknown(cls, config, source, "fit")
-        return cls(**config)
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleOptions(Validated):
+    """How long and how fast, and what is minimised."""
+
+    epochs: int | None = option(None, "Epochs [default: 20].", least=1)
+    steps_per_epoch: int | None = option(None, "Steps per epoch [default: 100].", least=1)
+    loss: str = option("crossentropy+dice", "What is minimised, over labelled voxels.", LOSSES)
+    class_weights: str | None = option(
+        None, "Per class, like background=0.5,cell=3; or balanced: every class has the same influence, as in the paper."
+    )
+    optimizer: str = option("adamw", "AdamW, or SGD with momentum 0.99, as the paper's.", OPTIMIZERS)
+    learning_rate: float | None = option(None, "Its largest value [default: 0.002 for adamw, 0.01 for sgd].", least=0)
+    decay: str = option("polynomial", "Of the learning rate over all epochs.", DECAYS)
+    warmup: int = option(0, "Steps over which the learning rate rises.", least=0)
+    clip: float = option(0.0, "Largest norm of a gradient; 0 for none.", least=0)
+    ema: float = option(0.0, "Keep a running mean of the weights, like 0.99, and validate that; 0 for none.", least=0)
+    accumulate: int = option(1, "Batches whose gradients make one change of the weights.", least=1)
+    early_stop: int | None = option(None, "Stop after so many epochs without a better IoU [default: never].", least=1)
+    deep_supervision: bool = option(False, "Train the lower levels on the labels as well.")
+    freeze_encoder: int = option(0, "First epochs that leave the analysis path as it is; for a `start`.", least=0)
+    seed: int = option(0, "Of initial weights, split and samples.", least=0)
+
+    def faults(self) -> Iterator[str]:
+        if self.ema >= 1:
+            yield f"ema: expected a share of at least 0 and below 1, found {self.ema}."
+        if self.ema and self.freeze_encoder:
+            yield "ema: expected 0 with freeze_encoder, found more; leave one of the two out."
+        if self.class_weights is not None:
+            check_class_weights(self.class_weights)
 
 
-def check_flips(flips: str | None) -> None:
-    if flips is not None and (not set(flips) <= set(AXES) or len(set(flips)) < len(flips)):
-        raise InputError(f"flips: expected some of the axes z, y and x, each once, like yx; found {flips!r}.")
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions(Validated):
+    """What of the machine is used."""
+
+    precision: str = option("auto", "Number format; auto is mixed_float16 on a GPU, else float32.", PRECISIONS)
+    memory: float = option(1.0, "Volumes are held in memory up to so many GB; others are read crop by crop.", least=0)
+    devices: int | None = option(None, "GPUs to train on [default: all].", least=1)
+    workers: int | None = option(None, "Threads that make samples [default: one per core].", least=1)
 
 
-def parse_filters(text: str) -> tuple[int, ...]:
-    """Return the channels per level in a text like 8,32,64,128."""
-    try:
-        filters = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        filters = ()
-    if not filters or min(filters) < 1:
-        raise InputError(f"filters: expected whole numbers of at least 1, like 8,32,64,128; found {text!r}.")
-    return filters
+# A dataclass takes over the fields of its last base first: the options are listed from the data to the machine.
+@dataclass(frozen=True, kw_only=True)
+class FitSettings(MachineOptions, ScheduleOptions, AugmentationOptions, PatchOptions, NetworkOptions, DataOptions):
+    """Settings of `fit`; the command line's options have these names, and `config.json` keeps them.
+
+    None means: chosen by the data and the machine, and printed.
+    """
+
+    WHAT = "options of fit"
+
+    def faults(self) -> Iterator[str]:
+        if self.accumulate > 1 and self.augment_on == "device":
+            yield "accumulate: expected 1 with augment_on=device, found more; leave one of the two out."

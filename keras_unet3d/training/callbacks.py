@@ -10,10 +10,13 @@ from pathlib import Path
 import keras
 
 from keras_unet3d.files import whole_file
+from keras_unet3d.listener import Listener
 from keras_unet3d.patches.batches import Waiting
-from keras_unet3d.pictures import curves, slices
+from keras_unet3d.pictures.curves import draw_curves
+from keras_unet3d.pictures.slices import draw_patch
+from keras_unet3d.run_folder import RunFolder
 from keras_unet3d.training.optimizers import swap_averages
-from keras_unet3d.training.schedule import Callbacks, Feed, Schedule, Shown
+from keras_unet3d.training.schedule import Feed, Schedule, Shown
 from keras_unet3d.training.state import save_state
 
 MONITORED = "val_iou"
@@ -37,8 +40,8 @@ class Guard(keras.callbacks.Callback):
             origin = self.feed.origin(self.epoch * self.steps_per_epoch + batch)
             raise FloatingPointError(
                 f"epoch {self.epoch + 1}, step {batch + 1}: the loss is {float(logs['loss'])} on the batch {origin}; what was "
-                "kept before is untouched. Look at these patches, lower --learning-rate, set --clip 1, or use "
-                "--precision float32."
+                "kept before is untouched. Look at these patches, lower `learning_rate`, set `clip=1`, or use "
+                "`precision=float32`."
             )
 
 
@@ -86,28 +89,28 @@ class Records(keras.callbacks.Callback):
         shown: what `slices.png` shows.
         run: the run folder.
         facts: "rows", the figures per epoch, and "best", the row whose network is in `model.keras`; is added to.
-        say: is told what could not be written.
+        listener: is told what could not be written.
     """
 
-    def __init__(self, network: keras.Model, shown: Shown, run: Path, facts: dict, say: Callable[[str], None]):
+    def __init__(self, network: keras.Model, shown: Shown, run: RunFolder, facts: dict, listener: Listener):
         super().__init__()
-        self.network, self.shown, self.run, self.facts, self.say = network, shown, run, facts, say
+        self.network, self.shown, self.run, self.facts, self.listener = network, shown, run, facts, listener
         # What could not be written at the last try.
-        self.unwritten: dict[str, Exception] = {}
+        self.unwritten: dict[Path, Exception] = {}
 
     def on_epoch_end(self, epoch, logs=None):
         rows = self.facts["rows"]
         rows.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
         with self._averaged():
-            self._write("last.keras", self._save)
+            self._write(self.run.last_network, self._save)
             best = self.facts["best"]
             better = best is None or rows[-1][MONITORED] > best[MONITORED]
-            if better and self._write("model.keras", self._save):
+            if better and self._write(self.run.network, self._save):
                 self.facts["best"] = rows[-1]
-            self._write("slices.png", self._draw_slices)
-        self._write("curves.png", lambda path: curves.curves(rows, path))
-        self._write("history.csv", lambda path: write_history(path, rows))
-        self._write("backup", lambda path: save_state(self.run, self.model, self.model.optimizer, self.facts))
+            self._write(self.run.slices, self._draw_slices)
+        self._write(self.run.curves, lambda path: draw_curves(rows, path))
+        self._write(self.run.history, lambda path: write_history(path, rows))
+        self._write(self.run.state, lambda path: save_state(path, self.model, self.model.optimizer, self.facts))
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -115,18 +118,18 @@ class Records(keras.callbacks.Callback):
         yield
         swap_averages(self.model.optimizer, self.model.trainable_variables)
 
-    def _write(self, name: str, write: Callable[[Path], None]) -> bool:
+    def _write(self, path: Path, write: Callable[[Path], None]) -> bool:
         try:
-            write(self.run / name)
+            write(path)
         except (OSError, RuntimeError) as error:
             # HDF5 says a full disk by a RuntimeError.
             reason = getattr(error, "strerror", None) or error
-            self.say(
-                f"{self.run / name}: could not be written ({reason}); the training goes on, and tries again after an epoch"
+            self.listener.say(
+                f"{path}: could not be written ({reason}); the training goes on, and tries again after an epoch"
             )
-            self.unwritten[name] = error
+            self.unwritten[path] = error
             return False
-        self.unwritten.pop(name, None)
+        self.unwritten.pop(path, None)
         return True
 
     def _save(self, path: Path) -> None:
@@ -136,7 +139,7 @@ class Records(keras.callbacks.Callback):
     def _draw_slices(self, path: Path) -> None:
         x, y, w = self.shown.sample
         probabilities = keras.ops.convert_to_numpy(self.network(x[None], training=False))
-        slices.patch(x[..., 0], y, w > 0, probabilities[0].argmax(-1), path, self.shown.names, self.shown.spacing)
+        draw_patch(x[..., 0], y, w > 0, probabilities[0].argmax(-1), path, self.shown.names, self.shown.spacing)
 
 
 def write_history(path: Path, rows: list[dict]) -> None:
@@ -150,37 +153,37 @@ def write_history(path: Path, rows: list[dict]) -> None:
 class Progress(keras.callbacks.Callback):
     """One line per epoch, the steps in between for a bar, and once what to do where the input is waited for."""
 
-    def __init__(self, callbacks: Callbacks, schedule: Schedule, advice: str):
+    def __init__(self, listener: Listener, schedule: Schedule, advice: str):
         super().__init__()
-        self.callbacks, self.schedule, self.advice, self.epoch, self.advised = callbacks, schedule, advice, 0, False
+        self.listener, self.schedule, self.advice, self.epoch, self.advised = listener, schedule, advice, 0, False
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        self.callbacks.progress(self.epoch * self.schedule.steps_per_epoch + batch + 1, self.schedule.steps)
+        self.listener.progress(self.epoch * self.schedule.steps_per_epoch + batch + 1, self.schedule.steps)
 
     def on_epoch_end(self, epoch, logs=None):
         shown = ("loss", "iou", "val_loss", "val_iou", "val_dice")
         figures = "  ".join(f"{name} {logs[name]:.3f}" for name in shown)
         waited = logs[WAITING]
-        self.callbacks.say(f"epoch {epoch + 1:>3}/{self.schedule.epochs}  {figures}  waiting for input {waited:.0%}")
+        self.listener.say(f"epoch {epoch + 1:>3}/{self.schedule.epochs}  {figures}  waiting for input {waited:.0%}")
         if waited > _TOO_LONG and not self.advised:
             self.advised = True
-            self.callbacks.say(f"input: {waited:.0%} of the time was spent waiting for patches; {self.advice}")
+            self.listener.say(f"input: {waited:.0%} of the time was spent waiting for patches; {self.advice}")
 
 
 class Patience(keras.callbacks.Callback):
     """Ends a training whose validation has not become better for some epochs."""
 
-    def __init__(self, patience: int | None, rows: list[dict], say: Callable[[str], None]):
+    def __init__(self, patience: int | None, rows: list[dict], listener: Listener):
         super().__init__()
-        self.patience, self.rows, self.say = patience, rows, say
+        self.patience, self.rows, self.listener = patience, rows, listener
 
     def on_epoch_end(self, epoch, logs=None):
         if out_of_patience(self.rows, self.patience):
             self.model.stop_training = True
-            self.say(f"stopped: the validation IoU has not risen for {self.patience} epochs")
+            self.listener.say(f"stopped: the validation IoU has not risen for {self.patience} epochs")
 
 
 def out_of_patience(rows: list[dict], patience: int | None) -> bool:

@@ -1,11 +1,14 @@
-"""What a training is told: how long, how fast, on what; and who hears of it."""
+"""What a training is told: how long, how fast, on what, and with which parts of the caller's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import keras
 
 from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.patches.batches import Waiting
-from keras_unet3d.patches.samples import Sample
+from keras_unet3d.patches.samples import Sample, Transform
+from keras_unet3d.words import plural
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,9 @@ class Schedule:
         clip: largest norm of a step's gradient; 0 for none.
         ema: share of the old value in the running mean of the weights, which is what is validated and kept; 0 for none.
         accumulate: batches whose gradients make one change of the weights.
-        patience: epochs without a better validation IoU after which it ends; None for all epochs.
+        early_stop: epochs without a better validation IoU after which it ends; None for all epochs.
         deep_supervision: whether the levels below the first one are trained on the labels as well.
-        frozen: first epochs in which the analysis path is left as it is.
+        freeze_encoder: first epochs in which the analysis path is left as it is.
     """
 
     epochs: int
@@ -39,14 +42,18 @@ class Schedule:
     clip: float = 0.0
     ema: float = 0.0
     accumulate: int = 1
-    patience: int | None = None
+    early_stop: int | None = None
     deep_supervision: bool = False
-    frozen: int = 0
+    freeze_encoder: int = 0
 
     @property
     def steps(self) -> int:
         """Steps of all epochs."""
         return self.epochs * self.steps_per_epoch
+
+    def in_words(self) -> str:
+        """Return how long it takes."""
+        return f"{plural(self.epochs, 'epoch')} of {plural(self.steps_per_epoch, 'step')}"
 
 
 @dataclass(frozen=True)
@@ -71,11 +78,30 @@ class Feed:
 
 
 @dataclass(frozen=True)
-class Callbacks:
-    """What is told about the training as it goes: lines, and steps done of steps in all."""
+class OwnParts:
+    """What a caller brings along instead of what is there, or beside it.
 
-    say: Callable[[str], None]
-    progress: Callable[[int, int], None]
+    Attributes:
+        loss: what is minimised in the place of the schedule's loss, see `fit`; None for that.
+        callbacks: Keras' callbacks, called after this package's own.
+        transforms: what is done to every training sample last.
+    """
+
+    loss: keras.losses.Loss | Callable | None = None
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+    transforms: Sequence[Transform] = ()
+
+    def names(self) -> dict[str, object]:
+        """Return what they are called, for the run's record."""
+        return {
+            "loss": None if self.loss is None else _name(self.loss),
+            "callbacks": [_name(callback) for callback in self.callbacks],
+            "transforms": [_name(transform) for transform in self.transforms],
+        }
+
+
+def _name(part: object) -> str:
+    return getattr(part, "__name__", type(part).__name__)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What `--resume` needs: every variable of a training after an epoch, in one file that is whole or not there."""
+"""What a resumed training needs: every variable of a training after an epoch, in one file that is whole or not there."""
 
 import json
 from pathlib import Path
@@ -9,35 +9,33 @@ import numpy as np
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import whole_file
 
-STATE = Path("backup") / "state.npz"
 _FACTS = "facts"
 
 
-def save_state(run: Path, network: keras.Model, optimizer: keras.optimizers.Optimizer, facts: dict) -> None:
+def save_state(path: Path, network: keras.Model, optimizer: keras.optimizers.Optimizer, facts: dict) -> None:
     """Write the variables of network and optimiser, and `facts`, which JSON can hold."""
     arrays = _arrays("network", network.variables) | _arrays("optimizer", optimizer.variables)
-    with whole_file(run / STATE) as partial:
+    with whole_file(path) as partial:
         np.savez(partial, **{_FACTS: np.array(json.dumps(facts))}, **arrays)
 
 
-def read_facts(run: Path) -> dict | None:
-    """Return the facts of a run's state; None where there is none.
+def read_facts(path: Path) -> dict | None:
+    """Return the facts of the state at `path`; None where there is none.
 
     Raises:
         InputError: the file is broken.
     """
-    path = run / STATE
     return json.loads(str(_read(path, _FACTS)[0])) if path.is_file() else None
 
 
-def restore_network(run: Path, network: keras.Model) -> None:
+def restore_network(path: Path, network: keras.Model) -> None:
     """Set the variables of a network to those of the state."""
-    _restore(run / STATE, "network", network.variables)
+    _restore(path, "network", network.variables)
 
 
-def restore_optimizer(run: Path, optimizer: keras.optimizers.Optimizer) -> None:
+def restore_optimizer(path: Path, optimizer: keras.optimizers.Optimizer) -> None:
     """Set the variables of a built optimiser to those of the state."""
-    _restore(run / STATE, "optimizer", optimizer.variables)
+    _restore(path, "optimizer", optimizer.variables)
 
 
 def _arrays(part: str, variables: list) -> dict[str, np.ndarray]:
@@ -49,7 +47,7 @@ def _restore(path: Path, part: str, variables: list) -> None:
     if [array.shape for array in found] != [tuple(variable.shape) for variable in variables]:
         raise InputError(
             f"{path}: expected the {part} of this run, {len(variables)} variables, found {len(found)} or other shapes; "
-            "train anew with --overwrite."
+            "train anew with `overwrite=True`."
         )
     for variable, array in zip(variables, found, strict=True):
         variable.assign(array)
@@ -63,5 +61,5 @@ def _read(path: Path, prefix: str) -> list[np.ndarray]:
     except Exception as error:
         # NumPy raises anything from BadZipFile to EOFError on a broken file.
         raise InputError(
-            f"{path}: expected the state of a training, found something unreadable ({error}); train anew with --overwrite."
+            f"{path}: expected the state of a training, found something unreadable ({error}); train anew with `overwrite=True`."
         ) from error

@@ -20,7 +20,16 @@ from keras_unet3d.volumes.nifti import create_nifti, open_nifti
 from keras_unet3d.volumes.reading import MissingKey, readable
 from keras_unet3d.volumes.resampling import resampled
 from keras_unet3d.volumes.tiff import create_tiff, open_tiff, read_plane, write_plane
-from keras_unet3d.volumes.volume import Box, NewVolume, Volume, from_array, in_memory, micrometres, stacked
+from keras_unet3d.volumes.volume import (
+    SPACING_TOLERANCE,
+    Box,
+    NewVolume,
+    Volume,
+    from_array,
+    in_memory,
+    micrometres,
+    stacked,
+)
 from keras_unet3d.volumes.zarr import (
     continue_zarr,
     create_zarr,
@@ -33,6 +42,7 @@ from keras_unet3d.volumes.zarr import (
 __all__ = [
     "FORMATS",
     "SEVERAL",
+    "SPACING_TOLERANCE",
     "Box",
     "Format",
     "MissingKey",

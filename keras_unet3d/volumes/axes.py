@@ -13,7 +13,7 @@ def clean_axes(axes: str | None) -> str | None:
         return None
     cleaned = axes.lower()
     if len(set(cleaned)) != len(cleaned) or set(cleaned) not in (set("zyx"), set("zyxc")):
-        raise InputError(f"--axes: expected z, y, x and perhaps c, each once, e.g. czyx; found {axes!r}.")
+        raise InputError(f"axes: expected z, y, x and perhaps c, each once, e.g. czyx; found {axes!r}.")
     return cleaned
 
 
@@ -22,19 +22,19 @@ def order_of(name: object, shape: tuple[int, ...], axes: str | None, spatial: st
     if 0 in shape:
         raise InputError(f"{name}: expected voxels, found an empty array of shape {shape}.")
     if axes is not None:
-        # A label volume has no channels: the same --axes serves it without the c.
+        # A label volume has no channels: the same order serves it without the c.
         order = axes if len(shape) == 4 else axes.replace("c", "")
         if len(order) == len(shape):
             return order
         raise InputError(
-            f"{name}: expected {len(axes)} axes ({axes}), found an array of shape {shape}; correct --axes."
+            f"{name}: expected {len(axes)} axes ({axes}), found an array of shape {shape}; correct `axes`."
         )
     if len(shape) == 3:
         return spatial
     if len(shape) == 4:
         raise InputError(
             f"{name}: expected to be told the order of four axes, found an array of shape {shape}; "
-            "add --axes, e.g. --axes czyx (channels first) or --axes zyxc (channels last)."
+            "add `axes`, e.g. `axes=czyx` (channels first) or `axes=zyxc` (channels last)."
         )
     raise InputError(f"{name}: expected a volume of three axes, or four with channels; found shape {shape}.")
 

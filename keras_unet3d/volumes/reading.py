@@ -21,7 +21,7 @@ def missing_key(path: Path, key: str, found: Sequence[str], is_group: bool) -> I
     kind = InputError if is_group else MissingKey
     return kind(
         f"{path}: expected a data set {key!r}, found {', '.join(found) or 'none'}; "
-        f"name it with --raw-key, --label-key or --weight-key.{did_you_mean(key, found)}"
+        f"name it by `raw_key`, `label_key` or `weight_key`.{did_you_mean(key, found)}"
     )
 
 

@@ -31,7 +31,7 @@ def open_tiff(path: Path, key: str | None, axes: str | None) -> Volume:
     refuse_non_numbers(path, dtype)
     if len(shape) == 3 and "c" in declared and axes is None:
         raise InputError(
-            f"{path}: expected a stack of planes, found one plane with channels (axes {series.axes}); if it is a stack, add --axes zyx."
+            f"{path}: expected a stack of planes, found one plane with channels (axes {series.axes}); if it is a stack, add `axes=zyx`."
         )
     known = set(declared) in (set("zyx"), set("zyxc"))
     order = order_of(path, shape, axes or (declared if known else None), "zyx")

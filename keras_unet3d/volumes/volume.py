@@ -12,7 +12,21 @@ from keras_unet3d.geometry import Box, Triple
 
 _BLOCK = 128
 # Units that files name, in micrometres.
-MICROMETRES = {"um": 1, "µm": 1, "micron": 1, "mm": 1e3, "nm": 1e-3, "cm": 1e4, "m": 1e6, "meter": 1e6, "inch": 25400}
+MICROMETRES: dict[str | None, float] = {
+    "um": 1,
+    "µm": 1,
+    "micron": 1,
+    "mm": 1e3,
+    "nm": 1e-3,
+    "cm": 1e4,
+    "m": 1e6,
+    "meter": 1e6,
+    "inch": 25400,
+}
+
+
+# A voxel size further than this from another is worth a word.
+SPACING_TOLERANCE = 1.25
 
 
 def micrometres(spacing: tuple[float, float, float] | None, unit: str | None) -> tuple[float, float, float] | None:

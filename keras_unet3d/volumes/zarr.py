@@ -131,7 +131,7 @@ def _array(path: Path, root, key: str, fallback: bool):
             return root
         raise MissingKey(
             f"{path}: expected a group with an array {key!r}, found a single array; "
-            "give images and labels that are apart with --images and --labels."
+            "give images and labels that are apart by `images` and `labels`."
         )
     for name in (key, _full_resolution(root) if fallback else None):
         node = _member(path, root, name)
@@ -262,7 +262,7 @@ def _order(name: str, shape: tuple[int, ...], axes: str | None, declared: str | 
     if axes is None and not set("zyx") <= set(left):
         raise InputError(
             f"{name}: expected a stack of planes, found axes {declared} of shape {shape}; "
-            "if it is a stack, add --axes, e.g. --axes zyx."
+            "if it is a stack, add `axes`, e.g. `axes=zyx`."
         )
     return order_of(name, tuple(shape[position] for position in kept), axes or left, "zyx"), kept
 

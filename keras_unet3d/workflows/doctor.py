@@ -39,7 +39,7 @@ def doctor(engines: Mapping[str, Callable]) -> Iterator[Finding]:
     yield _devices(machine)
     if machine["backend"] == "tensorflow":
         yield _onednn(machine)
-    yield Finding("precision", f"--precision auto is {precision.resolve_precision('auto')} here")
+    yield Finding("precision", f"`precision=auto` is {precision.resolve_precision('auto')} here")
     room = memory.available_memory()
     yield Finding("memory", f"{room / 2**30:.0f} GB available" if room else "unknown")
     yield _elasticdeform()
@@ -84,7 +84,7 @@ def _engines(engines: Mapping[str, Callable]) -> Finding:
             seconds[name] = _fastest(make(network), tile)
     shown = ", ".join(f"{name} {each:.2f} s" for name, each in seconds.items())
     best = min(seconds, key=seconds.get)
-    todo = "" if best == "keras" else f"--engine {best} is the fastest here"
+    todo = "" if best == "keras" else f"`engine={best}` is the fastest here"
     return Finding("prediction", f"{shown} for a tile of {_PROBE} x {_PROBE} x {_PROBE}", todo)
 
 

@@ -1,20 +1,21 @@
 """`evaluate`: IoU and Dice of a trained network on labelled volumes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from keras_unet3d.datasets import DataKeys, Example, Globs, open_data
+from keras_unet3d.datasets import DataKeys, Example, Globs, open_examples
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.evaluation.cells import adapted_rand_error
 from keras_unet3d.evaluation.overlap import count, figures, means
 from keras_unet3d.labels import LabelTable, class_volume, survey, unknown_in
+from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.segments.cells import instances as cut_instances
 from keras_unet3d.settings.predict import PredictSettings
-from keras_unet3d.workflows.fit.plan import plural
+from keras_unet3d.words import plural
 
 
 def evaluate(
@@ -28,8 +29,7 @@ def evaluate(
     only: Sequence[str] | None = None,
     settings: PredictSettings = DEFAULTS,
     instances: bool = False,
-    say: Callable[[str], None] = print,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    listener: Listener = SILENT,
 ) -> dict:
     """Compare predictions with labels, over the labelled voxels.
 
@@ -41,7 +41,7 @@ def evaluate(
         only: paths of the images to take; `None` takes all.
         settings: how volumes are predicted.
         instances: whether cells are cut along predicted boundaries, as `predict --instances` does, and compared too.
-        say, progress: are given lines, and volumes done and volumes in all.
+        listener: is told lines, and volumes done and volumes in all.
 
     Returns:
         `{"classes": {name: {"iou", "dice"}}, "mean_iou", "mean_dice", "volumes": [{"file", "classes", ...}]}`.
@@ -53,18 +53,18 @@ def evaluate(
         InputError: a `ValueError`: anything wrong with the data, or labels that the network does not know; `instances` of a network
             of other things than boundaries, or without scikit-image.
     """
-    table = predictor.table
+    table = predictor.spec.labels
     if table is None:
         raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
     if instances:
         predictor.refuse_instances()
-    opened = open_data(
-        [data] if isinstance(data, str | Path) else list(data), keys or predictor.keys, Globs(images, labels)
+    opened = open_examples(
+        [data] if isinstance(data, str | Path) else list(data), keys or predictor.spec.keys, Globs(images, labels)
     )
     classes = set(unlabelled) & set(table.values) if table.target == "semantic" else ()
     if classes:
         raise InputError(
-            f"--unlabelled {min(classes)}: expected a value that is no class of the network, {table.shown()}; leave it out."
+            f"unlabelled: expected values that are no class of the network, {table.shown()}; found {min(classes)}; leave it out."
         )
     table = replace(table, unlabelled=tuple(dict.fromkeys((*table.unlabelled, *opened.unlabelled, *unlabelled))))
     examples = [example for example in opened.examples if only is None or example.file in only]
@@ -82,7 +82,7 @@ def evaluate(
         by_class = figures(counts, table.names)
         cells = {"adapted_rand_error": _cell_error(example, values[..., 1], table)} if instances else {}
         volumes.append({"file": example.name, "classes": by_class} | means(by_class, background) | cells)
-        progress(done, len(examples))
+        listener.progress(done, len(examples))
     by_class = figures(total, table.names)
     result = {"classes": by_class} | means(by_class, background)
     if instances:
@@ -90,7 +90,7 @@ def evaluate(
         result["adapted_rand_error"] = sum(errors) / len(errors) if errors else None
     result["volumes"] = volumes
     for line in _lines(result, background):
-        say(line)
+        listener.say(line)
     return result
 
 
@@ -106,7 +106,7 @@ def _refuse_other_labels(examples: Sequence[Example], table: LabelTable) -> None
             raise InputError(
                 f"{example.label.name}: expected some labelled voxels, found nothing labelled; leave the file out."
             )
-        mend = "correct the labels, or add --unlabelled VALUE if it means unlabelled"
+        mend = "correct the labels, or add `unlabelled=VALUE` if it means unlabelled"
         refuse(unknown_in(example.label.name, found, table, mend))
 
 

@@ -8,6 +8,7 @@ from keras_unet3d import FitSettings
 from keras_unet3d.datasets import DataKeys
 from keras_unet3d.errors import InputError
 from keras_unet3d.labels import LabelTable
+from keras_unet3d.listener import SILENT
 from keras_unet3d.machine import memory as host_memory
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
@@ -89,4 +90,4 @@ def test_a_fit_that_runs_out_of_memory_says_the_sizes(tiny_data, tmp_path, monke
     with pytest.raises(
         InputError, match=r"memory: expected room for a step of 2 patches of 8 x 8 x 8, about .* would fit"
     ):
-        run.fit(tiny_data, tmp_path / "run", settings=replace(tiny_settings(), batch_size=2), say=lambda line: None)
+        run.fit(tiny_data, tmp_path / "run", settings=replace(tiny_settings(), batch_size=2), listener=SILENT)

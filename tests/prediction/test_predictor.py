@@ -18,7 +18,7 @@ from keras_unet3d.patches.source import read_mirrored
 from keras_unet3d.prediction.array_api import network_predictor
 from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.prediction.tiling import blocks
-from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import from_array
 from keras_unet3d.volumes.grey_values import measure
 

@@ -15,6 +15,7 @@ import keras_unet3d
 from keras_unet3d import zoo
 from keras_unet3d.datasets import DataKeys, Globs, open_data, open_partly_labelled
 from keras_unet3d.errors import InputError
+from keras_unet3d.listener import SILENT
 from keras_unet3d.volumes import from_array, open_volume, refuse_existing_volume, write_volume
 from keras_unet3d.volumes.zarr import MARKS
 
@@ -367,12 +368,12 @@ def run(tmp_path_factory):
     """A run that was trained on a Zarr group, and its path."""
     folder = tmp_path_factory.mktemp("zarr")
     path = write_case(folder / "stack.zarr")
-    keras_unet3d.fit(path, folder / "run", settings=tiny_settings(), say=quiet)
+    keras_unet3d.fit(path, folder / "run", settings=tiny_settings(), listener=SILENT)
     return folder / "run", path
 
 
 def test_check_reads_zarr(tmp_path):
-    found = keras_unet3d.check(write_case(tmp_path / "a.zarr"), settings=tiny_settings(), say=quiet)
+    found = keras_unet3d.check(write_case(tmp_path / "a.zarr"), settings=tiny_settings(), listener=SILENT)
     assert found["faults"] == []
     assert found["volumes"][0]["name"] == "a.zarr"
 
@@ -380,7 +381,7 @@ def test_check_reads_zarr(tmp_path):
 @pytest.mark.parametrize("number", FORMATS)
 def test_predict_gives_zarr_for_zarr(run, tmp_path, number):
     path = write_case(tmp_path / "a.zarr", number=number, label=None)
-    (target,) = keras_unet3d.predict(zoo.predictor(run[0]), [path], tmp_path / "out", say=quiet)
+    (target,) = keras_unet3d.predict(zoo.predictor(run[0]), [path], tmp_path / "out", listener=SILENT)
     assert target == tmp_path / "out" / "a.zarr"
     opened = open_volume(target, "label")
     assert (opened.shape, opened.spacing, opened.unit) == ((16, 16, 16), SPACING, "um")
@@ -390,16 +391,16 @@ def test_predict_gives_zarr_for_zarr(run, tmp_path, number):
 
 def test_predict_writes_probabilities_and_other_formats(run, tmp_path):
     predictor = zoo.predictor(run[0])
-    keras_unet3d.predict(predictor, [run[1]], tmp_path / "p.zarr", output="probabilities", say=quiet)
+    keras_unet3d.predict(predictor, [run[1]], tmp_path / "p.zarr", output="probabilities", listener=SILENT)
     written = open_volume(tmp_path / "p.zarr", "probabilities")
     assert written.channels == 2
     np.testing.assert_allclose(written.array().sum(-1), 1, atol=1e-5)
-    keras_unet3d.predict(predictor, [run[1]], tmp_path / "labels.tif", say=quiet)
+    keras_unet3d.predict(predictor, [run[1]], tmp_path / "labels.tif", listener=SILENT)
     assert open_volume(tmp_path / "labels.tif").spacing == pytest.approx(SPACING)
 
 
 def test_evaluate_reads_zarr(run):
-    found = keras_unet3d.evaluate(zoo.predictor(run[0]), run[1], say=quiet)
+    found = keras_unet3d.evaluate(zoo.predictor(run[0]), run[1], listener=SILENT)
     assert found["volumes"][0]["file"] == "stack.zarr"
 
 
@@ -408,15 +409,15 @@ def test_suggest_and_merge_take_zarr(run, tmp_path):
     sparse = np.full_like(label, UNLABELLED)
     sparse[4] = label[4]
     path = write_case(tmp_path / "a.zarr", raw=image, label=sparse)
-    keras_unet3d.suggest(zoo.predictor(run[0]), path, tmp_path / "next", count=1, across="z", say=quiet)
+    keras_unet3d.suggest(zoo.predictor(run[0]), path, tmp_path / "next", count=1, across="z", listener=SILENT)
     (painted,) = (tmp_path / "next").glob("*_labels.tif")
     import tifffile
 
     tifffile.imwrite(painted, np.full((16, 16), 5, np.uint8))
     for inside in (path, path / "labels.zarr"):
         with pytest.raises(InputError, match=says(inside, "expected a new file for the labels")):
-            keras_unet3d.merge(tmp_path / "next", inside, overwrite=True, say=quiet)
-    keras_unet3d.merge(tmp_path / "next", tmp_path / "labels.zarr", say=quiet)
+            keras_unet3d.merge(tmp_path / "next", inside, overwrite=True, listener=SILENT)
+    keras_unet3d.merge(tmp_path / "next", tmp_path / "labels.zarr", listener=SILENT)
     merged = open_volume(tmp_path / "labels.zarr", "label").array()[..., 0]
     assert (merged != UNLABELLED).sum() == 2 * 16 * 16
     np.testing.assert_array_equal(merged[4], label[4])
@@ -474,7 +475,7 @@ def test_predict_touches_no_input(run, tmp_path, out):
         zarr.create_group(tmp_path / out)
         path = shutil.move(path, tmp_path / out / "a.zarr")
     with pytest.raises(InputError, match=says(tmp_path / out, "expected an output that is not an input")):
-        keras_unet3d.predict(zoo.predictor(run[0]), [path], tmp_path / out, overwrite=True, say=quiet)
+        keras_unet3d.predict(zoo.predictor(run[0]), [path], tmp_path / out, overwrite=True, listener=SILENT)
     assert sorted(os.listdir(path)) == ["label", "raw", "zarr.json"]
 
 

@@ -19,9 +19,10 @@ import keras_unet3d
 from keras_unet3d import FitSettings, InputError, evaluate, fit, predict, zoo
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.labels.table import BOUNDARY_TABLE
+from keras_unet3d.listener import Listener
 from keras_unet3d.segments.cells import instances
 from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_small
-from keras_unet3d.settings.predict import CleanSettings, PredictSettings
+from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.volumes import from_array, open_volume, resampled
 
 # A turned, mirrored and shifted geometry: a writer that drops any of it is found out.
@@ -208,7 +209,9 @@ def _cells(seed: int = 0) -> dict[str, np.ndarray]:
 def test_raw_label_values_go_all_the_way_round(tmp_path, settings, names):
     write_pair(tmp_path / "a.h5", **_cells())
     said = []
-    run = fit(tmp_path / "a.h5", tmp_path / "run", settings=tiny_settings(**settings), say=said.append).path
+    run = fit(
+        tmp_path / "a.h5", tmp_path / "run", settings=tiny_settings(**settings), listener=Listener(said.append)
+    ).path
     labels = _config(run)["model"]["labels"]
     assert (labels["values"], labels["names"], labels["unlabelled"]) == ([7, 40], names, [255])
     inferred = [line for line in said if line.startswith("unlabelled: 255, far above the other values, 7, 40")]
@@ -229,7 +232,7 @@ def test_nothing_held_out_and_balanced_classes(tmp_path):
         write_pair(tmp_path / name, **_cells(seed))
     said = []
     settings = tiny_settings(unlabelled=(), validation_share=0, class_weights="balanced")
-    run = fit([tmp_path], tmp_path / "run", settings=settings, say=said.append)
+    run = fit([tmp_path], tmp_path / "run", settings=settings, listener=Listener(said.append))
     config = _config(run.path)
     assert config["data"]["training"] == config["data"]["validation"] == ["a.h5", "b.h5"]
     assert config["data"]["held_out_files"] == []
@@ -500,7 +503,7 @@ def test_predict_of_many_files_tells_the_voxels(predictor, tmp_path):
 def test_predict_says_when_the_voxels_are_of_another_size(predictor, tmp_path):
     said = []
     write_pair(tmp_path / "v.h5", spacing=(2.0, 1.0, 4.0))
-    predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", say=said.append)
+    predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", listener=Listener(said.append))
     assert "voxel size 2 x 1 x 4 um differs from the training's 2 x 1 x 1 um" in said[0]
 
 
@@ -519,7 +522,9 @@ def test_a_bad_input_does_not_stop_the_others_and_is_named(predictor, tmp_path):
 
 def test_a_dry_run_says_and_does_nothing(predictor, tmp_path):
     said = []
-    written = predict(predictor, [write_pair(tmp_path / "a.h5")], tmp_path / "o", dry_run=True, say=said.append)
+    written = predict(
+        predictor, [write_pair(tmp_path / "a.h5")], tmp_path / "o", dry_run=True, listener=Listener(said.append)
+    )
     assert written == []
     assert not (tmp_path / "o").exists()
     assert re.search(
@@ -551,7 +556,7 @@ def test_resampled_prediction_comes_back_in_the_inputs_geometry(predictor, tmp_p
     # Twice as fine as the training along every axis.
     write_pair(tmp_path / "v.h5", spacing=tuple(size / 2 for size in predictor.spacing))
     said = []
-    predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", resample=True, say=said.append)
+    predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", resample=True, listener=Listener(said.append))
     assert said[0].endswith("; resampled, and back")
     result, source = open_volume(tmp_path / "o.h5", "label"), open_volume(tmp_path / "v.h5")
     assert (result.shape, result.spacing) == (source.shape, source.spacing)
@@ -573,7 +578,7 @@ def test_voxel_sizes_of_other_units_are_compared_in_micrometres(predictor, tmp_p
     spacing = [size / 1000 for size in predictor.spacing[::-1]]
     nibabel.save(nibabel.Nifti1Image(tiny_volume()[0].T, np.diag([*spacing, 1])), tmp_path / "v.nii")
     said = []
-    predict(predictor, [tmp_path / "v.nii"], tmp_path / "o.nii", resample=True, say=said.append)
+    predict(predictor, [tmp_path / "v.nii"], tmp_path / "o.nii", resample=True, listener=Listener(said.append))
     assert len(said) == 1
 
 
@@ -670,7 +675,7 @@ def test_evaluate_compares_instances(predictor, tmp_path):
     write_pair(tmp_path / "a.h5", raw=image, label=cells)
     write_pair(tmp_path / "b.h5", raw=image, label=np.zeros_like(cells))
     said = []
-    result = evaluate(boundaries, [tmp_path], instances=True, say=said.append)
+    result = evaluate(boundaries, [tmp_path], instances=True, listener=Listener(said.append))
     first, second = (volume["adapted_rand_error"] for volume in result["volumes"])
     assert 0 < first < 1 and second is None and result["adapted_rand_error"] == first
     assert said[-1] == f"adapted Rand error of the instances: {first:.4f}"
@@ -712,7 +717,7 @@ def test_evaluate_takes_only_the_volumes_named(predictor, tiny_data):
 
 def test_evaluate_prints_a_table(predictor, tiny_data):
     said = []
-    evaluate(predictor, [tiny_data], say=said.append)
+    evaluate(predictor, [tiny_data], listener=Listener(said.append))
     assert said[0].startswith("class")
     assert "labelled voxels of 2 volumes" in said[0]
     assert any(line.startswith("mean ") and "without 0" in line for line in said)
@@ -765,7 +770,7 @@ def test_the_defaults_are_planned_and_kept(tiny_data, tmp_path):
 def test_the_profile_of_a_step(tiny_data, tmp_path):
     said = []
     settings = tiny_settings(deep_supervision=True, depth=3)
-    run = fit([tiny_data], tmp_path / "run", settings=settings, profile=True, say=said.append)
+    run = fit([tiny_data], tmp_path / "run", settings=settings, profile=True, listener=Listener(said.append))
     profile = json.loads((run.path / "profile.json").read_text())
     assert set(profile["seconds"]) == {"input", "forward", "backward", "optimizer", "step"}
     assert all(value >= 0 for value in profile["seconds"].values()) and profile["seconds"]["forward"] > 0

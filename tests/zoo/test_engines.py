@@ -7,7 +7,7 @@ import pytest
 
 import keras_unet3d
 from keras_unet3d import InputError, zoo
-from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import from_array
 from keras_unet3d.zoo.engines import onnx_network
 

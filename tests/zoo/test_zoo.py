@@ -202,7 +202,7 @@ def test_the_card_survives_being_written_and_read(folder):
     card = zoo.card(folder / "tiny" / "1.0.0")
     assert card.model.labels.values == VALUES
     assert card.licence == zoo.Licence()
-    assert zoo.Card.from_mapping({"name": "tiny", "model": card.model.config()}, "card").model == card.model
+    assert zoo.Card.from_config({"name": "tiny", "model": card.model.config()}, "card").model == card.model
 
 
 # ---- the folder ------------------------------------------------------------------------------------

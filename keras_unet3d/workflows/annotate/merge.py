@@ -1,7 +1,5 @@
 """`merge`: painted slices back into a label volume."""
 
-import shlex
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.files import overlapping
 from keras_unet3d.labels import survey, unknown_in
+from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.volumes import from_array, read_plane, refuse_existing_volume, write_volume
 from keras_unet3d.workflows.annotate.painting import Painting, Slice
 
@@ -20,7 +19,7 @@ def merge(
     out: str | Path,
     *,
     overwrite: bool = False,
-    say: Callable[[str], None] = print,
+    listener: Listener = SILENT,
 ) -> Path:
     """Write the labels of a volume with the slices painted in a folder that `suggest` wrote.
 
@@ -31,7 +30,7 @@ def merge(
         folder: written by `suggest`, its `*_labels.tif` painted since.
         out: the label file to write, in the geometry of the volume; never the volume itself or its old labels.
         overwrite: whether an earlier `out` may be replaced.
-        say: is given lines.
+        listener: is told lines.
 
     Raises:
         InputError: a `ValueError`: a slice of another size or with a value that is no label, or nothing painted;
@@ -48,17 +47,18 @@ def merge(
     for each in painting.slices:
         path = folder / each.file("labels")
         if not path.is_file():
-            say(f"{path.name}: not there, left out")
+            listener.say(f"{path.name}: not there, left out")
             continue
         changed, values = _painted(path, each, raw, painting)
         each.of(merged)[changed] = values[changed]
         total += int(changed.sum())
-        say(f"{path.name}: {int(changed.sum())} voxels painted" if changed.any() else f"{path.name}: nothing painted")
+        listener.say(
+            f"{path.name}: {int(changed.sum())} voxels painted" if changed.any() else f"{path.name}: nothing painted"
+        )
     if not total:
         raise InputError(f"{folder}: expected painted slices, found none; paint a *_labels.tif and save it there.")
     write_volume(out, merged, image, painting.keys.label)
-    say(f"{out}: {int((merged != painting.unlabelled).sum())} labelled voxels, {total} of them new or changed")
-    say(_next_step(painting, out))
+    listener.say(f"{out}: {int((merged != painting.unlabelled).sum())} labelled voxels, {total} of them new or changed")
     return out
 
 
@@ -80,25 +80,3 @@ def _painted(path: Path, each: Slice, raw: np.ndarray, painting: Painting) -> tu
             f"{path}: expected instances up to {np.iinfo(raw.dtype).max}, found {plane.max()}; use others."
         )
     return plane != before, plane
-
-
-def _next_step(painting: Painting, out: Path) -> str:
-    volume = "IMAGE" if painting.volume == SAMPLE else shlex.quote(painting.volume)
-    words = [
-        "unet3d-cli fit --images",
-        volume,
-        "--labels",
-        shlex.quote(str(out)),
-        f"--unlabelled {painting.unlabelled}",
-    ]
-    if painting.table.target == "boundaries":
-        words.append("--target boundaries")
-    else:
-        words.append("--classes " + shlex.quote(painting.table.declared()))
-    defaults = {"raw": "raw", "label": "label", "axes": None}
-    words += [
-        f"--{key}{'' if key == 'axes' else '-key'} {getattr(painting.keys, key)}"
-        for key, default in defaults.items()
-        if getattr(painting.keys, key) != default
-    ]
-    return "next:\n  " + " ".join(words) + " --out RUN"

@@ -1,30 +1,30 @@
 """Slices to paint on, on their way out (`suggest`) and back in (`merge`): one folder, one list, one name per slice."""
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from keras_unet3d.datasets import DataKeys, open_partly_labelled
 from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.fields import Validated, checked
 from keras_unet3d.files import read_json, write_json
+from keras_unet3d.geometry import AXES
 from keras_unet3d.labels import LabelTable, smallest_type, survey, unknown_in
 from keras_unet3d.volumes import Volume
 
-AXES = "zyx"
 LIST = "suggestions.json"
 
 
 @dataclass(frozen=True)
-class Slice:
+class Slice(Validated):
     """A plane of a volume: across "z", "y" or "x", and its index."""
 
-    axis: str
-    index: int
+    WHAT = "a slice"
 
-    def __post_init__(self):
-        if self.axis not in (*AXES,) or type(self.index) is not int or self.index < 0:
-            raise InputError(f"slice: expected an axis z, y or x and an index, found {self.axis!r} {self.index!r}.")
+    axis: str = checked(choices=AXES)
+    index: int = checked(least=0)
 
     def file(self, kind: str) -> str:
         """Return the name of its file: "z020_image.tif", "z020_labels.tif" or "z020_predicted.tif"."""
@@ -36,7 +36,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Painting:
+class Painting(Validated):
     """What a folder of slices belongs to.
 
     Attributes:
@@ -48,6 +48,8 @@ class Painting:
         slices: the planes.
     """
 
+    WHAT = "the list of slices that suggest wrote"
+
     volume: str
     labels: str | None
     keys: DataKeys
@@ -55,35 +57,22 @@ class Painting:
     unlabelled: int
     slices: tuple[Slice, ...]
 
-    def __post_init__(self):
-        if not isinstance(self.volume, str) or not isinstance(self.labels, str | None):
-            raise InputError(f"expected paths of a volume and its labels, found {self.volume!r}, {self.labels!r}.")
+    def faults(self) -> Iterator[str]:
         classes = self.table.values if self.table.target == "semantic" else ()
-        if type(self.unlabelled) is not int or self.unlabelled in classes:
-            raise InputError(f"expected a value for unlabelled that is no class, found {self.unlabelled!r}.")
+        if self.unlabelled in classes:
+            yield f"expected a value for unlabelled that is no class, found {self.unlabelled!r}."
 
     def write(self, folder: Path) -> None:
         """Write the list into the folder."""
-        write_json(folder / LIST, asdict(self))
+        write_json(folder / LIST, self.config())
 
     @classmethod
     def read(cls, folder: Path) -> "Painting":
         """Return the list in a folder that `suggest` wrote; raises `InputError` for any other."""
-        listed = read_json(folder / LIST, "the list of a folder that unet3d-cli suggest wrote")
         try:
-            return cls(
-                **listed
-                | {
-                    "keys": DataKeys(**listed["keys"]),
-                    "table": LabelTable(**listed["table"]),
-                    "slices": tuple(Slice(**each) for each in listed["slices"]),
-                }
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{folder / LIST}: expected the list that unet3d-cli suggest wrote, found a broken one ({error}); "
-                "run suggest again."
-            ) from error
+            return cls.from_config(read_json(folder / LIST, cls.WHAT), str(folder / LIST))
+        except InputError as error:
+            raise InputError(f"{str(error).rstrip('.')}; run suggest again.") from error
 
     def open(self) -> tuple[Volume, np.ndarray]:
         """Return the image and the raw labels `(z, y, x)` that there are, `unlabelled` elsewhere."""
@@ -115,7 +104,7 @@ def raw_labels(image: Volume, label: Volume | None, table: LabelTable, unlabelle
         return np.full(image.shape, unlabelled, smallest_type([*table.values, unlabelled]))
     found = survey(label).counts
     known = replace(table, unlabelled=tuple({*table.unlabelled, unlabelled}))
-    refuse(unknown_in(label.name, found, known, "give the labels that the network was trained on (--labels)"))
+    refuse(unknown_in(label.name, found, known, "give the labels that the network was trained on, by `labels`"))
     raw = label.array()[..., 0].astype(smallest_type([*found, *table.values, unlabelled]))
     raw[np.isin(raw, table.unlabelled)] = unlabelled
     return raw

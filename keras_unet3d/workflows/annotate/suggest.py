@@ -1,7 +1,6 @@
 """`suggest`: the slices that would help most, ready to be painted on."""
 
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +8,15 @@ import numpy as np
 from keras_unet3d.datasets import SAMPLE, open_partly_labelled
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing_folder, whole_folder
+from keras_unet3d.geometry import AXES
 from keras_unet3d.labels import UNLABELLED, LabelTable
+from keras_unet3d.listener import SILENT, Listener
+from keras_unet3d.pictures.slices import Panel, draw_annotations
 from keras_unet3d.prediction.entropy import entropy
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.settings.predict import PredictSettings
 from keras_unet3d.volumes import Volume, write_plane
-from keras_unet3d.workflows.annotate.painting import AXES, LIST, Painting, Slice, raw_labels, value_for_unlabelled
+from keras_unet3d.workflows.annotate.painting import LIST, Painting, Slice, raw_labels, value_for_unlabelled
 from keras_unet3d.workflows.annotate.ranking import Suggestion, suggest_slices
 
 PICTURE = "suggestions.png"
@@ -30,8 +32,7 @@ def suggest(
     across: Sequence[str] = AXES,
     settings: PredictSettings = DEFAULTS,
     overwrite: bool = False,
-    say: Callable[[str], None] = print,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    listener: Listener = SILENT,
 ) -> list[Suggestion]:
     """Find the slices of a volume that are worth annotating next, and write them as TIFF files to paint on.
 
@@ -49,7 +50,7 @@ def suggest(
         across: the axes across which slices may be taken, of "z", "y" and "x".
         settings: how the volume is predicted.
         overwrite: whether an earlier folder of suggestions may be replaced.
-        say, progress: are given lines, and tiles done and tiles in all.
+        listener: is told lines, and tiles done and tiles in all.
 
     Returns:
         The slices, the one that would help most first.
@@ -57,16 +58,16 @@ def suggest(
     Raises:
         InputError: a `ValueError`: anything wrong with the files; nothing is written then.
     """
-    out, table = Path(out), predictor.table
+    out, table = Path(out), predictor.spec.labels
     if table is None:
         raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
     if count < 1 or not across or not set(across) <= set(AXES):
         raise InputError(f"suggest: expected a count of 1 or more, across z, y or x; found {count}, {across!r}.")
     refuse_existing_folder(out, overwrite, "folder of suggestions", (LIST,))
-    image, label = open_partly_labelled(volume, predictor.keys, labels)
+    image, label = open_partly_labelled(volume, predictor.spec.keys, labels)
     unlabelled = value_for_unlabelled(label, table)
     raw = raw_labels(image, label, table, unlabelled)
-    probabilities = predictor.predict(image, "probabilities", settings, progress)
+    probabilities = predictor.predict(image, "probabilities", settings, listener=listener)
     unsure, predicted = entropy(probabilities), probabilities.argmax(axis=-1)
     axes = [AXES.index(axis) for axis in dict.fromkeys(across)]
     suggestions = suggest_slices(unsure, raw != unlabelled, count, axes, image.spacing)
@@ -76,7 +77,7 @@ def suggest(
     painting = Painting(
         SAMPLE if str(volume) == SAMPLE else str(Path(volume).resolve()),
         None if labels is None else str(Path(labels).resolve()),
-        predictor.keys,
+        predictor.spec.keys,
         table,
         unlabelled,
         tuple(slices),
@@ -96,13 +97,13 @@ def suggest(
             unsure,
             table,
         )
-    for rank, each in enumerate(suggestions, 1):
-        say(f"{rank}. {AXES[each.axis]} = {each.plane}, uncertainty resolved {each.score:.2f}")
+    for rank, suggestion in enumerate(suggestions, 1):
+        resolved = f"uncertainty resolved {suggestion.score:.2f}"
+        listener.say(f"{rank}. {AXES[suggestion.axis]} = {suggestion.plane}, {resolved}")
     colours = "instances, 0 or more" if table.target == "boundaries" else table.shown()
-    say(
+    listener.say(
         f"{out / PICTURE} shows them. Paint *_labels.tif of any of them ({colours}; {unlabelled} is not labelled); "
-        f"*_predicted.tif is what the network says.\nnext:\n"
-        f"  unet3d-cli merge {shlex.quote(str(out))} --out NEW_LABELS      the painted slices and the old labels together"
+        f"*_predicted.tif is what the network says."
     )
     return suggestions
 
@@ -119,7 +120,7 @@ def _draw(path: Path, slices: Sequence[Slice], image: Volume, columns: dict, uns
     columns = columns | {"uncertainty": (unsure, np.full(image.shape, UNLABELLED, np.uint8))}
     rows = [
         [
-            slices.Panel(
+            Panel(
                 f"{each.axis} = {each.index}, {title}",
                 each.of(grey),
                 each.of(classes),
@@ -130,4 +131,4 @@ def _draw(path: Path, slices: Sequence[Slice], image: Volume, columns: dict, uns
         ]
         for each in slices
     ]
-    slices.annotations(rows, path, table.names)
+    draw_annotations(rows, path, table.names)

@@ -1,16 +1,16 @@
 """What `check` found, in words and pictures: doubts, a description of every volume, lines, panels."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from keras_unet3d.labels import MOST_CLASSES, AnnotatedSlices, LabelTable, Survey, shown_class
-from keras_unet3d.pictures import slices
-from keras_unet3d.volumes import Volume
+from keras_unet3d.listener import Listener
+from keras_unet3d.pictures.slices import Panel, draw_annotations
+from keras_unet3d.volumes import SPACING_TOLERANCE, Volume
 from keras_unet3d.volumes.grey_values import Statistics
-from keras_unet3d.workflows.fit import plan
 
 # Volumes that are told of and drawn, and slices drawn of each; the report has all.
 _TOLD, _DRAWN, _SLICES = 20, 8, 6
@@ -67,7 +67,7 @@ def _odd_sizes(images: Sequence[Volume]) -> Iterator[str]:
     median = np.median(list(sizes.values()), axis=0)
     for name, size in sizes.items():
         ratio = np.divide(size, median)
-        if (np.maximum(ratio, 1 / ratio) > plan.SPACING_TOLERANCE).any():
+        if (np.maximum(ratio, 1 / ratio) > SPACING_TOLERANCE).any():
             yield (
                 f"{name}: voxel size {' x '.join(f'{each:.4g}' for each in size)} um, the median is "
                 f"{' x '.join(f'{each:.4g}' for each in median)} um; correct it, or resample the volume first"
@@ -103,7 +103,7 @@ def lines(volumes: list[dict], table: LabelTable | None, notes: list[str], fault
     for volume in volumes[:_TOLD]:
         yield from _about(volume, table)
     if len(volumes) > _TOLD:
-        yield f"... and {len(volumes) - _TOLD} more volumes (--json has them all)"
+        yield f"... and {len(volumes) - _TOLD} more volumes (the JSON has them all)"
     if table and 0 < table.num_classes <= MOST_CLASSES:
         unlabelled = ", ".join(map(str, table.unlabelled)) or "no value"
         yield f"classes: {table.shown()}; taken as unlabelled: {unlabelled}"
@@ -144,17 +144,17 @@ def _grey(values: dict) -> str:
 # ---- the picture ---------------------------------------------------------------------------------
 
 
-def draw(cases, classes, slices, table: LabelTable | None, path: Path, say: Callable[[str], None]) -> None:
+def draw(cases, classes, slices, table: LabelTable | None, path: Path, listener: Listener) -> None:
     rows = []
     for case, volume, each in zip(cases, classes, slices, strict=True):
         if len(rows) < _DRAWN and case.statistics and volume and case.image.shape == volume.shape:
             chosen = _to_draw(each, volume.shape)
             rows.append([_panel(case, volume, axis, plane) for axis, plane in chosen])
     if rows:
-        slices.annotations(rows, path, table.names)
-        say(f"picture: {path}")
+        draw_annotations(rows, path, table.names)
+        listener.say(f"picture: {path}")
     else:
-        say(f"picture: nothing to draw, {path} is not written")
+        listener.say(f"picture: nothing to draw, {path} is not written")
 
 
 def _to_draw(slices: AnnotatedSlices, shape) -> list[tuple[int, int]]:
@@ -166,9 +166,9 @@ def _to_draw(slices: AnnotatedSlices, shape) -> list[tuple[int, int]]:
     return [every[number] for number in chosen]
 
 
-def _panel(case: CheckedCase, classes: Volume, axis: int, plane: int) -> slices.Panel:
+def _panel(case: CheckedCase, classes: Volume, axis: int, plane: int) -> Panel:
     box = tuple(slice(plane, plane + 1) if a == axis else slice(0, size) for a, size in enumerate(classes.shape))
     image, labels = case.image.read(box)[..., 0], classes.read(box)[..., 0]
-    return slices.Panel(
+    return Panel(
         f"{case.name}, {'zyx'[axis]} = {plane}", image.squeeze(axis), labels.squeeze(axis), axis, case.image.spacing
     )

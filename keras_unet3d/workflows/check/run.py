@@ -1,9 +1,9 @@
 """`check`: reads every file, names every fault, and shows what is annotated, before any training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from keras_unet3d.datasets import Case, DataKeys, Found, Globs, find_data, find_pairs, joined, misfits
+from keras_unet3d.datasets import Case, Found, Globs, find_data, find_pairs, joined, misfits
 from keras_unet3d.errors import collecting
 from keras_unet3d.labels import (
     MOST_CLASSES,
@@ -14,13 +14,15 @@ from keras_unet3d.labels import (
     table_faults,
     value_faults,
 )
+from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.patches.holdout import split_one
-from keras_unet3d.settings.fit import FitSettings
+from keras_unet3d.patches.source import weight_faults, where_weighted
+from keras_unet3d.settings import DataOptions
 from keras_unet3d.volumes import Volume
 from keras_unet3d.volumes.grey_values import measure
 from keras_unet3d.workflows.check import findings
 from keras_unet3d.workflows.check.findings import CheckedCase
-from keras_unet3d.workflows.fit import plan, sources
+from keras_unet3d.workflows.data import other_channels, proposed_table, twice
 
 
 def check(
@@ -29,17 +31,17 @@ def check(
     images: str | None = None,
     labels: str | None = None,
     weights: str | None = None,
-    settings: FitSettings = FitSettings(),
+    settings: DataOptions = DataOptions(),
     picture: str | Path | None = None,
-    say: Callable[[str], None] = print,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    listener: Listener = SILENT,
 ) -> dict:
     """Read all volumes, and say what they hold and everything that is wrong with them.
 
     Args:
-        data, images, labels, weights, settings: as in `fit`.
+        data, images, labels, weights: as in `fit`.
+        settings: how the data are read; `FitSettings` are such options, too.
         picture: a PNG file to draw the annotated slices to.
-        say, progress: are given lines, and volumes done and volumes in all.
+        listener: is told lines, and volumes done and volumes in all.
 
     Returns:
         `{"volumes": [...], "labels": the label table, "faults": [sentence], "notes": [sentence]}`; a volume has
@@ -52,13 +54,13 @@ def check(
     cases = []
     for done, case in enumerate(found.cases, 1):
         cases.append(_read(case, faults))
-        progress(done, len(found.cases))
+        listener.progress(done, len(found.cases))
     opened = [case.image for case in cases if case.image]
-    faults += [*plan.twice(opened), *plan.other_channels(opened)]
+    faults += [*twice(opened), *other_channels(opened)]
     surveys = [case.survey for case in cases if case.survey]
     table = None
     if surveys:
-        table = plan.propose(surveys, found.label_names, found.unlabelled, settings, notes.append)
+        table = proposed_table(surveys, found.label_names, found.unlabelled, settings, Listener(notes.append))
         faults += table_faults(table, {each.name: each.counts for each in surveys})
     notes += findings.doubts(table, surveys, opened)
     classes = [_classes(case, table, faults) for case in cases]
@@ -66,20 +68,20 @@ def check(
     faults = list(dict.fromkeys(faults))
     if len(cases) == 1 and not faults and settings.validation_share:
         with collecting(faults):
-            split_one(classes[0], slices[0], settings.validation_share, table.num_classes, settings.seed)
+            split_one(classes[0], slices[0], settings.validation_share, table.num_classes, seed=0)
     volumes = [findings.described(case, table, each) for case, each in zip(cases, slices, strict=True)]
     for line in findings.lines(volumes, table, notes, faults):
-        say(line)
+        listener.say(line)
     if picture is not None:
-        findings.draw(cases, classes, slices, table, Path(picture), say)
+        findings.draw(cases, classes, slices, table, Path(picture), listener)
     return {"volumes": volumes, "labels": table and table.config(), "faults": faults, "notes": notes}
 
 
 # ---- reading ---------------------------------------------------------------------------------------
 
 
-def _find(data: Sequence[str | Path], globs: Globs, settings: FitSettings, faults: list[str]) -> Found:
-    keys = DataKeys(settings.raw_key, settings.label_key, settings.weight_key, settings.axes)
+def _find(data: Sequence[str | Path], globs: Globs, settings: DataOptions, faults: list[str]) -> Found:
+    keys = settings.keys
     found = []
     for path in data:
         with collecting(faults):
@@ -126,6 +128,6 @@ def _classes(case: CheckedCase, table: LabelTable | None, faults: list[str]) -> 
     fit_together = classes is not None and case.weight.shape == classes.shape
     found: list[str] = []
     with collecting(found):
-        found += sources.weight_faults(case.weight, classes if fit_together else None)
+        found += weight_faults(case.weight, classes if fit_together else None)
     faults += found
-    return sources.where_weighted(classes, case.weight) if fit_together and not found else classes
+    return where_weighted(classes, case.weight) if fit_together and not found else classes

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import keras
@@ -11,15 +11,14 @@ import numpy as np
 from keras_unet3d.augment.elastic import load_elasticdeform
 from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.errors import InputError
+from keras_unet3d.listener import Listener
 from keras_unet3d.machine import devices
-from keras_unet3d.model_spec import ModelSpec
-from keras_unet3d.patches.batches import Waiting, training_batches, validation_batches, weights_of_sum
+from keras_unet3d.machine.compiled import compiled_network
+from keras_unet3d.patches.batches import Waiting, training_batches, validation_batches
+from keras_unet3d.patches.holdout import Holdout
 from keras_unet3d.patches.samples import sample_origin, training_sample, validation_positions
-from keras_unet3d.prediction.predictor import compiled
-from keras_unet3d.settings.fit import FitSettings
-from keras_unet3d.training import Feed
-from keras_unet3d.workflows.fit import plan
-from keras_unet3d.workflows.fit.sources import Split
+from keras_unet3d.training.schedule import Feed
+from keras_unet3d.workflows.fit.plan import Plan
 
 VALIDATION_PATCHES = 32
 # The reference engine may cost so much of a step.
@@ -29,86 +28,68 @@ _PASSES = 3
 _TIMED = 3
 
 
-def feed(split: Split, spec: ModelSpec, settings: FitSettings, class_weights: Sequence[float] | None) -> Feed:
+def make_feed(holdout: Holdout, plan: Plan) -> Feed:
     """Return the batches that the network is trained and validated on."""
-    changed = plan.patch_settings(spec, settings, augment=settings.augment)
-    plain = plan.patch_settings(spec, settings, augment=False)
-    on_device = settings.augment and settings.augment_on == "device"
-    waiting, batch, workers = Waiting(), settings.batch_size, settings.workers
-    inset = tuple((p - o) // 2 for p, o in zip(changed.patch, changed.output, strict=True))
-    positions = validation_positions(split.validation, plain, VALIDATION_PATCHES)
+    batching, waiting = plan.batching, Waiting()
+    positions = validation_positions(holdout.validation, plan.unchanged_patches, VALIDATION_PATCHES)
 
     def training(first: int):
-        return training_batches(
-            split.training,
-            changed,
-            batch,
-            settings.seed,
-            workers,
-            waiting,
-            on_device,
-            first,
-            settings.accumulate,
-            class_weights,
-        )
+        return training_batches(holdout.training, plan.patches, batching, first, waiting)
 
     def origin(number: int) -> str:
-        indices = range(number * batch, (number + 1) * batch)
-        origins = (sample_origin(split.training, changed, settings.seed, index) for index in indices)
+        indices = range(number * batching.batch_size, (number + 1) * batching.batch_size)
+        origins = (sample_origin(holdout.training, plan.patches, batching.seed, index) for index in indices)
         return ", ".join(f"{name} at (z, y, x) {start}" for name, start in origins)
 
-    # A loss that leaves the division to the feed leaves it for the validation as well.
-    finish = weights_of_sum(1.0, class_weights) if settings.accumulate > 1 else None
     return Feed(
         training,
-        validation_batches(split.validation, plain, batch, positions, workers, finish),
+        validation_batches(holdout.validation, plan.unchanged_patches, batching, positions),
         waiting,
-        Augmentation(inset) if on_device else None,
-        advice(split, settings),
+        Augmentation(plan.patches.inset) if batching.on_device else None,
+        advice(holdout, plan),
         origin,
     )
 
 
-def advice(split: Split, settings: FitSettings) -> str:
+def advice(holdout: Holdout, plan: Plan) -> str:
     """Return what to do where the network waits for its patches: the first of what is left to do."""
-    cores = os.cpu_count() or 1
-    on_host = settings.augment and settings.augment_on == "host"
+    cores, workers = os.cpu_count() or 1, plan.batching.workers
+    on_host = plan.patches.augment is not None and not plan.batching.on_device
+    in_memory = all(source.in_memory for source in (*holdout.training, *holdout.validation))
     left = {
-        "use --engine native": on_host and settings.engine == "elasticdeform",
-        f"use more --workers: {settings.workers} of {cores} cores are used": settings.workers < cores,
-        "use a larger --memory, so that all volumes are held in it": not split.in_memory,
-        "use --augment-on device": on_host and devices.has_gpu(),
-        "use --no-augment or a machine with more cores: there is nothing faster": True,
+        "use `engine=native`": on_host and plan.patches.engine == "elasticdeform",
+        f"use more `workers`: {workers} of {cores} cores are used": workers < cores,
+        "use a larger `memory`, so that all volumes are held in it": not in_memory,
+        "use `augment_on=device`": on_host and devices.has_gpu(),
+        "use `augment=False` or a machine with more cores: there is nothing faster": True,
     }
     return next(what for what, helps in left.items() if helps)
 
 
-def chosen_engine(
-    model: keras.Model, split: Split, spec: ModelSpec, settings: FitSettings, say: Callable[[str], None]
-) -> str:
-    """Return the engine that `settings.engine` means, and say why where it is "auto".
+def chosen_engine(model: keras.Model, holdout: Holdout, plan: Plan, listener: Listener) -> str:
+    """Return the engine that the plan's means, and say why where it is "auto".
 
     That takes the reference engine where it costs less than a tenth of a training step, and the native one elsewhere.
     """
-    if settings.engine != "auto" or not settings.augment:
-        return settings.engine
-    if settings.augment_on == "device":
-        say("engine: native, the one that runs on the device")
+    if plan.patches.engine != "auto" or plan.patches.augment is None:
+        return plan.patches.engine
+    if plan.batching.on_device:
+        listener.say("engine: native, the one that runs on the device")
         return "native"
     try:
         load_elasticdeform()
     except InputError as error:
-        say(f"engine: native ({error})")
+        listener.say(f"engine: native ({error})")
         return "native"
-    changed = replace(plan.patch_settings(spec, settings, augment=True), engine="elasticdeform")
-    sample = _seconds(lambda index: training_sample(split.training, changed, settings.seed, index))
-    patches = np.zeros((settings.batch_size, *settings.patch, spec.architecture.input_shape[3]), np.float32)
-    network = compiled(model)
-    step = _PASSES * _seconds(lambda index: network(patches))
-    batch = sample * settings.batch_size / min(settings.workers, os.cpu_count() or 1)
-    engine = "elasticdeform" if batch < _BEARABLE * step else "native"
-    say(
-        f"engine: {engine}, because elasticdeform takes {batch:.2g} s for the patches of a step "
+    patches, batching = replace(plan.patches, engine="elasticdeform"), plan.batching
+    sample = _seconds(lambda index: training_sample(holdout.training, patches, batching.seed, index))
+    batch = np.zeros((batching.batch_size, *patches.patch, plan.spec.channels), np.float32)
+    network = compiled_network(model)
+    step = _PASSES * _seconds(lambda index: network(batch))
+    seconds = sample * batching.batch_size / min(batching.workers, os.cpu_count() or 1)
+    engine = "elasticdeform" if seconds < _BEARABLE * step else "native"
+    listener.say(
+        f"engine: {engine}, because elasticdeform takes {seconds:.2g} s for the patches of a step "
         f"and the network about {step:.2g} s"
     )
     return engine

@@ -1,42 +1,44 @@
 """How much memory a training step takes, and what would fit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.listener import Listener
 from keras_unet3d.machine import memory
-from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.costs import Costs, step_costs
-from keras_unet3d.settings.fit import FitSettings
-from keras_unet3d.workflows.fit import sizes
+from keras_unet3d.words import by, gigabytes
+from keras_unet3d.workflows.fit.plan import Plan
+from keras_unet3d.workflows.fit.sizes import plan_patch
 
 # Arrays of the weights' size: weights and gradients, and what the optimiser keeps.
 _COPIES = {"adamw": 4, "sgd": 3}
 
 
-def costs(spec: ModelSpec, settings: FitSettings) -> Costs:
+def costs(plan: Plan) -> Costs:
     """Return what a step costs on one device."""
-    copies = _COPIES[settings.optimizer] + bool(settings.ema) + (settings.accumulate > 1)
-    batch = settings.batch_size // settings.devices
-    return step_costs(spec.architecture, settings.patch, batch, settings.precision, copies)
+    schedule = plan.schedule
+    copies = _COPIES[schedule.optimizer] + bool(schedule.ema) + (schedule.accumulate > 1)
+    batch = plan.batching.batch_size // plan.devices
+    return step_costs(plan.spec.architecture, plan.patches.patch, batch, plan.precision, copies)
 
 
-def say_costs(spec: ModelSpec, settings: FitSettings, say: Callable[[str], None]) -> None:
+def say_costs(plan: Plan, listener: Listener) -> None:
     """Say how much memory a step takes, and what would fit where it is more than there is."""
-    step, limit = costs(spec, settings), memory.available_memory()
-    of = f" of {_gigabytes(limit)} available" if limit else ""
-    say(
-        f"step: {step.flops / 1e9:.3g} GFLOP, about {_gigabytes(step.memory)}{of} (weights and optimiser "
-        f"{_gigabytes(step.parameters)}, features {_gigabytes(step.activations)})"
+    step, limit = costs(plan), memory.available_memory()
+    of = f" of {gigabytes(limit)} available" if limit else ""
+    listener.say(
+        f"step: {step.flops / 1e9:.3g} GFLOP, about {gigabytes(step.memory)}{of} (weights and optimiser "
+        f"{gigabytes(step.parameters)}, features {gigabytes(step.activations)})"
     )
     if limit and step.memory > limit:
-        say(f"memory: a step will hardly fit; {what_fits(spec, settings, limit)}")
+        listener.say(f"memory: a step will hardly fit; {what_fits(plan, limit)}")
 
 
 @contextmanager
-def memory_in_words(spec: ModelSpec, settings: FitSettings) -> Iterator[None]:
+def memory_in_words(plan: Plan) -> Iterator[None]:
     """Turn a backend's error into sizes and advice where memory runs out within.
 
     Raises:
@@ -46,42 +48,38 @@ def memory_in_words(spec: ModelSpec, settings: FitSettings) -> Iterator[None]:
         yield
     except Exception as error:
         if memory.is_out_of_memory(error):
-            raise InputError(_out_of_memory(spec, settings)) from error
+            raise InputError(_out_of_memory(plan)) from error
         raise
 
 
-def _out_of_memory(spec: ModelSpec, settings: FitSettings) -> str:
-    step, limit = costs(spec, settings), memory.available_memory()
-    patch = " x ".join(map(str, settings.patch))
+def _out_of_memory(plan: Plan) -> str:
+    step, limit = costs(plan), memory.available_memory()
     return (
-        f"memory: expected room for a step of {settings.batch_size} patches of {patch}, about {_gigabytes(step.memory)}, "
-        f"found too little{f' ({_gigabytes(limit)} in all)' if limit else ''}; "
-        f"{what_fits(spec, settings, min(limit or step.memory, step.memory))}."
+        f"out of memory: expected room for a step of {plan.batching.batch_size} patches of {by(plan.patches.patch)}, about "
+        f"{gigabytes(step.memory)}, found too little{f' ({gigabytes(limit)} in all)' if limit else ''}; "
+        f"{what_fits(plan, min(limit or step.memory, step.memory))}."
     )
 
 
-def what_fits(spec: ModelSpec, settings: FitSettings, limit: float) -> str:
-    """Return the first smaller setting whose step takes less than three quarters of `limit`."""
-    for flags, smaller in _smaller(spec, settings):
-        if costs(spec, smaller).memory <= 0.75 * limit:
-            return f"{flags} would fit"
-    return "no batch of one patch of this network would fit: use fewer --filters"
+def what_fits(plan: Plan, limit: float) -> str:
+    """Return the first smaller plan whose step takes less than three quarters of `limit`, as options."""
+    for options, smaller in _smaller(plan):
+        if costs(smaller).memory <= 0.75 * limit:
+            return f"{options} would fit"
+    return "no batch of one patch of this network would fit: use fewer `filters`"
 
 
-def _smaller(spec: ModelSpec, settings: FitSettings) -> Iterator[tuple[str, FitSettings]]:
-    batch = settings.batch_size
-    while batch > settings.devices:
-        batch = max(batch // 2 // settings.devices, 1) * settings.devices
-        yield f"--batch-size {batch}", replace(settings, batch_size=batch)
-    patch, voxels = settings.patch, prod(settings.patch)
+def _smaller(plan: Plan) -> Iterator[tuple[str, Plan]]:
+    batch = plan.batching.batch_size
+    while batch > plan.devices:
+        batch = max(batch // 2 // plan.devices, 1) * plan.devices
+        plan = replace(plan, batching=replace(plan.batching, batch_size=batch))
+        yield f"`batch_size={batch}`", plan
+    patch, voxels = plan.patches.patch, prod(plan.patches.patch)
     while voxels > 8**3:
         voxels //= 2
-        found = sizes.plan_patch(patch, spec.spacing, spec.architecture.geometry, voxels)
-        if found != patch:
-            patch = found
-            flags = f"--patch {' '.join(map(str, patch))} --batch-size {batch}"
-            yield flags, replace(settings, patch=patch, batch_size=batch)
-
-
-def _gigabytes(count: float) -> str:
-    return f"{count / 2**30:.2g} GB"
+        smaller = plan_patch(patch, plan.spec.spacing, plan.spec.geometry, voxels)
+        if smaller != patch:
+            patch = smaller
+            options = f"`patch={' '.join(map(str, patch))}` `batch_size={batch}`"
+            yield options, replace(plan, patches=replace(plan.patches, patch=patch))

@@ -1,255 +1,252 @@
-"""What a fit does before it trains: one label table, a plan, and the sources of patches."""
+"""The plan of a fit: what the user left open is decided here, once, by the volumes and the machine."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from keras_unet3d.datasets import SAMPLE, DataKeys, DataSet, Example, agreed
+from keras_unet3d.augment.draw import AugmentSettings
+from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.errors import InputError, refuse
-from keras_unet3d.geometry import Triple
-from keras_unet3d.labels import (
-    LabelTable,
-    Survey,
-    doubtful_value,
-    infer_unlabelled,
-    parse_classes,
-    propose_table,
-    survey,
-    table_faults,
-)
-from keras_unet3d.machine import devices, precision
+from keras_unet3d.fields import narrowed
+from keras_unet3d.geometry import Geometry, Triple
+from keras_unet3d.machine import devices
+from keras_unet3d.machine.precision import resolve_precision
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
-from keras_unet3d.patches.samples import PatchSettings
-from keras_unet3d.settings.fit import OPTIMIZERS, FitSettings, parse_filters
+from keras_unet3d.patches.batches import Batching
+from keras_unet3d.patches.samples import PatchSettings, Transform
+from keras_unet3d.settings import AugmentationOptions, FitSettings, MachineOptions, NetworkOptions
+from keras_unet3d.settings.texts import parse_filters
+from keras_unet3d.training.schedule import Schedule
 from keras_unet3d.volumes import Volume
+from keras_unet3d.words import by
+from keras_unet3d.workflows.data import LabelledData, other_channels
 from keras_unet3d.workflows.fit import sizes
 
 _EPOCHS, _STEPS = 20, 100
 _BATCH_PER_DEVICE = 2
+# Optimiser -> its largest learning rate.
+_LEARNING_RATES = {"adamw": 2e-3, "sgd": 1e-2}
 # Channels per level. Full resolution is what costs: it gets few of them.
 _CPU_FILTERS = (8, 32, 64, 128)
 _GPU_FILTERS = (32, 64, 128, 256)
 _LARGEST_DEFORMATION, _DEFORMED_SHARE = 4.0, 0.05
-# Of a network that is asked for by its --base-filters.
+# Of a network that is asked for by its base_filters.
 _PAPER_DEPTH = 3
-# A voxel size further than this from the others is worth a word.
-SPACING_TOLERANCE = 1.25
 # The embedded sample is small: it is learnt in less, and by fewer weights.
 _SAMPLE_EPOCHS, _SAMPLE_STEPS = 7, 25
 _SAMPLE_FILTERS, _SAMPLE_DEPTH = 8, 3
 
 
-def twice(images: Sequence[Volume]) -> Iterator[str]:
-    """Yield a sentence for every volume that occurs again: it would be weighted double, or validate itself."""
-    seen = set()
-    for image in images:
-        # The path may be written in two ways; in HDF5 and Zarr the rest of the name is the data set.
-        which = (image.path.resolve(), image.name.removeprefix(str(image.path))) if image.path else image.name
-        if which in seen:
-            yield f"{image.name}: expected every volume once, found it twice in DATA and --val; leave one out."
-        seen.add(which)
+@dataclass(frozen=True)
+class Plan:
+    """What was decided for a fit: to every room its own object.
 
-
-def label_table(
-    training: DataSet, validation: DataSet | None, settings: FitSettings, say: Callable[[str], None]
-) -> LabelTable:
-    """Return the label table of the training volumes; what validation holds must be in it."""
-    surveys = [survey(example.label) for example in training.examples]
-    declared = agreed([training, validation] if validation else [training])
-    table = propose(surveys, *declared, settings, say)
-    held_out = [survey(example.label) for example in validation.examples] if validation else []
-    refuse(table_faults(table, {each.name: each.counts for each in (*surveys, *held_out)}))
-    return table
-
-
-def propose(
-    surveys: Sequence[Survey],
-    names: dict[int, str],
-    unlabelled: tuple[int, ...],
-    settings: FitSettings,
-    say: Callable[[str], None],
-) -> LabelTable:
-    """Return the table that the surveyed volumes and the declarations suggest, and say what was inferred.
-
-    What the user declares wins over what the data set declares (`names`, `unlabelled`), which wins over what is found.
+    Attributes:
+        spec: the network, and what it means.
+        patches: what a training patch is.
+        batching: how patches become batches.
+        schedule: how long, how fast, which loss.
+        devices: on how many the training is spread.
+        precision: Keras' dtype policy.
+        settings: the same as options, nothing left open; what `config.json` keeps.
     """
-    unlabelled = tuple(dict.fromkeys((*settings.unlabelled, *unlabelled)))
-    declared = parse_classes(settings.classes) if settings.classes else names
-    if not (declared or unlabelled or settings.num_classes or settings.target == "boundaries"):
-        unlabelled, why = infer_unlabelled(surveys)
-        if unlabelled:
-            say(f"unlabelled: {unlabelled[0]}, {why} (if that is wrong, declare the values with --classes)")
-    counts = {each.name: each.counts for each in surveys}
-    table = propose_table(counts, settings.num_classes, unlabelled, settings.target, declared)
-    doubt = None if declared else doubtful_value(surveys, table)
-    if doubt:
-        say(doubt)
-    return table
+
+    spec: ModelSpec
+    patches: PatchSettings
+    batching: Batching
+    schedule: Schedule
+    devices: int
+    precision: str
+    settings: FitSettings
+
+    @property
+    def unchanged_patches(self) -> PatchSettings:
+        """What a patch is that nobody changes: one for validation."""
+        return replace(self.patches, augment=None, transforms=())
+
+    def with_engine(self, engine: str) -> "Plan":
+        """Return the plan with another engine of augmentation."""
+        patches, settings = replace(self.patches, engine=engine), replace(self.settings, engine=engine)
+        return replace(self, patches=patches, settings=settings)
+
+    def with_class_weights(self, weights: list[float] | None) -> "Plan":
+        """Return the plan with a weight per class."""
+        schedule, batching = (replace(part, class_weights=weights) for part in (self.schedule, self.batching))
+        return replace(self, schedule=schedule, batching=batching)
 
 
-def describe(data: DataSet, table: LabelTable) -> str:
-    """Return what was found, for the user to recognise: volumes, pairs of files, classes."""
-    first, count = data.examples[0], len(data.examples)
-    image = first.image
-    spacing = f", voxel {' x '.join(f'{size:g}' for size in image.spacing)} {image.unit}" if image.spacing else ""
-    lines = [
-        f"data: {plural(count, 'volume')}, first {' x '.join(map(str, image.shape))} (z y x), "
-        f"{plural(image.channels, 'channel')}{spacing}"
-    ]
-    if first.label.path != image.path:
-        shown = ", ".join(f"{each.image.path.name} + {each.label.path.name}" for each in data.examples[:3])
-        lines.append(f"pairs: {shown}{', ...' if count > 3 else ''}")
-    unlabelled = f"; unlabelled: {', '.join(map(str, table.unlabelled))}" if table.unlabelled else ""
-    return "\n".join([*lines, f"classes: {table.shown()}{unlabelled}"])
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' if count > 1 else ''}"
-
-
-def plan(
-    examples: Sequence[Example],
-    table: LabelTable,
-    keys: DataKeys,
+def make_plan(
+    data: LabelledData,
     settings: FitSettings,
     start: Architecture | None = None,
-) -> tuple[ModelSpec, FitSettings]:
-    """Decide what the settings leave open, by the volumes and the machine.
+    transforms: Sequence[Transform] = (),
+) -> Plan:
+    """Decide what the settings leave open.
 
     Args:
-        examples: training and validation volumes.
-        table: of the labels.
-        keys: how the files are read.
+        data: training and validation volumes, and what their labels mean.
         settings: what the user decided.
         start: the architecture of the network that is trained further, in the place of a new one.
+        transforms: what is done to every training sample last.
+
+    Raises:
+        InputError: volumes of different channels, or settings that do not go together on these volumes or this machine.
     """
-    images = [example.image for example in examples]
+    images = [example.image for example in data.examples]
     refuse(other_channels(images))
     shape = tuple(np.median([image.shape for image in images], axis=0).round().astype(int).tolist())
-    spacing, unit = _common_spacing(images)
-    gpu = devices.has_gpu()
-    only_sample = all(image.name == SAMPLE for image in images)
-    if only_sample and (settings.filters, settings.base_filters, settings.depth) == (None, None, None):
-        settings = replace(settings, base_filters=_SAMPLE_FILTERS, depth=_SAMPLE_DEPTH)
-    architecture = start or _architecture(shape, spacing, gpu, settings)
+    spacing, unit = common_spacing(images)
+    if all(image.name == SAMPLE for image in images):
+        settings = _for_the_sample(settings)
     architecture = replace(
-        architecture, input_shape=(None, None, None, images[0].channels), num_classes=table.num_classes
+        start or _architecture(shape, spacing, settings, data.num_classes, settings.seed),
+        input_shape=(None, None, None, images[0].channels),
+        num_classes=data.num_classes,
     )
     if settings.deep_supervision and architecture.padding == "valid":
         raise InputError("deep_supervision: expected padding=same, found valid; leave one of the two out.")
-    geometry = architecture.geometry
-    if settings.patch:
-        geometry.check(settings.patch, "patch")
-    most = sizes.GPU_VOXELS if gpu else sizes.CPU_VOXELS
+    patch = _patch(shape, spacing, architecture.geometry, settings.patch)
     count = settings.devices or devices.device_count()
-    batch_size = settings.batch_size or _BATCH_PER_DEVICE * count
-    if batch_size % count:
-        raise InputError(
-            f"batch_size: expected a multiple of the {count} devices, found {batch_size}; add --devices 1, or change it."
-        )
-    if count > 1 and settings.accumulate > 1 and not devices.accumulates_on_devices():
-        raise InputError(
-            f"accumulate: expected 1 on {count} devices of the TensorFlow backend, found {settings.accumulate}; add "
-            "--devices 1, or set KERAS_BACKEND=jax."
-        )
-    patch = settings.patch or sizes.plan_patch(shape, spacing, geometry, most)
+    precision = resolve_precision(settings.precision)
     settings = replace(
         settings,
         patch=patch,
-        deformation=_deformation(patch, spacing, settings) if settings.deformation is None else settings.deformation,
-        **network_settings(architecture),
-        batch_size=batch_size,
+        deformation=_deformation(patch, spacing, settings),
+        **network_options(architecture),
+        batch_size=settings.batch_size or _BATCH_PER_DEVICE * count,
         devices=count,
-        learning_rate=OPTIMIZERS[settings.optimizer] if settings.learning_rate is None else settings.learning_rate,
-        unlabelled=table.unlabelled,
-        epochs=settings.epochs or (_SAMPLE_EPOCHS if only_sample else _EPOCHS),
-        steps_per_epoch=settings.steps_per_epoch or (_SAMPLE_STEPS if only_sample else _STEPS),
-        precision=precision.resolve_precision(settings.precision),
-        workers=settings.workers or os.cpu_count() or 1,
+        learning_rate=_given(settings.learning_rate, _LEARNING_RATES[settings.optimizer]),
+        unlabelled=data.table.unlabelled,
+        epochs=settings.epochs or _EPOCHS,
+        steps_per_epoch=settings.steps_per_epoch or _STEPS,
+        precision=precision,
+        workers=workers(settings),
     )
-    return ModelSpec(architecture, table, "zscore", settings.patch, spacing, unit, keys), settings
+    refuse(_device_faults(settings, count))
+    spec = ModelSpec(architecture, data.table, "zscore", patch, spacing, unit, data.keys)
+    changes = settings.changes(min(spacing) if spacing else None) if settings.augment else None
+    patches = PatchSettings(
+        patch,
+        output_of(architecture.geometry, patch),
+        spec.normalization,
+        changes,
+        settings.sampling,
+        settings.engine,
+        tuple(transforms),
+    )
+    on_device = settings.augment and settings.augment_on == "device"
+    batching = narrowed(Batching, settings, on_device=on_device, class_weights=None)
+    schedule = narrowed(Schedule, settings, class_weights=None)
+    return Plan(spec, patches, batching, schedule, count, precision, settings)
 
 
-def _architecture(shape: Triple, spacing, gpu: bool, settings: FitSettings) -> Architecture:
-    depth, filters = settings.depth, None
-    if settings.filters:
-        filters = parse_filters(settings.filters)
+def _given(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
+
+
+def _for_the_sample(settings: FitSettings) -> FitSettings:
+    if (settings.filters, settings.base_filters, settings.depth) == (None, None, None):
+        settings = replace(settings, base_filters=_SAMPLE_FILTERS, depth=_SAMPLE_DEPTH)
+    epochs, steps = settings.epochs or _SAMPLE_EPOCHS, settings.steps_per_epoch or _SAMPLE_STEPS
+    return replace(settings, epochs=epochs, steps_per_epoch=steps)
+
+
+def workers(options: MachineOptions) -> int:
+    """Return the threads that make samples."""
+    return options.workers or os.cpu_count() or 1
+
+
+def _patch(shape: Triple, spacing, geometry: Geometry, given: Triple | None) -> Triple:
+    if given is not None:
+        geometry.check(given, "patch")
+        return given
+    most = sizes.GPU_VOXELS if devices.has_gpu() else sizes.CPU_VOXELS
+    return sizes.plan_patch(shape, spacing, geometry, most)
+
+
+def output_of(geometry: Geometry, patch: Triple) -> Triple:
+    """Return the size of the network's output for a legal patch."""
+    return tuple(geometry.output_size(size, axis) for axis, size in enumerate(patch))
+
+
+def _device_faults(settings: FitSettings, count: int) -> Iterator[str]:
+    if settings.batch_size % count:
+        yield (
+            f"batch_size: expected a multiple of the {count} devices, found {settings.batch_size}; add `devices=1`, or "
+            "change it."
+        )
+    if count > 1 and settings.accumulate > 1 and not devices.accumulates_on_devices():
+        yield (
+            f"accumulate: expected 1 on {count} devices of the TensorFlow backend, found {settings.accumulate}; add "
+            "`devices=1`, or set KERAS_BACKEND=jax."
+        )
+
+
+def _architecture(shape: Triple, spacing, options: NetworkOptions, num_classes: int, seed: int) -> Architecture:
+    depth, filters = options.depth, None
+    if options.filters:
+        filters = parse_filters(options.filters)
         depth = len(filters)
-    elif not settings.base_filters:
+    elif not options.base_filters:
         # Without padding every level costs a border, the bottom most of all.
-        depth = depth or (3 if settings.padding == "valid" else len(_CPU_FILTERS))
-        known = _GPU_FILTERS if gpu else _CPU_FILTERS
+        depth = depth or (3 if options.padding == "valid" else len(_CPU_FILTERS))
+        known = _GPU_FILTERS if devices.has_gpu() else _CPU_FILTERS
         filters = (known + known[-1:] * depth)[:depth]
     depth = depth or _PAPER_DEPTH
     kernels, pools = sizes.plan_levels(shape, spacing, depth)
-    return Architecture(
-        base_filters=settings.base_filters or 1,
+    return narrowed(
+        Architecture,
+        options,
+        num_classes=num_classes,
+        base_filters=options.base_filters or 1,
         filters=filters,
         depth=depth,
-        padding=settings.padding,
-        normalization=settings.normalization,
-        block=settings.block,
         kernel_sizes=kernels,
         pool_sizes=pools,
-        dropout=settings.dropout,
-        seed=settings.seed,
+        seed=seed,
     )
 
 
-def network_settings(architecture: Architecture) -> dict:
-    """Return the settings that describe a network."""
+def network_options(architecture: Architecture) -> dict[str, Any]:
+    """Return the options that describe a network."""
     filters = architecture.filters and ",".join(map(str, architecture.filters))
-    same = ("depth", "padding", "normalization", "block", "dropout")
-    return {name: getattr(architecture, name) for name in same} | {
-        "filters": filters,
-        "base_filters": None if filters else architecture.base_filters,
-    }
+    base_filters = None if filters else architecture.base_filters
+    return narrowed(NetworkOptions, architecture, filters=filters, base_filters=base_filters).config()
 
 
-def _deformation(patch: Triple, spacing, settings: FitSettings) -> float:
+def _deformation(patch: Triple, spacing, options: AugmentationOptions) -> float:
     """Return a deformation that leaves small volumes recognisable, in voxels along the finest axis."""
+    if options.deformation is not None:
+        return options.deformation
     voxel = np.ones(3) if spacing is None else np.asarray(spacing)
     shortest = float((np.asarray(patch) * voxel).min() / voxel.min())
-    return min(_LARGEST_DEFORMATION, settings.grid_spacing / 2, round(shortest * _DEFORMED_SHARE, 1))
+    return min(_LARGEST_DEFORMATION, options.grid_spacing / 2, round(shortest * _DEFORMED_SHARE, 1))
 
 
-def _common_spacing(images: Sequence[Volume]):
+def changes_of(patch: Triple, spacing, options: AugmentationOptions) -> AugmentSettings | None:
+    """Return how strongly patches of volumes of that voxel size are changed; None for not at all."""
+    if not options.augment:
+        return None
+    decided = replace(options, deformation=_deformation(patch, spacing, options))
+    return decided.changes(min(spacing) if spacing else None)
+
+
+def common_spacing(images: Sequence[Volume]) -> tuple[tuple[float, float, float] | None, str | None]:
     """Return the median voxel size and its unit, micrometres where units differ; None where a volume has none."""
     units = {image.unit for image in images}
-    sizes = [image.spacing if len(units) == 1 else image.micrometres for image in images]
-    if not all(sizes):
+    spacings = [image.spacing if len(units) == 1 else image.micrometres for image in images]
+    if not all(spacings):
         return None, None
-    return tuple(np.median(sizes, axis=0).tolist()), units.pop() if len(units) == 1 else "um"
+    return tuple(np.median(spacings, axis=0).tolist()), units.pop() if len(units) == 1 else "um"
 
 
-def other_channels(images: Sequence[Volume]) -> Iterator[str]:
-    """Yield a sentence for every volume with other channels than most."""
-    channels = [image.channels for image in images]
-    usual = max(channels, key=channels.count, default=1)
-    like = next((image.name for image in images if image.channels == usual), "")
-    for image in images:
-        if image.channels != usual:
-            yield (
-                f"{image.name}: expected {usual} channels like {like}, found {image.channels}; "
-                "leave the file out, or check --axes."
-            )
-
-
-def patch_settings(spec: ModelSpec, settings: FitSettings, augment: bool) -> PatchSettings:
-    """Return the sizes and changes of the patches that the pipeline makes."""
-    geometry = spec.architecture.geometry
-    output = tuple(geometry.output_size(size, axis) for axis, size in enumerate(settings.patch))
-    changes = settings.changes(min(spec.spacing) if spec.spacing else None)
-    return PatchSettings(
-        settings.patch, output, spec.normalization, changes if augment else None, settings.sampling, settings.engine
-    )
-
-
-def describe_changes(spec: ModelSpec, settings: FitSettings) -> str:
+def changes_in_words(plan: Plan) -> str:
     """Return how strongly patches are changed, with lengths where the voxel size is known."""
+    settings, spec = plan.settings, plan.spec
     if not settings.augment:
         return "augmentation: none"
 
@@ -261,4 +258,14 @@ def describe_changes(spec: ModelSpec, settings: FitSettings) -> str:
         f"augmentation: rotation up to {settings.rotation:g} degrees, scaling, control points {length(settings.grid_spacing)} "
         f"apart moved by {length(settings.deformation)}, grey values"
         f"{f', mirrored along {settings.flips}' if settings.flips else ''}"
+    )
+
+
+def network_in_words(parameters: int, plan: Plan) -> str:
+    """Return the network and its schedule."""
+    settings = plan.settings
+    filters = settings.filters or f"{settings.base_filters}, doubled,"
+    return (
+        f"network: {parameters:,} parameters, {filters} filters on {settings.depth} levels, {plan.precision}; patch "
+        f"{by(plan.patches.patch)}, batch {plan.batching.batch_size}, {plan.schedule.in_words()}"
     )

@@ -1,38 +1,41 @@
 """`fit`: from volumes with a few labels to a run folder with a trained network."""
 
-import json
-import shlex
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from keras_unet3d.augment.elastic import load_elasticdeform
-from keras_unet3d.datasets import SAMPLE, DataKeys, Example, Globs, open_data
+from keras_unet3d.datasets import SAMPLE, Globs
 from keras_unet3d.errors import InputError, refuse
-from keras_unet3d.files import read_json, refuse_existing_folder, refuse_unwritable, write_json
-from keras_unet3d.labels import LabelTable
+from keras_unet3d.files import refuse_unwritable
+from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import devices, precision, versions
-from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.copies import float32_copy
 from keras_unet3d.network.unet import build
-from keras_unet3d.patches.samples import validation_positions, validation_sample
-from keras_unet3d.pictures import slices
+from keras_unet3d.patches.holdout import Holdout, hold_out
+from keras_unet3d.patches.samples import Transform, validation_positions, validation_sample
+from keras_unet3d.pictures.slices import minority
 from keras_unet3d.prediction.array_api import trained_predictor
-from keras_unet3d.settings.fit import FitSettings
-from keras_unet3d.training import WAITING, Callbacks, Schedule, Shown, train
-from keras_unet3d.workflows.fit import embedded_sample, plan, samples_sheet, sources
-from keras_unet3d.workflows.fit import feed as feeding
+from keras_unet3d.run_folder import RunConfig, RunFolder
+from keras_unet3d.settings import FitSettings
+from keras_unet3d.training.callbacks import WAITING
+from keras_unet3d.training.loop import train, training_loss
+from keras_unet3d.training.schedule import OwnParts, Shown
+from keras_unet3d.workflows.data import LabelledData, open_data
+from keras_unet3d.workflows.fit.embedded_sample import segment_sample
+from keras_unet3d.workflows.fit.feed import chosen_engine, make_feed
 from keras_unet3d.workflows.fit.memory import memory_in_words, say_costs
+from keras_unet3d.workflows.fit.plan import Plan, changes_in_words, make_plan, network_in_words
 from keras_unet3d.workflows.fit.profile import write_profile
-from keras_unet3d.workflows.fit.resume import content, go_on, resumed_settings, say_other_versions, stopped_run
+from keras_unet3d.workflows.fit.resume import content, go_on, resumed_settings, say_other_versions
+from keras_unet3d.workflows.fit.samples_sheet import draw_sheet
+from keras_unet3d.workflows.fit.sources import padding_in_words, read_sources, weigh_classes
 from keras_unet3d.workflows.fit.start import Start, other_settings, take_weights
 
-CONFIG, NETWORK = "config.json", "model.keras"
-# What a run's config.json always has.
-CONFIG_ENTRIES = ("settings", "model", "data", "versions")
 # Files of the size of the weights that a run keeps: networks, state, and one that is being written.
 _FILES = 8
 # Validation patches among which the one with most to see is drawn after every epoch.
@@ -46,29 +49,45 @@ class Run:
     Attributes:
         path: the run folder.
         history: figures per epoch, a list per metric.
-        best: the figures of the epoch whose network is in `model.keras`.
+        best: the figures of the epoch whose network is kept as the best.
+        data: what it was trained on.
     """
 
     path: Path
     history: dict[str, list[float]]
     best: dict[str, float]
+    data: LabelledData = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What the caller names as data."""
+
+    data: list[str | Path]
+    val: list[str | Path]
+    globs: Globs
+
+    def __bool__(self) -> bool:
+        return bool(self.data or self.globs)
 
 
 def fit(
-    data: Sequence[str | Path],
+    data: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    val: Sequence[str | Path] = (),
+    val: str | Path | Sequence[str | Path] = (),
     images: str | None = None,
     labels: str | None = None,
     weights: str | None = None,
     settings: FitSettings = FitSettings(),
     start: Start | None = None,
+    loss: keras.losses.Loss | Callable | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    transforms: Sequence[Transform] = (),
     resume: bool = False,
     profile: bool = False,
     overwrite: bool = False,
-    say: Callable[[str], None] = print,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    listener: Listener = SILENT,
 ) -> Run:
     """Train a 3D U-Net on sparsely or densely labelled volumes.
 
@@ -79,12 +98,17 @@ def fit(
         images, labels, weights: globs of image, label and weight files, instead of or beside `data`.
         settings: everything else; what is None is chosen and said.
         start: a network that is trained further instead of a new one, also on other classes or channels.
+        loss: what is minimised in the place of `settings.loss`: a Keras loss `loss(y, p, w)` of labels `(batch, z, y, x)`,
+            probabilities `(batch, z, y, x, classes)` (logits where its `from_logits` is true) and sample weights, or a
+            function of y and p with a value per voxel.
+        callbacks: Keras' callbacks, called after this package's own.
+        transforms: what is done to every training sample last, see `patches.samples.transformed`: functions of x, y, w and
+            a NumPy generator that return x, y, w.
         resume: whether a run at `out` that was stopped goes on, to the result that it would have had; without one there a
             run begins. Data that are not given are those of the run; epochs may be more than before.
         profile: whether the time of a step is measured first, into `profile.json`.
         overwrite: whether an earlier run at `out` may be replaced.
-        say: is given one line at a time.
-        progress: is given steps done and steps in all.
+        listener: is told a line at a time, and steps done and steps in all; `Listener(print)` prints the lines.
 
     Returns:
         The run; its folder holds `config.json`, `model.keras`, `history.csv` and pictures.
@@ -92,168 +116,139 @@ def fit(
     Raises:
         InputError: a `ValueError`: anything wrong with the data or the settings; an earlier run is still there then.
     """
-    data, val = ([part] if isinstance(part, str | Path) else list(part) for part in (data, val))
-    out, globs = Path(out), Globs(images, labels, weights)
+    run, own = RunFolder(Path(out)), OwnParts(loss, callbacks, transforms)
+    named = _Named(_listed(data), _listed(val), Globs(images, labels, weights))
+    before = _begun(run, named, resume, overwrite, listener)
+    if before:
+        settings, named = resumed_settings(run, before, settings), named or _named_before(before)
+        say_other_versions(before, listener)
+    _refuse_early(settings, start, own)
+    opened = open_data(named.data, val=named.val, **vars(named.globs), options=settings, listener=listener)
+    listener.say(opened.in_words())
+    # A run that goes on has its weights already.
+    base = before.model.architecture if before else start and start.architecture
+    plan = make_plan(opened, settings, base, transforms)
+    # What cannot be trained by is refused before anything is read.
+    training_loss(plan.schedule, own)
+    holdout = _held_out(opened, plan, listener)
+    plan = plan.with_class_weights(weigh_classes(holdout, opened.table, settings.class_weights, listener))
+    with devices.spread_over(plan.devices), memory_in_words(plan):
+        with precision.dtype_policy(plan.precision):
+            model = build(plan.spec.architecture)
+        plan = plan.with_engine(chosen_engine(model, holdout, plan, listener))
+        config = _config(named, holdout, plan, own, start)
+        listener.say(network_in_words(model.count_params(), plan))
+        say_costs(plan, listener)
+        listener.say(changes_in_words(plan))
+        _take_place(run, config, before, plan, bool(start), model.count_params(), listener)
+        if start:
+            listener.say(take_weights(model, start))
+        if plan.patches.augment and not before:
+            draw_sheet(holdout.training, plan, run.samples)
+        feed = make_feed(holdout, plan)
+        if profile:
+            write_profile(run.profile, plan, feed, own, listener)
+        shown = _shown(holdout, plan)
+        rows, best = train(model, feed, plan.schedule, run, shown=shown, own=own, resume=resume, listener=listener)
+    waiting = {"waiting": float(np.mean([row[WAITING] for row in rows]))}
+    run.write_config(replace(config, best=best, input=waiting))
+    listener.say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
+    if named.data == [SAMPLE] and not named.globs:
+        network = keras.models.load_model(run.network, compile=False, safe_mode=True)
+        segment_sample(trained_predictor(float32_copy(network), plan.spec), run, listener)
+    return Run(run.path, {name: [row[name] for row in rows] for name in rows[0]}, best, opened)
+
+
+def _listed(data: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    return [data] if isinstance(data, str | Path) else list(data)
+
+
+def _begun(run: RunFolder, named: _Named, resume: bool, overwrite: bool, listener: Listener) -> RunConfig | None:
+    """Return the configuration of the run that goes on; None where one begins, whose place is free then."""
     if resume and overwrite:
         raise InputError("resume: expected to go on with a run or to overwrite it, found both; leave one of them out.")
-    before = stopped_run(out, CONFIG, CONFIG_ENTRIES) if resume else None
+    before = run.stopped() if resume else None
     if before:
-        settings = resumed_settings(before, settings, out)
-        if not data and not globs:
-            arguments = before["data"]
-            data, val, globs = arguments["arguments"], arguments["val"], Globs(*arguments["globs"])
-        say_other_versions(before, say)
-    else:
-        _check_out(out, overwrite, [*data, *val, *globs.files()])
-        if resume and not data and not globs:
-            raise InputError(f"{out}: expected a run to resume, found none; give DATA to begin one.")
-        if resume:
-            say(f"resume: there is no run at {out} yet; it begins")
+        return before
+    run.refuse_existing(overwrite, [*named.data, *named.val, *named.globs.files()])
+    if resume and not named:
+        raise InputError(f"{run.path}: expected a run to resume, found none; give DATA to begin one.")
+    if resume:
+        listener.say(f"resume: there is no run at {run.path} yet; it begins")
+    return None
+
+
+def _named_before(before: RunConfig) -> _Named:
+    """Return the data of a run that goes on."""
+    return _Named(before.data["arguments"], before.data["val"], Globs(*before.data["globs"]))
+
+
+def _refuse_early(settings: FitSettings, start: Start | None, own: OwnParts) -> None:
+    """Raise `InputError` for what can be refused before any file is opened."""
     refuse(other_settings(settings, start) if start else ())
     if settings.augment and settings.engine == "elasticdeform":
         load_elasticdeform()
-    keys = DataKeys(settings.raw_key, settings.label_key, settings.weight_key, settings.axes)
-    training = open_data(data, keys, globs)
-    validation = open_data(val, keys) if val else None
-    examples = training.examples + (validation.examples if validation else ())
-    refuse(plan.twice([example.image for example in examples]))
-    table = plan.label_table(training, validation, settings, say)
-    say(plan.describe(training, table))
-    # A run that goes on has its weights already.
-    base = ModelSpec.from_config(before["model"], str(out)).architecture if before else start and start.architecture
-    spec, settings = plan.plan(examples, table, keys, settings, base)
-    split = sources.split(training, validation, spec, settings, say)
-    say(f"validation: {split.said}")
-    class_weights = sources.weigh_classes(split, table, settings, say)
-    schedule = _schedule(settings, class_weights)
-    with devices.spread_over(settings.devices), memory_in_words(spec, settings):
-        with precision.dtype_policy(settings.precision):
-            model = build(spec.architecture)
-        settings = replace(settings, engine=feeding.chosen_engine(model, split, spec, settings, say))
-        config = _config((data, val, globs), split, spec, settings, class_weights, start)
-        say(_described(model, settings))
-        say_costs(spec, settings, say)
-        say(plan.describe_changes(spec, settings))
-        refuse_unwritable(out, _FILES * 4 * model.count_params())
-        if before:
-            go_on(out, before, config, schedule, bool(start), say)
-        elif out.is_dir():
-            # Only now that everything is known to be good does an earlier run go.
-            shutil.rmtree(out)
-        if start:
-            say(take_weights(model, start))
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / CONFIG, config)
-        if settings.augment and not before:
-            samples_sheet.draw_sheet(split, spec, settings, out / "samples.png")
-        feed = feeding.feed(split, spec, settings, class_weights)
-        if profile:
-            write_profile(out / "profile.json", spec, settings, feed, schedule, say)
-        shown = _shown(split, spec, settings)
-        rows, best = train(model, feed, shown, schedule, out, Callbacks(say, progress), resume)
-    waiting = {"waiting": float(np.mean([row[WAITING] for row in rows]))}
-    write_json(out / CONFIG, config | {"best": best, "input": waiting})
-    say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
-    if data == [SAMPLE] and not globs:
-        embedded_sample.segment_sample(trained_predictor(_best_model(out), spec), out, say)
-    say(_next_steps(out, data, training.examples, table))
-    return Run(out, {name: [row[name] for row in rows] for name in rows[0]}, best)
+    if own.transforms and settings.augment and settings.augment_on == "device":
+        raise InputError("transforms: expected augment_on=host, found device, where samples never pass; leave one out.")
 
 
-def _schedule(settings: FitSettings, class_weights) -> Schedule:
-    return Schedule(
-        settings.epochs,
-        settings.steps_per_epoch,
-        settings.learning_rate,
-        settings.loss,
-        class_weights,
-        optimizer=settings.optimizer,
-        decay=settings.decay,
-        warmup=settings.warmup,
-        clip=settings.clip,
-        ema=settings.ema,
-        accumulate=settings.accumulate,
-        patience=settings.early_stop,
-        deep_supervision=settings.deep_supervision,
-        frozen=settings.freeze_encoder,
-    )
+def _held_out(data: LabelledData, plan: Plan, listener: Listener) -> Holdout:
+    """Read and index every volume, and tell training from validation."""
+    settings = plan.settings
+    sources = read_sources(data.examples, data.table, settings.memory, listener)
+    for line in padding_in_words(data.examples, plan.patches.patch):
+        listener.say(line)
+    count = len(data.training)
+    holdout = hold_out(sources[:count], sources[count:], settings.validation_share, settings.seed)
+    listener.say(f"validation: {holdout.in_words}")
+    return holdout
 
 
-def _check_out(out: Path, overwrite: bool, inputs: Sequence) -> None:
-    refuse_existing_folder(out, overwrite, "run", (CONFIG,), "--overwrite, or --resume to go on with it")
-    if out.is_dir() and any(out.iterdir()):
-        found = read_json(out / CONFIG, "the configuration of a run")
-        if not set(CONFIG_ENTRIES) <= set(found):
-            raise InputError(f"{out}: expected an earlier run to overwrite, found a {CONFIG} of something else.")
-    for file in map(Path, inputs):
-        if out.resolve() in (file.resolve(), *file.resolve().parents):
-            raise InputError(
-                f"{out}: expected a run folder apart from the data, found {file} in it; choose another path."
-            )
-
-
-def _config(
-    arguments: tuple, split: sources.Split, spec: ModelSpec, settings: FitSettings, class_weights, start: Start | None
-) -> dict:
-    data, val, globs = arguments
-    # As JSON gives it back, so that it can be compared to what a stopped run has written.
-    model = json.loads(json.dumps(spec.config()))
-    return {
-        "settings": asdict(settings),
-        "model": model,
-        "start": start and start.name,
-        "data": {
-            "arguments": [str(path) for path in data],
-            "val": [str(path) for path in val],
-            "globs": [globs.images, globs.labels, globs.weights],
-            "content": {"training": content(split.training), "validation": content(split.validation)},
-            "training": [source.name for source in split.training],
-            "validation": [source.name for source in split.validation],
-            "split": split.said,
-            "class_weights": class_weights,
-            # What `evaluate --held-out` takes; nothing where a part of a volume was held out.
-            "held_out_files": [source.file for source in split.validation] if split.whole_volumes else [],
-        },
-        "versions": versions.package_versions(),
-        "machine": versions.machine_facts(),
+def _config(named: _Named, holdout: Holdout, plan: Plan, own: OwnParts, start: Start | None) -> RunConfig:
+    data = {
+        "arguments": [str(path) for path in named.data],
+        "val": [str(path) for path in named.val],
+        "globs": [named.globs.images, named.globs.labels, named.globs.weights],
+        "content": {"training": content(holdout.training), "validation": content(holdout.validation)},
+        "training": [source.name for source in holdout.training],
+        "validation": [source.name for source in holdout.validation],
+        "split": holdout.in_words,
+        "class_weights": plan.schedule.class_weights,
+        # What `evaluate --held-out` takes; nothing where a part of a volume was held out.
+        "held_out_files": [source.file for source in holdout.validation] if holdout.whole_volumes else [],
     }
-
-
-def _described(model, settings: FitSettings) -> str:
-    filters = settings.filters or f"{settings.base_filters}, doubled,"
-    return (
-        f"network: {model.count_params():,} parameters, {filters} filters on {settings.depth} levels, "
-        f"{settings.precision}; patch {' x '.join(map(str, settings.patch))}, batch {settings.batch_size}, "
-        f"{plan.plural(settings.epochs, 'epoch')} of {plan.plural(settings.steps_per_epoch, 'step')}"
+    return RunConfig(
+        settings=plan.settings.config(),
+        model=plan.spec,
+        data=data,
+        versions=versions.package_versions(),
+        start=start and start.name,
+        parts=own.names(),
+        machine=versions.machine_facts(),
     )
 
 
-def _shown(split: sources.Split, spec: ModelSpec, settings: FitSettings) -> Shown:
+def _take_place(
+    run: RunFolder,
+    config: RunConfig,
+    before: RunConfig | None,
+    plan: Plan,
+    has_start: bool,
+    parameters: int,
+    listener: Listener,
+) -> None:
+    """Write the configuration into the run folder: only now that everything is known to be good does an earlier run go."""
+    refuse_unwritable(run.path, _FILES * 4 * parameters)
+    if before:
+        go_on(run, before, config, plan.schedule, has_start, listener)
+    elif run.path.is_dir():
+        shutil.rmtree(run.path)
+    run.write_config(config)
+
+
+def _shown(holdout: Holdout, plan: Plan) -> Shown:
     """Return the validation patch, of a few, that has most to see."""
-    plain = plan.patch_settings(spec, settings, augment=False)
-    positions = validation_positions(split.validation, plain, _LOOKED_AT)
-    samples = (validation_sample(split.validation, plain, position) for position in positions)
-    most = max(samples, key=lambda sample: slices.minority(sample[1], sample[2] > 0).sum())
-    return Shown(most, spec.labels.names, spec.spacing)
-
-
-def _best_model(out: Path):
-    import keras
-
-    return float32_copy(keras.models.load_model(out / NETWORK, compile=False, safe_mode=True))
-
-
-def _next_steps(out: Path, data: Sequence[str | Path], examples: Sequence[Example], table: LabelTable) -> str:
-    run, evaluated = shlex.quote(str(out)), shlex.quote(str(data[0])) if data else "--images GLOB --labels GLOB"
-    alone = len(examples) == 1 and examples[0].image.path
-    volume = shlex.quote(str(examples[0].image.path)) if alone else "VOLUME"
-    steps = [
-        (f"unet3d-cli predict {run} {volume} --out LABELS", "segment a volume"),
-        (f"unet3d-cli evaluate {run} {evaluated}", "IoU and Dice; give data it was not trained on"),
-        (f"unet3d-cli export {run} --name NAME --out models", "a bundle for the zoo"),
-    ]
-    if table.unlabelled:
-        steps.insert(1, (f"unet3d-cli suggest {run} {volume} --out DIR", "which slices to annotate next"))
-    width = max(len(command) for command, _ in steps)
-    lines = "\n".join(f"  {command:<{width}}   {what}" for command, what in steps)
-    return f"\nrun folder: {out}  (model.keras, config.json, history.csv, curves.png, slices.png, samples.png)\nnext:\n{lines}"
+    positions = validation_positions(holdout.validation, plan.unchanged_patches, _LOOKED_AT)
+    samples = (validation_sample(holdout.validation, plan.unchanged_patches, position) for position in positions)
+    most = max(samples, key=lambda sample: minority(sample[1], sample[2] > 0).sum())
+    return Shown(most, plan.spec.labels.names, plan.spec.spacing)

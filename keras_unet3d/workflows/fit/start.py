@@ -1,4 +1,4 @@
-"""`fit --from`: a network that is trained further, also on other classes or channels."""
+"""A network that is trained further, also on other classes or channels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ import keras
 
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.unet import architecture_of
-from keras_unet3d.settings.fit import FitSettings
-from keras_unet3d.workflows.fit.plan import network_settings
+from keras_unet3d.settings import FitSettings
+from keras_unet3d.workflows.fit.plan import network_options
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Start:
 
 def other_settings(settings: FitSettings, start: Start) -> Iterator[str]:
     """Yield a sentence for every setting that asks for another network than the one to begin with."""
-    theirs, default = network_settings(start.architecture), FitSettings()
-    for name, value in theirs.items():
+    default = FitSettings()
+    for name, value in network_options(start.architecture).items():
         asked = getattr(settings, name)
         if asked not in (getattr(default, name), value):
-            yield f"{name}: expected {value}, that of {start.name}, found {asked}; leave it out with --from."
+            yield f"{name}: expected {value}, that of {start.name}, found {asked}; leave it out with `start`."
 
 
 def take_weights(model: keras.Model, start: Start) -> str:

@@ -1,4 +1,4 @@
-"""`predict --scheduler`: blocks of a Zarr volume that are computed apart, here or by the workers of a Dask cluster.
+"""Blocks of a Zarr volume that are computed apart, here or by the workers of a Dask cluster.
 
 Every block is written by whoever computed it, and marked as done afterwards; what was done is not done again. The volume
 takes its place when all blocks are there.
@@ -8,7 +8,7 @@ import functools
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -17,9 +17,10 @@ import numpy as np
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import read_json, write_json
 from keras_unet3d.geometry import Box
+from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.prediction.tiling import Tiling, block_size, blocks
-from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import NewVolume, Volume, continue_zarr, open_volume, start_zarr
 from keras_unet3d.volumes.grey_values import Statistics
 
@@ -43,95 +44,100 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Job:
-    """All that a worker needs to compute any block of a volume; workers see the same files.
+class BlockWork:
+    """What is to be computed block by block; workers see the same files.
 
     Attributes:
         recipe: of the predictor.
         source: path, data set and order of axes of the volume.
-        output: one of `prediction.OUTPUTS`.
+        target: the Zarr folder that takes its place when all blocks are there.
+        output: one of `choices.OUTPUTS`.
         settings: how.
-        statistics: of the whole volume's grey values.
-        tiling: of the whole volume.
-        folder: where the blocks go.
-        key: the data set that they make.
     """
 
     recipe: Recipe
     source: tuple[str, str | None, str | None]
+    target: Path
     output: str
     settings: PredictSettings
+
+    @property
+    def folder(self) -> Path:
+        """Where the blocks go; named after the target, so that the next call finds it."""
+        return self.target.with_name(f".unfinished.{self.target.name}")
+
+    @property
+    def key(self) -> str:
+        """The data set that the blocks make."""
+        return "label" if self.output == "labels" else self.output
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs to compute any block of a volume.
+
+    Attributes:
+        work: what is to be computed.
+        statistics: of the whole volume's grey values.
+        tiling: of the whole volume.
+    """
+
+    work: BlockWork
     statistics: Statistics
     tiling: Tiling
-    folder: str
-    key: str
 
     def mark(self, number: int) -> Path:
         """Return the file that says that a block has been written."""
-        return Path(self.folder, _DONE, str(number))
+        return self.work.folder / _DONE / str(number)
 
 
 def compute(number: int, job: Job) -> int:
     """Compute, write and mark a block of a job, and return its number; what a worker runs."""
-    predictor = _predictor(job.recipe.load, job.recipe.arguments)
-    volume = open_volume(*job.source)
-    write = continue_zarr(Path(job.folder, _VOLUME), _new(job, predictor, volume))
+    work = job.work
+    predictor = _predictor(work.recipe.load, work.recipe.arguments)
+    volume = open_volume(*work.source)
+    write = continue_zarr(work.folder / _VOLUME, _new(job, predictor, volume))
     tiling = job.tiling.part(_boxes(job.tiling)[number])
-    for box, values in predictor.boxes(volume, job.output, job.settings, tiling=tiling, statistics=job.statistics):
+    for box, values in predictor.boxes(volume, work.output, work.settings, tiling=tiling, statistics=job.statistics):
         write(box, values)
     job.mark(number).touch()
     return number
 
 
 def predict_blocks(
-    recipe: Recipe,
-    predictor: Predictor,
-    volume: Volume,
-    source: tuple[str, str | None, str | None],
-    target: Path,
-    output: str,
-    settings: PredictSettings,
-    scheduler: str,
-    say: Callable[[str], None],
-    progress: Callable[[int, int], None],
+    work: BlockWork, predictor: Predictor, volume: Volume, scheduler: str, listener: Listener = SILENT
 ) -> None:
-    """Write the prediction of a volume to the Zarr folder `target`, block by block.
+    """Write the prediction of a volume to a Zarr folder, block by block.
 
     Args:
-        recipe: how workers get the predictor.
-        predictor: the same, of this process.
-        volume, source: the volume, and how workers open it.
-        target: not there yet, or to be replaced.
-        output: one of `prediction.OUTPUTS`.
-        settings: how.
+        work: what is to be computed, and how workers get at it.
+        predictor, volume: the same, of this process.
         scheduler: the address of a Dask scheduler, or `HERE`.
-        say, progress: are given lines, and voxels done and voxels in all.
+        listener: is told lines, and voxels done and voxels in all.
 
     Raises:
         InputError: an unfinished prediction of another kind, no cluster, or a package that is missing.
     """
-    # Named after the target, so that the next call finds it.
-    folder = target.with_name(f".unfinished.{target.name}")
-    begun = _begun(folder)
+    begun = _begun(work.folder)
     if begun:
         # The tile was chosen by the memory that was free then.
-        settings = replace(settings, tile=settings.tile or tuple(begun["tile"]), merge=begun["merge"])
-    tiling = predictor.tiling(volume.shape, settings, uniform=True)
-    key = "label" if output == "labels" else output
-    job = Job(recipe, source, output, settings, predictor.examine(volume), tiling, str(folder), key)
+        tile = work.settings.tile or tuple(begun["tile"])
+        work = replace(work, settings=replace(work.settings, tile=tile, merge=begun["merge"]))
+    tiling = predictor.tiling(volume.shape, work.settings, uniform=True)
+    job = Job(work, predictor.examine(volume), tiling)
     if begun:
-        _refuse_another(begun, _plan(job), folder)
+        _refuse_another(begun, _plan(job), work.folder)
     else:
-        _begin(job, predictor, volume, folder)
+        _begin(job, predictor, volume)
     sizes = [prod(side.stop - side.start for side in box) for box in _boxes(tiling)]
     left = [number for number in range(len(sizes)) if not job.mark(number).exists()]
     if len(left) < len(sizes):
-        say(f"{target}: {len(sizes) - len(left)} of {len(sizes)} blocks are done already")
+        listener.say(f"{work.target}: {len(sizes) - len(left)} of {len(sizes)} blocks are done already")
     done = sum(sizes) - sum(sizes[number] for number in left)
     for number in _computed(job, left, scheduler):
         done += sizes[number]
-        progress(done, sum(sizes))
-    _take_its_place(folder, target)
+        listener.progress(done, sum(sizes))
+    _take_its_place(work)
 
 
 def _begun(folder: Path) -> dict | None:
@@ -151,7 +157,8 @@ def _refuse_another(begun: dict, plan: dict, folder: Path) -> None:
         )
 
 
-def _begin(job: Job, predictor: Predictor, volume: Volume, folder: Path) -> None:
+def _begin(job: Job, predictor: Predictor, volume: Volume) -> None:
+    folder = job.work.folder
     (folder / _DONE).mkdir(parents=True)
     start_zarr(folder / _VOLUME, _new(job, predictor, volume))
     # Comes last: a folder without it is begun anew.
@@ -160,14 +167,15 @@ def _begin(job: Job, predictor: Predictor, volume: Volume, folder: Path) -> None
 
 def _plan(job: Job) -> dict:
     """Return what decides the result, as JSON-ready values."""
-    files = [job.source[0], *job.recipe.files]
+    work = job.work
+    files = [work.source[0], *work.recipe.files]
     return {
-        "input": [*job.source],
+        "input": [*work.source],
         "files": {path: _fingerprint(Path(path)) for path in files},
-        "output": job.output,
+        "output": work.output,
         "tile": list(job.tiling.tile),
-        "merge": job.tiling.merge,
-        "settings": {name: value for name, value in asdict(job.settings).items() if name not in _NO_MATTER},
+        "merge": job.tiling.merge.name,
+        "settings": {name: value for name, value in work.settings.config().items() if name not in _NO_MATTER},
     }
 
 
@@ -194,7 +202,7 @@ def _by_cluster(job: Job, numbers: list[int], address: str) -> Iterator[int]:
     except ImportError as error:
         raise InputError(
             "scheduler: expected the package distributed, found none; run pip install 'keras-unet3d[cluster]', or use "
-            f"--scheduler {HERE}."
+            f"`scheduler={HERE}`."
         ) from error
     try:
         client = Client(address, timeout=_TIMEOUT)
@@ -212,19 +220,19 @@ def _by_cluster(job: Job, numbers: list[int], address: str) -> Iterator[int]:
             client.cancel(futures)
 
 
-def _take_its_place(folder: Path, target: Path) -> None:
-    if target.exists():
-        shutil.rmtree(target)
-    Path(folder, _VOLUME).rename(target)
-    shutil.rmtree(folder)
+def _take_its_place(work: BlockWork) -> None:
+    if work.target.exists():
+        shutil.rmtree(work.target)
+    (work.folder / _VOLUME).rename(work.target)
+    shutil.rmtree(work.folder)
 
 
 def _new(job: Job, predictor: Predictor, volume: Volume) -> NewVolume:
     """Return what the blocks make; every one of them is made of whole chunks."""
     # What an output looks like, a voxel of it tells.
-    voxel = predictor.convert(np.ones((1, 1, 1, predictor.table.num_classes), np.float32), job.output)
+    voxel = predictor.convert(np.ones((1, 1, 1, predictor.spec.labels.num_classes), np.float32), job.work.output)
     channels = voxel.shape[3] if voxel.ndim == 4 else None
-    return NewVolume(voxel.dtype, volume, job.key, channels, block_size(job.tiling))
+    return NewVolume(voxel.dtype, volume, job.work.key, channels, block_size(job.tiling))
 
 
 @functools.cache

@@ -13,15 +13,17 @@ import numpy as np
 from keras_unet3d.errors import InputError, collecting
 from keras_unet3d.files import overlapping, refuse_unwritable
 from keras_unet3d.geometry import Box
+from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import memory
+from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.prediction.stitching import ahead
-from keras_unet3d.prediction.tiling import Tiling
 from keras_unet3d.segments.cells import instances
 from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_small
-from keras_unet3d.settings.predict import CleanSettings, PredictSettings
+from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.volumes import (
     FORMATS,
+    SPACING_TOLERANCE,
     Volume,
     create_volume,
     from_array,
@@ -33,8 +35,7 @@ from keras_unet3d.volumes import (
     stem,
     volume_format,
 )
-from keras_unet3d.workflows.fit import plan
-from keras_unet3d.workflows.predict.blocks import Recipe, predict_blocks
+from keras_unet3d.workflows.predict.blocks import BlockWork, Recipe, predict_blocks
 
 AS_THEY_ARE = CleanSettings()
 _PROBE = 64  # voxels per axis of the tile that a dry run times
@@ -52,8 +53,6 @@ class _Wanted:
     def __post_init__(self):
         if self.cleaning != AS_THEY_ARE and self.output != "labels":
             raise InputError(f"output: expected labels where they are to be cleaned, found {self.output!r}.")
-        if self.cleaning.instances and (self.cleaning.keep_largest or self.cleaning.fill_holes):
-            raise InputError("instances: expected without keep_largest and fill_holes, found both; leave one out.")
         if self.resample and self.output == "logits":
             raise InputError("resample: expected labels, probabilities or uncertainty, found logits.")
 
@@ -74,8 +73,7 @@ def predict(
     recipe: Recipe | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
-    say: Callable[[str], None] = print,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    listener: Listener = SILENT,
 ) -> list[Path]:
     """Segment volume files and return the files written.
 
@@ -97,7 +95,7 @@ def predict(
         recipe: with a scheduler, how workers get the predictor.
         overwrite: whether files that are there may be replaced; never an input.
         dry_run: say what would be done, and do nothing.
-        say, progress: are given lines, and voxels done and voxels in all.
+        listener: is told lines, and voxels done and voxels in all.
 
     Raises:
         InputError: a `ValueError`: a wrong call, or anything wrong with one of the files, all of which are named.
@@ -110,7 +108,7 @@ def predict(
         raise InputError("scheduler: expected a trained model, and neither cleaning nor resampling; leave one out.")
     paths = [Path(path) for path in inputs]
     targets = _targets(paths, Path(out), suffix, overwrite)
-    keys = (raw_key or predictor.keys.raw, axes or predictor.keys.axes)
+    keys = (raw_key or predictor.spec.keys.raw, axes or predictor.spec.keys.axes)
     faults: list[str] = []
     jobs: list[tuple[Volume, Path]] = []
     for path, target in zip(paths, targets, strict=True):
@@ -123,22 +121,20 @@ def predict(
                 raise InputError(f"{target}: expected Zarr, whose blocks are written apart; end it in .zarr.")
             jobs.append((volume, target))
     if dry_run:
-        _say_plans(predictor, [volume for volume, _ in jobs], wanted, say)
+        _say_plans(predictor, [volume for volume, _ in jobs], wanted, listener)
         jobs = []
     total, before, written = sum(prod(volume.shape) for volume, _ in jobs), 0, []
     for volume, target in jobs:
         with collecting(faults):
-
-            def advance(done: int, of: int, volume=volume, before=before) -> None:
-                progress(before + prod(volume.shape) * done // of, total)
-
-            _say_spacing(volume, predictor, wanted, say)
+            # One volume's share of the whole.
+            share = Listener(listener.say, _share(listener, before, prod(volume.shape), total))
+            _say_spacing(volume, predictor, wanted, listener)
             if scheduler:
-                source = (str(volume.path.resolve()), *keys)
-                predict_blocks(recipe, predictor, volume, source, target, output, settings, scheduler, say, advance)
-                say(f"{target}: {output}")
+                work = BlockWork(recipe, (str(volume.path.resolve()), *keys), target, output, settings)
+                predict_blocks(work, predictor, volume, scheduler, share)
+                listener.say(f"{target}: {output}")
             else:
-                say(f"{target}: {_predict_one(predictor, volume, target, wanted, advance)}")
+                listener.say(f"{target}: {_predict_one(predictor, volume, target, wanted, share)}")
             written.append(target)
         before += prod(volume.shape)
     if faults:
@@ -147,9 +143,13 @@ def predict(
     return written
 
 
-def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wanted, progress) -> str:
+def _share(listener: Listener, before: int, voxels: int, total: int) -> Callable[[int, int], None]:
+    return lambda done, of: listener.progress(before + voxels * done // of, total)
+
+
+def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wanted, listener: Listener) -> str:
     """Write the result of one volume, and return what it is in words."""
-    results = _results(predictor, volume, wanted, progress)
+    results = _results(predictor, volume, wanted, listener)
     counts: dict[int, int] = {}
     key = "label" if wanted.output == "labels" else wanted.output
     # The first box tells the type and the channels.
@@ -169,17 +169,19 @@ def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wa
     return f"{shape}, {_shares(counts) if wanted.output == 'labels' else wanted.output}"
 
 
-def _results(predictor: Predictor, volume: Volume, wanted: _Wanted, progress) -> Iterator[tuple[Box, np.ndarray]]:
+def _results(
+    predictor: Predictor, volume: Volume, wanted: _Wanted, listener: Listener
+) -> Iterator[tuple[Box, np.ndarray]]:
     """Yield boxes of the volume with what is wanted of them."""
     statistics = predictor.examine(volume)
     working = _working(volume, predictor, wanted)
     output = "probabilities" if wanted.cleaning.instances or working is not volume else wanted.output
     if output == wanted.output and wanted.cleaning == AS_THEY_ARE:
-        yield from predictor.boxes(volume, output, wanted.settings, statistics=statistics, progress=progress)
+        yield from predictor.boxes(volume, output, wanted.settings, statistics=statistics, listener=listener)
         return
     # What looks at more than a tile needs the whole.
     statistics = statistics if working is volume else predictor.examine(working)
-    whole = predictor.predict(working, output, wanted.settings, progress, statistics)
+    whole = predictor.predict(working, output, wanted.settings, statistics=statistics, listener=listener)
     if working is not volume:
         whole = resampled(from_array(whole), volume.shape).array()
     if wanted.cleaning.instances:
@@ -190,7 +192,7 @@ def _results(predictor: Predictor, volume: Volume, wanted: _Wanted, progress) ->
 
 
 def _cleaned(labels: np.ndarray, predictor: Predictor, cleaning: CleanSettings) -> np.ndarray:
-    table = predictor.table
+    table = predictor.spec.labels
     # Instances are cut out of everything; there, 0 is what was removed.
     background = table.values[table.background] if table and not cleaning.instances else 0
     if cleaning.keep_largest:
@@ -206,29 +208,29 @@ def _working(volume: Volume, predictor: Predictor, wanted: _Wanted) -> Volume:
     """Return the volume at the voxel size that the network is to see."""
     if not wanted.resample:
         return volume
-    if volume.spacing is None or predictor.spacing is None:
+    if volume.spacing is None or predictor.spec.spacing is None:
         whose = volume.name if volume.spacing is None else "the network's training"
-        raise InputError(f"{whose}: expected a voxel size to resample by, found none; leave out --resample.")
+        raise InputError(f"{whose}: expected a voxel size to resample by, found none; leave out `resample`.")
     ratio = _coarser(volume, predictor)
     shape = tuple(max(1, round(size * each)) for size, each in zip(volume.shape, ratio, strict=True))
     if shape == volume.shape:
         return volume
-    classes = predictor.table.num_classes if predictor.table else 1
+    classes = predictor.spec.labels.num_classes if predictor.spec.labels else 1
     needed, room = 4 * classes * (prod(shape) + prod(volume.shape)), memory.available_memory()
     if room is not None and needed > room:
         sizes = " x ".join(map(str, shape))
         raise InputError(
             f"{volume.name}: expected {needed / 1e9:.1f} GB to hold the probabilities of {sizes} voxels, found "
-            f"{room / 1e9:.1f} GB; correct the voxel size, {_size(volume)}, or leave out --resample."
+            f"{room / 1e9:.1f} GB; correct the voxel size, {_size(volume)}, or leave out `resample`."
         )
     return resampled(volume, shape)
 
 
 def _coarser(volume: Volume, predictor: Predictor) -> np.ndarray:
     """Return how many times the training's voxel size that of the volume is, along each axis."""
-    sizes = volume.micrometres, micrometres(predictor.spacing, predictor.unit)
+    sizes = volume.micrometres, micrometres(predictor.spec.spacing, predictor.spec.unit)
     # Units that nobody knows are taken to be the same.
-    return np.divide(*((volume.spacing, predictor.spacing) if None in sizes else sizes))
+    return np.divide(*((volume.spacing, predictor.spec.spacing) if None in sizes else sizes))
 
 
 def _targets(inputs: list[Path], out: Path, suffix: str | None, overwrite: bool) -> list[Path]:
@@ -264,40 +266,31 @@ def _room_for(target: Path) -> Iterator[None]:
         ) from error
 
 
-def _say_spacing(volume: Volume, predictor: Predictor, wanted: _Wanted, say) -> None:
-    if not volume.spacing or not predictor.spacing:
+def _say_spacing(volume: Volume, predictor: Predictor, wanted: _Wanted, listener: Listener) -> None:
+    if not volume.spacing or not predictor.spec.spacing:
         return
     ratio = _coarser(volume, predictor)
-    if (np.maximum(ratio, 1 / ratio) <= plan.SPACING_TOLERANCE).all():
+    if (np.maximum(ratio, 1 / ratio) <= SPACING_TOLERANCE).all():
         return
-    sizes = f"voxel size {_size(volume)} differs from the training's {_size(predictor)}"
-    what = "resampled, and back" if wanted.resample else "expect a worse result, or add --resample"
-    say(f"{volume.name}: {sizes}; {what}")
+    sizes = f"voxel size {_size(volume)} differs from the training's {_size(predictor.spec)}"
+    what = "resampled, and back" if wanted.resample else "expect a worse result, or add `resample=True`"
+    listener.say(f"{volume.name}: {sizes}; {what}")
 
 
-def _say_plans(predictor: Predictor, volumes: Sequence[Volume], wanted: _Wanted, say) -> None:
+def _say_plans(predictor: Predictor, volumes: Sequence[Volume], wanted: _Wanted, listener: Listener) -> None:
     """Say for every volume what would be computed, and how long it may take."""
     speed = _voxels_per_second(predictor, volumes[0].channels, wanted.settings) if volumes else 0.0
     for volume in volumes:
         working = _working(volume, predictor, wanted)
         tiling = predictor.tiling(working.shape, wanted.settings)
         seconds = prod(tiling.tile) * tiling.count / speed
-        say(f"{volume.name}: {described(tiling)}; {predictor.memory(tiling, wanted.settings)}, about {_time(seconds)}")
-
-
-def described(tiling: Tiling) -> str:
-    """Return a tiling in words."""
-    tiles = "1 tile" if tiling.count == 1 else f"{tiling.count} tiles"
-    sizes = " x ".join(map(str, tiling.tile))
-    how = "" if tiling.count == 1 else f", {_MERGED[tiling.merge]}"
-    return f"{tiles} of {sizes}{how}, every voxel computed {tiling.recomputation:.1f} times"
-
-
-_MERGED = {"exact": "merged exactly", "blend": "blended"}
+        listener.say(
+            f"{volume.name}: {tiling.in_words()}; {predictor.memory.in_words(tiling.tile, wanted.settings)}, about {_time(seconds)}"
+        )
 
 
 def _voxels_per_second(predictor: Predictor, channels: int, settings: PredictSettings) -> float:
-    size = predictor.tile or tuple(predictor.geometry.legal_at_least(_PROBE, axis) for axis in range(3))
+    size = predictor.tile or tuple(predictor.spec.geometry.legal_at_least(_PROBE, axis) for axis in range(3))
     tile = np.random.default_rng(0).normal(size=(1, *size, channels)).astype(np.float32)
     network = predictor.seen(predictor.network, settings)
     network(tile)  # the first call compiles
@@ -316,7 +309,7 @@ def _time(seconds: float) -> str:
     )
 
 
-def _size(of: Volume | Predictor) -> str:
+def _size(of: Volume | ModelSpec) -> str:
     return " x ".join(f"{size:.3g}" for size in of.spacing) + (f" {of.unit}" if of.unit else "")
 
 

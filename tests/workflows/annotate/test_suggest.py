@@ -12,6 +12,7 @@ from helpers import UNLABELLED, tiny_settings, tiny_volume, write_pair
 
 from keras_unet3d import fit, merge, suggest, zoo
 from keras_unet3d.errors import InputError
+from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.workflows.annotate.painting import LIST, Painting, Slice
 
@@ -37,7 +38,7 @@ def stack(tmp_path_factory):
 @pytest.fixture(scope="module")
 def suggested(predictor, stack, tmp_path_factory):
     out = tmp_path_factory.mktemp("suggested") / "next"
-    suggest(predictor, stack, out, count=3, across="z", say=quiet)
+    suggest(predictor, stack, out, count=3, across="z", listener=SILENT)
     return out
 
 
@@ -80,7 +81,7 @@ def test_painted_slices_come_back_beside_the_old_labels(painted, stack, tmp_path
     before = labels_of(stack)
     index = paint(painted, 0)
     lines = []
-    merge(painted, tmp_path / "new.h5", say=lines.append)
+    merge(painted, tmp_path / "new.h5", listener=Listener(lines.append))
     expected = before.copy()
     expected[index] = 5
     np.testing.assert_array_equal(labels_of(tmp_path / "new.h5"), expected)
@@ -94,37 +95,41 @@ def test_painted_slices_come_back_beside_the_old_labels(painted, stack, tmp_path
 
 def test_the_printed_command_trains_on_them(painted, stack, tmp_path):
     paint(painted, 0)
-    merge(painted, tmp_path / "new.h5", say=quiet)
+    merge(painted, tmp_path / "new.h5", listener=SILENT)
     settings = tiny_settings(classes="0,5")
-    run = fit([], tmp_path / "run", images=str(stack), labels=str(tmp_path / "new.h5"), settings=settings, say=quiet)
+    run = fit(
+        [], tmp_path / "run", images=str(stack), labels=str(tmp_path / "new.h5"), settings=settings, listener=SILENT
+    )
     assert "annotated slices" in json.loads((run.path / "config.json").read_text())["data"]["split"]
 
 
 def test_slices_may_cross(predictor, stack, tmp_path):
-    Painting(str(stack), None, predictor.keys, predictor.table, 9, (Slice("z", 8), Slice("x", 10))).write(tmp_path)
+    Painting(str(stack), None, predictor.spec.keys, predictor.spec.labels, 9, (Slice("z", 8), Slice("x", 10))).write(
+        tmp_path
+    )
     before = labels_of(stack)
     first, second = before[8].copy(), before[:, :, 10].copy()
     first[:] = 5  # the second slice does not know of it
     tifffile.imwrite(tmp_path / "z008_labels.tif", first)
     second[0] = 0
     tifffile.imwrite(tmp_path / "x010_labels.tif", second)
-    merge(tmp_path, tmp_path / "new.h5", say=quiet)
+    merge(tmp_path, tmp_path / "new.h5", listener=SILENT)
     expected = before.copy()
     expected[8], expected[0, :, 10] = 5, 0
     np.testing.assert_array_equal(labels_of(tmp_path / "new.h5"), expected)
 
 
 def test_a_label_can_be_taken_away(predictor, stack, tmp_path):
-    Painting(str(stack), None, predictor.keys, predictor.table, 9, (Slice("z", 4),)).write(tmp_path)
+    Painting(str(stack), None, predictor.spec.keys, predictor.spec.labels, 9, (Slice("z", 4),)).write(tmp_path)
     tifffile.imwrite(tmp_path / "z004_labels.tif", np.full((16, 16), 9, np.uint8))
-    merge(tmp_path, tmp_path / "new.h5", say=quiet)
+    merge(tmp_path, tmp_path / "new.h5", listener=SILENT)
     assert (labels_of(tmp_path / "new.h5")[4] == 9).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint16, np.int32])
 def test_a_painting_program_may_change_the_type(painted, tmp_path, dtype):
     index = paint(painted, 0, np.full((1, 16, 16), 5, dtype))
-    merge(painted, tmp_path / "new.h5", say=quiet)
+    merge(painted, tmp_path / "new.h5", listener=SILENT)
     assert (labels_of(tmp_path / "new.h5")[index] == 5).all()
 
 
@@ -133,7 +138,7 @@ def test_a_slice_whose_file_was_taken_away_is_left_out(painted, tmp_path):
     gone = json.loads((painted / LIST).read_text())["slices"][1]["index"]
     (painted / f"z{gone:03d}_labels.tif").unlink()
     lines = []
-    merge(painted, tmp_path / "new.h5", say=lines.append)
+    merge(painted, tmp_path / "new.h5", listener=Listener(lines.append))
     assert f"z{gone:03d}_labels.tif: not there, left out" in lines
     assert (labels_of(tmp_path / "new.h5")[index] == 5).all()
 
@@ -144,18 +149,18 @@ def test_labels_in_a_file_of_their_own_and_without_a_value_for_unlabelled(tiny_r
         nibabel.save(nibabel.Nifti1Image(array.T, np.diag([2, 2, 2, 1.0])), tmp_path / f"{name}.nii.gz")
     table = zoo.predictor(tiny_run).table
     without = Predictor(_unsure, zoo.predictor(tiny_run).geometry, 1, type(table)((0, 5), ("a", "b")))
-    suggest(without, tmp_path / "image.nii.gz", tmp_path / "next", count=1, say=quiet)
+    suggest(without, tmp_path / "image.nii.gz", tmp_path / "next", count=1, listener=SILENT)
     (slice_,) = Painting.read(tmp_path / "next").slices
     path = tmp_path / "next" / slice_.file("labels")
     assert (tifffile.imread(path) == 255).all(), "255 is no label of the table"
     tifffile.imwrite(path, np.full((16, 16), 5, np.uint8))
-    merge(tmp_path / "next", tmp_path / "new.nii.gz", say=quiet)
+    merge(tmp_path / "next", tmp_path / "new.nii.gz", listener=SILENT)
     written = nibabel.load(tmp_path / "new.nii.gz")
     np.testing.assert_array_equal(written.affine, np.diag([2, 2, 2, 1.0]))
     assert np.asarray(written.dataobj).dtype == np.uint8
     assert (np.asarray(written.dataobj) == 5).sum() == 256
     with pytest.raises(InputError, match="expected voxels without a label, found none; there is nothing to annotate"):
-        suggest(without, tmp_path / "image.nii.gz", tmp_path / "b", labels=tmp_path / "label.nii.gz", say=quiet)
+        suggest(without, tmp_path / "image.nii.gz", tmp_path / "b", labels=tmp_path / "label.nii.gz", listener=SILENT)
 
 
 def _unsure(batch):
@@ -168,11 +173,11 @@ def test_instances_are_painted_as_instances(tmp_path):
     cells[4] = np.arange(256).reshape(16, 16) // 50 + 300
     path = write_pair(tmp_path / "cells.h5", raw=image, label=np.where(cells, cells, 999))
     settings = tiny_settings(target="boundaries", unlabelled=(999,), validation_share=0.0)
-    run = fit([path], tmp_path / "run", settings=settings, say=quiet)
-    suggest(zoo.predictor(run.path), path, tmp_path / "next", count=1, across="z", say=quiet)
+    run = fit([path], tmp_path / "run", settings=settings, listener=SILENT)
+    suggest(zoo.predictor(run.path), path, tmp_path / "next", count=1, across="z", listener=SILENT)
     index = paint(tmp_path / "next", 0, value=4000)
     lines = []
-    merge(tmp_path / "next", tmp_path / "new.h5", say=lines.append)
+    merge(tmp_path / "next", tmp_path / "new.h5", listener=Listener(lines.append))
     assert (labels_of(tmp_path / "new.h5")[index] == 4000).all()
     assert "--unlabelled 999 --target boundaries" in lines[-1]
 
@@ -193,7 +198,7 @@ def test_instances_are_painted_as_instances(tmp_path):
 def test_what_is_not_labels_is_refused_and_nothing_written(painted, tmp_path, plane, said):
     index = paint(painted, 0, plane)
     with pytest.raises(InputError) as caught:
-        merge(painted, tmp_path / "new.h5", say=quiet)
+        merge(painted, tmp_path / "new.h5", listener=SILENT)
     assert f"z{index:03d}_labels.tif" in str(caught.value) and said in str(caught.value)
     assert not (tmp_path / "new.h5").exists()
 
@@ -202,26 +207,26 @@ def test_a_broken_slice_is_refused(painted, tmp_path):
     index = paint(painted, 0)
     (painted / f"z{index:03d}_labels.tif").write_text("not a picture")
     with pytest.raises(InputError, match=f"z{index:03d}_labels.tif: expected a readable .tif"):
-        merge(painted, tmp_path / "new.h5", say=quiet)
+        merge(painted, tmp_path / "new.h5", listener=SILENT)
 
 
 def test_nothing_painted_is_refused(painted, tmp_path):
     with pytest.raises(InputError, match=r"expected painted slices, found none; paint a \*_labels.tif"):
-        merge(painted, tmp_path / "new.h5", say=quiet)
+        merge(painted, tmp_path / "new.h5", listener=SILENT)
 
 
 def test_merge_never_writes_over_the_volume(painted, stack):
     paint(painted, 0)
     with pytest.raises(InputError, match="expected a new file for the labels, found the volume or its old labels"):
-        merge(painted, stack, overwrite=True, say=quiet)
+        merge(painted, stack, overwrite=True, listener=SILENT)
 
 
 def test_merge_writes_over_a_file_only_when_told(painted, tmp_path):
     paint(painted, 0)
-    merge(painted, tmp_path / "new.h5", say=quiet)
+    merge(painted, tmp_path / "new.h5", listener=SILENT)
     with pytest.raises(InputError, match="exists already; choose another path or add --overwrite"):
-        merge(painted, tmp_path / "new.h5", say=quiet)
-    merge(painted, tmp_path / "new.h5", overwrite=True, say=quiet)
+        merge(painted, tmp_path / "new.h5", listener=SILENT)
+    merge(painted, tmp_path / "new.h5", overwrite=True, listener=SILENT)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +251,7 @@ def test_a_list_of_another_kind_is_refused(painted, tmp_path, change):
     listed = json.loads((painted / LIST).read_text())
     (painted / LIST).write_text(json.dumps(listed | change))
     with pytest.raises(InputError, match="expected the list that unet3d-cli suggest wrote"):
-        merge(painted, tmp_path / "new.h5", say=quiet)
+        merge(painted, tmp_path / "new.h5", listener=SILENT)
 
 
 @pytest.mark.parametrize("missing", ["volume", "labels", "keys", "table", "unlabelled", "slices"])
@@ -255,52 +260,52 @@ def test_a_list_with_an_entry_less_is_refused(painted, tmp_path, missing):
     del listed[missing]
     (painted / LIST).write_text(json.dumps(listed))
     with pytest.raises(InputError, match="expected the list that unet3d-cli suggest wrote"):
-        merge(painted, tmp_path / "new.h5", say=quiet)
+        merge(painted, tmp_path / "new.h5", listener=SILENT)
 
 
 def test_any_other_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="expected the list of a folder that unet3d-cli suggest wrote, found no such"):
-        merge(tmp_path, tmp_path / "new.h5", say=quiet)
+        merge(tmp_path, tmp_path / "new.h5", listener=SILENT)
 
 
 def test_a_slice_beyond_the_volume_is_refused(painted, tmp_path):
     listed = json.loads((painted / LIST).read_text())
     (painted / LIST).write_text(json.dumps(listed | {"slices": [{"axis": "z", "index": 16}]}))
     with pytest.raises(InputError, match="expected the volume of the suggestions, with a slice z = 16; found one of"):
-        merge(painted, tmp_path / "new.h5", say=quiet)
+        merge(painted, tmp_path / "new.h5", listener=SILENT)
 
 
 def test_a_volume_that_moved_away_is_named(painted, tmp_path):
     listed = json.loads((painted / LIST).read_text())
     (painted / LIST).write_text(json.dumps(listed | {"volume": str(tmp_path / "stack.h5")}))
     with pytest.raises(InputError, match="stack.h5: expected a volume file, found no such file"):
-        merge(painted, tmp_path / "new.h5", say=quiet)
+        merge(painted, tmp_path / "new.h5", listener=SILENT)
 
 
 def test_suggest_keeps_an_earlier_folder(predictor, painted, stack, tmp_path):
     with pytest.raises(InputError, match="the folder of suggestions exists already"):
-        suggest(predictor, stack, painted, say=quiet)
+        suggest(predictor, stack, painted, listener=SILENT)
     other = tmp_path / "mine"
     shutil.copytree(painted, other)
     (other / LIST).unlink()
     with pytest.raises(InputError, match=f"expected an earlier folder of suggestions to overwrite.*without {LIST}"):
-        suggest(predictor, stack, other, overwrite=True, say=quiet)
+        suggest(predictor, stack, other, overwrite=True, listener=SILENT)
 
 
 @pytest.mark.parametrize("more", [{"count": 0}, {"across": ""}, {"across": "zc"}])
 def test_suggest_refuses_a_count_or_an_axis_that_is_none(predictor, stack, tmp_path, more):
     with pytest.raises(InputError, match="suggest: expected a count of 1 or more, across z, y or x"):
-        suggest(predictor, stack, tmp_path / "next", say=quiet, **more)
+        suggest(predictor, stack, tmp_path / "next", listener=SILENT, **more)
 
 
 def test_suggest_refuses_labels_that_the_network_does_not_know(predictor, tmp_path):
     path = write_pair(tmp_path / "a.h5", label=np.full((16, 16, 16), 77, np.uint8))
     with pytest.raises(InputError, match=r"a.h5:label: expected the labels 0, 5; found 77 \(4096 voxels\); give the"):
-        suggest(predictor, path, tmp_path / "next", say=quiet)
+        suggest(predictor, path, tmp_path / "next", listener=SILENT)
     assert not (tmp_path / "next").exists()
 
 
 def test_suggest_refuses_labels_of_another_shape(predictor, stack, tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)), tmp_path / "l.nii")
     with pytest.raises(InputError, match=r"l.nii: expected the shape of the image .*\(16, 16, 16\); found \(4, 4, 4\)"):
-        suggest(predictor, stack, tmp_path / "next", labels=tmp_path / "l.nii", say=quiet)
+        suggest(predictor, stack, tmp_path / "next", labels=tmp_path / "l.nii", listener=SILENT)

@@ -12,6 +12,7 @@ from helpers import UNLABELLED, tiny_volume, write_pair
 from keras_unet3d import FitSettings, check
 from keras_unet3d.cli import main
 from keras_unet3d.datasets.phantom import phantom
+from keras_unet3d.listener import Listener
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 NINE = FitSettings(unlabelled=(UNLABELLED,))
@@ -20,7 +21,7 @@ NINE = FitSettings(unlabelled=(UNLABELLED,))
 def checked(*data, settings=NINE, **more):
     """Return what `check` returns, with the lines that it said."""
     said = []
-    result = check(data, settings=settings, say=said.append, **more)
+    result = check(data, settings=settings, listener=Listener(said.append), **more)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     return result | {"said": said}
 

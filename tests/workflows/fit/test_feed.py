@@ -15,6 +15,7 @@ from keras_unet3d.augment import native
 from keras_unet3d.augment.draw import AugmentSettings, draw, generator
 from keras_unet3d.datasets import Example
 from keras_unet3d.labels import LabelTable
+from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.pictures import slices
@@ -82,7 +83,7 @@ def test_what_is_not_auto_is_taken_unmeasured(monkeypatch):
 
 def test_the_config_keeps_the_engine_that_was_chosen_and_the_waiting(tmp_path):
     said = []
-    run = fit(write_pair(tmp_path / "a.h5"), tmp_path / "run", settings=told(), say=said.append)
+    run = fit(write_pair(tmp_path / "a.h5"), tmp_path / "run", settings=told(), listener=Listener(said.append))
     config = json.loads((run.path / "config.json").read_text())
     (line,) = [line for line in said if line.startswith("engine: ")]
     assert config["settings"]["engine"] == line.split()[1].rstrip(",")
@@ -170,7 +171,9 @@ def test_volumes_beyond_the_memory_are_read_crop_by_crop_and_trained_on_alike(tm
     said, histories = [], []
     for memory in (1.0, 0.0):
         settings = told(engine="native", memory=memory)
-        histories.append(fit(tmp_path, tmp_path / f"run{memory}", settings=settings, say=said.append).history)
+        histories.append(
+            fit(tmp_path, tmp_path / f"run{memory}", settings=settings, listener=Listener(said.append)).history
+        )
     assert histories[0]["val_loss"] == histories[1]["val_loss"]
     lines = [line for line in said if line.startswith("memory:")]
     assert lines[0] == "memory: holding 2 volumes, 0 MB"
@@ -186,7 +189,7 @@ def test_augmentation_on_the_device_trains_on_the_same_samples(tmp_path):
     losses = []
     for where in ("host", "device"):
         settings = told(engine="native", augment_on=where, epochs=2, steps_per_epoch=2, batch_size=2)
-        losses.append(fit(tmp_path, tmp_path / where, settings=settings, say=lambda line: None).history["loss"])
+        losses.append(fit(tmp_path, tmp_path / where, settings=settings, listener=SILENT).history["loss"])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
 
 
@@ -197,7 +200,7 @@ def test_augmentation_on_the_device_trains_on_the_same_samples(tmp_path):
 def test_a_run_shows_its_samples(tmp_path, padding):
     size = {"same": 8, "valid": 18}[padding]
     settings = told(engine="native", padding=padding, patch=(size,) * 3)
-    run = fit(write_pair(tmp_path / "a.h5"), tmp_path / "run", settings=settings, say=lambda line: None)
+    run = fit(write_pair(tmp_path / "a.h5"), tmp_path / "run", settings=settings, listener=SILENT)
     assert (run.path / "samples.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -8,6 +8,7 @@ from helpers import tiny_settings, write_pair
 
 import keras_unet3d
 from keras_unet3d import fit
+from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.network.unet import build
 from keras_unet3d.workflows.fit.run import Start
 from keras_unet3d.workflows.fit.start import take_weights
@@ -52,7 +53,7 @@ def test_a_fit_goes_on_from_a_network_on_other_classes(tiny_fit, tmp_path):
     said = []
     settings = tiny_settings(unlabelled=(), base_filters=None, depth=None, freeze_encoder=1, epochs=2)
     start = Start(zoo.load(tiny_fit.path), "tiny")
-    run = fit(tmp_path, tmp_path / "run", settings=settings, start=start, say=said.append)
+    run = fit(tmp_path, tmp_path / "run", settings=settings, start=start, listener=Listener(said.append))
     assert any(line.startswith("from tiny: ") and line.endswith("new: logits") for line in said)
     # The architecture is that of the network; the analysis path was frozen for one epoch of two.
     assert len(run.history["loss"]) == 2
@@ -65,7 +66,7 @@ def test_a_frozen_analysis_path_does_not_change(tiny_fit, tiny_data, tmp_path):
 
     start = Start(zoo.load(tiny_fit.path), "tiny")
     settings = tiny_settings(freeze_encoder=2, epochs=2)
-    run = fit(tiny_data, tmp_path / "run", settings=settings, start=start, say=lambda line: None)
+    run = fit(tiny_data, tmp_path / "run", settings=settings, start=start, listener=SILENT)
     before, after = weights(start.model), weights(zoo.load(run.path))
     for name in before:
         same = all(np.array_equal(a, b) for a, b in zip(before[name], after[name], strict=True))
@@ -77,4 +78,4 @@ def test_another_network_than_the_one_it_starts_from_is_refused(tiny_fit, tiny_d
 
     start = Start(zoo.load(tiny_fit.path), "tiny")
     with pytest.raises(keras_unet3d.InputError, match=r"depth: expected 2, that of tiny, found 3"):
-        fit(tiny_data, tmp_path / "run", settings=tiny_settings(depth=3), start=start, say=lambda line: None)
+        fit(tiny_data, tmp_path / "run", settings=tiny_settings(depth=3), start=start, listener=SILENT)

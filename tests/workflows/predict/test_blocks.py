@@ -10,7 +10,8 @@ import pytest
 from helpers import write_pair
 
 from keras_unet3d import InputError, zoo
-from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.listener import Listener
+from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import from_array, open_volume, write_volume
 from keras_unet3d.workflows.predict import blocks
 from keras_unet3d.workflows.predict.files import predict
@@ -72,7 +73,7 @@ def test_what_was_done_is_not_done_again(tiny_run, stack, tmp_path, monkeypatch)
         "compute",
         lambda number, job, compute=blocks.compute: computed.append(number) or compute(number, job),
     )
-    call(tiny_run, stack, tmp_path / "o.zarr", say=said.append)
+    call(tiny_run, stack, tmp_path / "o.zarr", listener=Listener(said.append))
     assert len(computed) == 8 - done
     assert said[0].endswith(f"{done} of 8 blocks are done already")
     np.testing.assert_array_equal(open_volume(tmp_path / "o.zarr", "label").array()[..., 0], expected(tiny_run, stack))

@@ -1,0 +1,50 @@
+"""The commands that usually come next, with the paths of this call."""
+
+import shlex
+from pathlib import Path
+
+from keras_unet3d.datasets import SAMPLE
+from keras_unet3d.workflows.annotate.painting import Painting
+
+
+def after_fit(run) -> str:
+    """Return where a finished `Run` is, and what can be done with it."""
+    folder, examples = shlex.quote(str(run.path)), run.data.training
+    # A single volume is worth naming; of several nobody knows which one is meant.
+    alone = len(examples) == 1 and examples[0].image.path
+    volume = shlex.quote(str(examples[0].image.path)) if alone else "VOLUME"
+    steps = [(f"unet3d-cli predict {folder} {volume} --out LABELS", "segment a volume")]
+    if run.data.table.unlabelled:
+        steps.append((f"unet3d-cli suggest {folder} {volume} --out DIR", "which slices to annotate next"))
+    steps.append((f"unet3d-cli evaluate {folder} DATA", "IoU and Dice; give data it was not trained on"))
+    steps.append((f"unet3d-cli export {folder} --name NAME --out models", "a bundle for the zoo"))
+    width = max(len(command) for command, _ in steps)
+    lines = "\n".join(f"  {command:<{width}}   {what}" for command, what in steps)
+    kept = "model.keras, config.json, history.csv, curves.png, slices.png, samples.png"
+    return f"\nrun folder: {run.path}  ({kept})\nnext:\n{lines}"
+
+
+def after_suggest(folder: str) -> str:
+    """Return how painted slices are put back."""
+    command = f"unet3d-cli merge {shlex.quote(folder)} --out NEW_LABELS"
+    return f"next:\n  {command}      the painted slices and the old labels together"
+
+
+def after_merge(folder: str, out: str) -> str:
+    """Return how the new labels are trained on."""
+    painting = Painting.read(Path(folder))
+    volume = "IMAGE" if painting.volume == SAMPLE else shlex.quote(painting.volume)
+    words = [
+        f"unet3d-cli fit --images {volume} --labels {shlex.quote(out)}",
+        f"--unlabelled {painting.unlabelled}",
+        "--target boundaries"
+        if painting.table.target == "boundaries"
+        else f"--classes {shlex.quote(painting.table.declared())}",
+    ]
+    usual = {"raw": ("--raw-key", "raw"), "label": ("--label-key", "label"), "axes": ("--axes", None)}
+    words += [
+        f"{option} {getattr(painting.keys, name)}"
+        for name, (option, default) in usual.items()
+        if getattr(painting.keys, name) != default
+    ]
+    return "next:\n  " + " ".join(words) + " --out RUN"

@@ -1,0 +1,28 @@
+"""The words that a user chooses among, every list defined once; what a word does stands in the room that does it."""
+
+# The network.
+PADDINGS = ("same", "valid")
+NORMALIZATIONS = ("batch", "instance", "group", "none")
+BLOCKS = ("plain", "residual", "residual_se")
+UPSAMPLINGS = ("transpose", "interpolate")
+NETWORK_OUTPUTS = ("probabilities", "logits")
+
+# What it learns from.
+TARGETS = ("semantic", "boundaries")
+GREY_VALUES = ("zscore", "none")
+SAMPLINGS = ("classes", "voxels")
+AUGMENTATION_ENGINES = ("elasticdeform", "native")
+AUGMENT_ON = ("host", "device")
+
+# How it is trained.
+LOSSES = ("crossentropy", "crossentropy+dice")
+OPTIMIZERS = ("adamw", "sgd")
+DECAYS = ("polynomial", "cosine", "constant")
+PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
+
+# How it predicts.
+MERGES = ("exact", "blend")
+BORDERS = ("mirror", "edge")
+# "classes" is for programs; people are offered the others.
+OUTPUTS = ("labels", "classes", "probabilities", "logits", "uncertainty")
+PREDICTION_ENGINES = ("keras", "savedmodel", "onnx")

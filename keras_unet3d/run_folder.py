@@ -1,0 +1,154 @@
+"""What a run folder holds: the names of its files and the form of its `config.json`, known here alone."""
+
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.fields import Validated
+from keras_unet3d.files import read_json, refuse_existing_folder, remove_partial_files, write_json
+from keras_unet3d.model_spec import ModelSpec
+
+_CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class RunConfig(Validated):
+    """Everything that is needed to repeat a run, and what came of it.
+
+    Attributes:
+        settings: the options of the fit, nothing left open. As text: another version may know others.
+        model: the network, and what it means.
+        data: what was trained on and what was held out, see `workflows.fit.run`.
+        versions: of the packages that decide what a run computes.
+        start: the name of the network that was trained further; None for a new one.
+        parts: names of what the caller brought along: loss, callbacks, transforms.
+        machine: what it ran on.
+        best: figures of the epoch whose network is in `model.keras`; None before the end.
+        input: the share of the time that was spent waiting for input; None before the end.
+    """
+
+    WHAT = "the configuration of a run"
+
+    settings: dict[str, Any]
+    model: ModelSpec
+    data: dict[str, Any]
+    versions: dict[str, Any]
+    start: str | None = None
+    parts: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Any] | None = None
+    input: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of a run; whoever writes or reads one asks here for its path."""
+
+    path: Path
+
+    @property
+    def network(self) -> Path:
+        """The best network so far."""
+        return self.path / "model.keras"
+
+    @property
+    def last_network(self) -> Path:
+        """The network after the last epoch."""
+        return self.path / "last.keras"
+
+    @property
+    def state(self) -> Path:
+        """Every variable of the training after the last epoch, for `resume`."""
+        return self.path / "backup" / "state.npz"
+
+    @property
+    def history(self) -> Path:
+        """Figures per epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The same as a picture."""
+        return self.path / "curves.png"
+
+    @property
+    def slices(self) -> Path:
+        """A validation patch, its labels and its prediction."""
+        return self.path / "slices.png"
+
+    @property
+    def samples(self) -> Path:
+        """What the network sees: patches before and after augmentation."""
+        return self.path / "samples.png"
+
+    @property
+    def profile(self) -> Path:
+        """Where the time of a step goes."""
+        return self.path / "profile.json"
+
+    @property
+    def logs(self) -> Path:
+        """TensorBoard's folder."""
+        return self.path / "logs"
+
+    def dense(self, suffix: str) -> Path:
+        """Return the file of the embedded sample's dense segmentation: ".tif", ".png" or ".json"."""
+        return self.path / f"dense{suffix}"
+
+    @property
+    def is_run(self) -> bool:
+        """Whether there is a run."""
+        return (self.path / _CONFIG).is_file()
+
+    def write_config(self, config: RunConfig) -> None:
+        """Make the folder if need be, and write its configuration."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / _CONFIG, config.config())
+
+    def read_config(self) -> RunConfig:
+        """Return the configuration; raises `InputError` where there is no run, or a broken one."""
+        if not self.is_run:
+            raise InputError(f"{self.path}: expected a run folder, found no {_CONFIG} there; check the path.")
+        source = self.path / _CONFIG
+        return RunConfig.from_config(read_json(source, RunConfig.WHAT), str(source))
+
+    def _refuse_other_config(self) -> None:
+        needed = {
+            each.name for each in fields(RunConfig) if each.default is MISSING and each.default_factory is MISSING
+        }
+        if not needed <= set(read_json(self.path / _CONFIG, RunConfig.WHAT)):
+            raise InputError(
+                f"{self.path}: expected an earlier run to overwrite, found a {_CONFIG} of something else; choose another "
+                "path."
+            )
+
+    def stopped(self) -> RunConfig | None:
+        """Return the configuration of the run that goes on; None where none has begun. What is half-written is removed.
+
+        Raises:
+            InputError: a folder of something else, or a configuration that is not a run's.
+        """
+        if not self.path.is_dir():
+            return None
+        remove_partial_files(self.path)
+        if self.is_run:
+            return self.read_config()
+        if any(self.path.iterdir()):
+            raise InputError(
+                f"{self.path}: expected a run to resume, found a folder without {_CONFIG}; choose another path."
+            )
+        return None
+
+    def refuse_existing(self, overwrite: bool, inputs: Sequence[str | Path]) -> None:
+        """Raise `InputError` where a new run may not take this place: another one, something else, or the data in it."""
+        instead = "`overwrite=True`, or `resume=True` to go on with it"
+        refuse_existing_folder(self.path, overwrite, "run", (_CONFIG,), instead)
+        if self.path.is_dir() and any(self.path.iterdir()):
+            self._refuse_other_config()
+        for file in map(Path, inputs):
+            if self.path.resolve() in (file.resolve(), *file.resolve().parents):
+                raise InputError(
+                    f"{self.path}: expected a run folder apart from the data, found {file} in it; choose another path."
+                )

@@ -1,0 +1,39 @@
+"""Texts among the options that mean more than a word: amounts of memory, channels per level, axes."""
+
+import math
+from collections.abc import Iterator
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.geometry import AXES
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes that a text like 4G, 512M or 1.5G means; raises `InputError` for any other."""
+    number = text.upper().removesuffix("B").removesuffix("I")
+    unit = number[-1:] if number[-1:] in "KMGT" else ""
+    try:
+        count = float(number.removesuffix(unit)) * _UNITS[unit]
+    except ValueError:
+        count = 0
+    if not 0 < count < math.inf:
+        raise InputError(f"max_ram: expected an amount of memory like 4G or 500M, found {text!r}.")
+    return int(count)
+
+
+def parse_filters(text: str) -> tuple[int, ...]:
+    """Return the channels per level in a text like 8,32,64,128; raises `InputError` for any other."""
+    try:
+        filters = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        filters = ()
+    if not filters or min(filters) < 1:
+        raise InputError(f"filters: expected whole numbers of at least 1, like 8,32,64,128; found {text!r}.")
+    return filters
+
+
+def flip_faults(flips: str | None) -> Iterator[str]:
+    """Yield a sentence where `flips` is not some of the axes, each once."""
+    if flips is not None and (not set(flips) <= set(AXES) or len(set(flips)) < len(flips)):
+        yield f"flips: expected some of the axes z, y and x, each once, like yx; found {flips!r}."

@@ -1,0 +1,157 @@
+"""Training: compile, fit, what is kept and shown after every epoch, and how an interrupted training goes on."""
+
+from itertools import pairwise
+
+import keras
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.listener import SILENT, Listener
+from keras_unet3d.network.losses import OfLogits, SampleWeightedSparseCrossentropy
+from keras_unet3d.network.metrics import Dice, IoU
+from keras_unet3d.run_folder import RunFolder
+from keras_unet3d.training.callbacks import Averages, Guard, Patience, Progress, Records, Waits, out_of_patience
+from keras_unet3d.training.network import Trained, trained_network
+from keras_unet3d.training.optimizers import make_optimizer
+from keras_unet3d.training.schedule import Feed, OwnParts, Schedule, Shown
+from keras_unet3d.training.state import read_facts, restore_network, restore_optimizer, save_state
+
+# What is minimised -> the factor of soft Dice beside the cross-entropy.
+DICE_WEIGHTS = {"crossentropy": 0.0, "crossentropy+dice": 1.0}
+_NO_PARTS = OwnParts()
+
+
+def train(
+    model: keras.Model,
+    feed: Feed,
+    schedule: Schedule,
+    run: RunFolder,
+    *,
+    shown: Shown,
+    own: OwnParts = _NO_PARTS,
+    resume: bool = False,
+    listener: Listener = SILENT,
+) -> tuple[list[dict], dict]:
+    """Fit `model` in place and return the figures of every epoch, those before an interruption included, and of the best.
+
+    Writes into `run`: the best network by validation IoU, the last one, the history and its picture, a picture of slices,
+    the state to resume from and, on the TensorFlow backend, TensorBoard's logs.
+
+    Args:
+        model: made by `build_model`, output "probabilities". It is trained through its logits.
+        feed: what it is trained on.
+        schedule: how long, how fast, which loss.
+        run: an existing folder.
+        shown: what the picture of slices shows.
+        own: loss and callbacks of the caller.
+        resume: whether to go on from the state where there is one. On a CPU the result is that of a training that was
+            never interrupted, to the bit.
+        listener: is told a line per epoch, and steps done and steps in all.
+
+    Raises:
+        FloatingPointError: the loss is no longer finite.
+        OSError: what is to be kept could not be written, up to the last epoch.
+    """
+    loss = training_loss(schedule, own)
+    trained = trained_network(model, loss, schedule.deep_supervision, feed.augmentation)
+    before = read_facts(run.state) if resume else None
+    if before:
+        restore_network(run.state, trained)
+    facts = before or {"rows": [], "best": None}
+    rows = facts["rows"]
+    records = Records(model, shown, run, facts, listener)
+    for begun, end in _phases(schedule):
+        if len(rows) >= end or out_of_patience(rows, schedule.early_stop):
+            continue
+        _compile(model, trained, schedule, loss, begun)
+        if len(rows) > begun:
+            restore_optimizer(run.state, trained.optimizer)
+        if not before and not rows:
+            # The weights that it begins with may be another network's.
+            save_state(run.state, trained, trained.optimizer, facts)
+        callbacks = [
+            Guard(feed, schedule.steps_per_epoch),
+            # The others find its figure among those of the epoch.
+            Waits(feed.waiting),
+            Averages(),
+            *_tensorboard(run),
+            records,
+            Progress(listener, schedule, feed.advice),
+            Patience(schedule.early_stop, rows, listener),
+            *own.callbacks,
+        ]
+        _fit(trained, feed, schedule, len(rows), end, callbacks)
+    if records.unwritten:
+        raise next(iter(records.unwritten.values()))
+    return rows, facts["best"]
+
+
+def training_loss(schedule: Schedule, own: OwnParts = _NO_PARTS) -> keras.losses.Loss:
+    """Return the loss of a training, called with logits: the schedule's, or the caller's own.
+
+    Raises:
+        InputError: settings of the schedule's loss beside a loss of the caller's own.
+    """
+    if own.loss is None:
+        return SampleWeightedSparseCrossentropy(
+            from_logits=True,
+            class_weights=schedule.class_weights,
+            dice_weight=DICE_WEIGHTS[schedule.loss],
+            # The feed has divided the weights by their sum over all batches of a step.
+            normalize=schedule.accumulate == 1,
+        )
+    if schedule.class_weights is not None or schedule.accumulate > 1:
+        raise InputError(
+            "loss: expected neither class_weights nor accumulate beside a loss of your own, found one of them; leave it out."
+        )
+    # By Keras' convention a loss takes probabilities unless it says otherwise.
+    return own.loss if getattr(own.loss, "from_logits", False) else OfLogits(own.loss)
+
+
+def compiled_network(model: keras.Model, schedule: Schedule, own: OwnParts = _NO_PARTS) -> Trained:
+    """Return the network that is trained in the place of `model`, ready for its first step, without augmentation."""
+    loss = training_loss(schedule, own)
+    trained = trained_network(model, loss, schedule.deep_supervision, None)
+    _compile(model, trained, schedule, loss, 0)
+    return trained
+
+
+def _phases(schedule: Schedule) -> list[tuple[int, int]]:
+    """Return first epoch and end of the parts between which the optimiser is made anew."""
+    frozen = schedule.freeze_encoder
+    return list(pairwise([0, *([frozen] if 0 < frozen < schedule.epochs else []), schedule.epochs]))
+
+
+def _compile(model: keras.Model, trained: Trained, schedule: Schedule, loss: keras.losses.Loss, begun: int) -> None:
+    for layer in model.layers:
+        layer.trainable = begun >= schedule.freeze_encoder or not layer.name.startswith("analysis_")
+    classes = model.output_shape[-1]
+    trained.compile(
+        optimizer=make_optimizer(schedule, begun * schedule.steps_per_epoch),
+        loss=loss,
+        weighted_metrics=[IoU(classes), Dice(classes)],
+    )
+    trained.optimizer.build(trained.trainable_variables)
+
+
+def _fit(trained: Trained, feed: Feed, schedule: Schedule, done: int, end: int, callbacks: list) -> None:
+    """Train from epoch `done` to epoch `end`."""
+    if feed.augmentation:
+        # Keras would read the shapes of x, y and w off a training batch, which has none of them.
+        trained.evaluate(feed.validation, steps=1, verbose=0)
+    trained.fit(
+        feed.training(done * schedule.steps_per_epoch),
+        validation_data=feed.validation,
+        initial_epoch=done,
+        epochs=end,
+        steps_per_epoch=schedule.steps_per_epoch,
+        shuffle=False,  # the samples are drawn at random already
+        verbose=0,
+        callbacks=callbacks,
+    )
+
+
+def _tensorboard(run: RunFolder) -> list[keras.callbacks.Callback]:
+    # Its logs are written by TensorFlow.
+    if keras.backend.backend() != "tensorflow":
+        return []
+    return [keras.callbacks.TensorBoard(str(run.logs), write_graph=False)]

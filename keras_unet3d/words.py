@@ -1,0 +1,18 @@
+"""Numbers as people read them."""
+
+from collections.abc import Iterable
+
+
+def plural(count: int, noun: str) -> str:
+    """Return "1 volume" or "3 volumes"."""
+    return f"{count} {noun}{'s' if count > 1 else ''}"
+
+
+def by(sizes: Iterable[float], form: str = "") -> str:
+    """Return sizes as "64 x 96 x 96"; `form` is how a number is written, like ".3g"."""
+    return " x ".join(f"{size:{form}}" for size in sizes)
+
+
+def gigabytes(count: float) -> str:
+    """Return bytes as "1.2 GB"."""
+    return f"{count / 2**30:.2g} GB"

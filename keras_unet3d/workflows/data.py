@@ -1,0 +1,157 @@
+"""`open_data`: DATA opened, and one label table for all of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_unet3d.datasets import DataKeys, DataSet, Example, Globs, agreed, open_examples
+from keras_unet3d.errors import refuse
+from keras_unet3d.labels import (
+    LabelTable,
+    Survey,
+    doubtful_value,
+    infer_unlabelled,
+    parse_classes,
+    propose_table,
+    survey,
+    table_faults,
+)
+from keras_unet3d.listener import SILENT, Listener
+from keras_unet3d.settings import DataOptions
+from keras_unet3d.volumes import Volume
+from keras_unet3d.words import by, plural
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Volumes with labels, and what the labels mean.
+
+    Attributes:
+        training: the examples to learn from, each an image with its labels and perhaps weights, read crop by crop.
+        validation: those that were given for validation; empty where a part of `training` is to be held out.
+        table: raw label values and names of the classes.
+        keys: names and axes in the files.
+    """
+
+    training: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    table: LabelTable
+    keys: DataKeys
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """All examples."""
+        return self.training + self.validation
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.table.num_classes
+
+    def in_words(self) -> str:
+        """Return what it is, for the user to recognise: volumes, pairs of files, classes."""
+        first, count = self.training[0], len(self.training)
+        image = first.image
+        spacing = f", voxel {by(image.spacing, 'g')} {image.unit}" if image.spacing else ""
+        lines = [
+            f"data: {plural(count, 'volume')}, first {by(image.shape)} (z y x), "
+            f"{plural(image.channels, 'channel')}{spacing}"
+        ]
+        if first.label.path != image.path:
+            pairs = ", ".join(f"{example.image.path.name} + {example.label.path.name}" for example in self.training[:3])
+            lines.append(f"pairs: {pairs}{', ...' if count > 3 else ''}")
+        unlabelled = f"; unlabelled: {', '.join(map(str, self.table.unlabelled))}" if self.table.unlabelled else ""
+        return "\n".join([*lines, f"classes: {self.table.shown()}{unlabelled}"])
+
+
+def open_data(
+    data: str | Path | Sequence[str | Path] = (),
+    *,
+    val: str | Path | Sequence[str | Path] = (),
+    images: str | None = None,
+    labels: str | None = None,
+    weights: str | None = None,
+    options: DataOptions = DataOptions(),
+    listener: Listener = SILENT,
+) -> LabelledData:
+    """Open DATA as `fit` takes it, and settle what its labels mean; voxels are read later, crop by crop.
+
+    Args:
+        data: HDF5 or Zarr volumes, folders of them, folders with a `dataset.json`, or "sample"; one or several.
+        val: further data, for validation.
+        images, labels, weights: globs of image, label and weight files, instead of or beside `data`.
+        options: names and axes in the files, and what label values mean; what is left open is inferred, and said.
+        listener: is told what was inferred.
+
+    Raises:
+        InputError: a `ValueError`: a file that is missing or broken, labels that do not fit their image or that are in
+            no table, a volume that is given twice.
+    """
+    training = open_examples(_listed(data), options.keys, Globs(images, labels, weights))
+    validation = open_examples(_listed(val), options.keys) if _listed(val) else DataSet((), {})
+    refuse(twice([example.image for example in (*training.examples, *validation.examples)]))
+    table = _label_table(training, validation, options, listener)
+    return LabelledData(training.examples, validation.examples, table, options.keys)
+
+
+def _listed(data: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    return [data] if isinstance(data, str | Path) else list(data)
+
+
+def twice(images: Sequence[Volume]) -> Iterator[str]:
+    """Yield a sentence for every volume that occurs again: it would be weighted double, or validate itself."""
+    seen = set()
+    for image in images:
+        # The path may be written in two ways; in HDF5 and Zarr the rest of the name is the data set.
+        which = (image.path.resolve(), image.name.removeprefix(str(image.path))) if image.path else image.name
+        if which in seen:
+            yield f"{image.name}: expected every volume once, found it twice in DATA and `val`; leave one out."
+        seen.add(which)
+
+
+def other_channels(images: Sequence[Volume]) -> Iterator[str]:
+    """Yield a sentence for every volume with other channels than most."""
+    channels = [image.channels for image in images]
+    usual = max(channels, key=channels.count, default=1)
+    like = next((image.name for image in images if image.channels == usual), "")
+    for image in images:
+        if image.channels != usual:
+            yield (
+                f"{image.name}: expected {usual} channels like {like}, found {image.channels}; "
+                "leave the file out, or check `axes`."
+            )
+
+
+def _label_table(training: DataSet, validation: DataSet, options: DataOptions, listener: Listener) -> LabelTable:
+    """Return the label table of the training volumes; what validation holds must be in it."""
+    surveys = [survey(example.label) for example in training.examples]
+    table = proposed_table(surveys, *agreed([training, validation]), options, listener)
+    held_out = [survey(example.label) for example in validation.examples]
+    refuse(table_faults(table, {held.name: held.counts for held in (*surveys, *held_out)}))
+    return table
+
+
+def proposed_table(
+    surveys: Sequence[Survey],
+    names: dict[int, str],
+    unlabelled: tuple[int, ...],
+    options: DataOptions,
+    listener: Listener = SILENT,
+) -> LabelTable:
+    """Return the table that the surveyed volumes and the declarations suggest, and say what was inferred.
+
+    What the user declares wins over what the data set declares (`names`, `unlabelled`), which wins over the values that
+    the volumes hold.
+    """
+    unlabelled = tuple(dict.fromkeys((*options.unlabelled, *unlabelled)))
+    declared = parse_classes(options.classes) if options.classes else names
+    if not (declared or unlabelled or options.num_classes or options.target == "boundaries"):
+        unlabelled, why = infer_unlabelled(surveys)
+        if unlabelled:
+            listener.say(f"unlabelled: {unlabelled[0]}, {why} (if that is wrong, declare the values by `classes`)")
+    counts = {held.name: held.counts for held in surveys}
+    table = propose_table(counts, options.num_classes, unlabelled, options.target, declared)
+    doubt = None if declared else doubtful_value(surveys, table)
+    if doubt:
+        listener.say(doubt)
+    return table
