@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_unet3d.lazy import lazy_names
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # In a checkout the folders cli/ and zoo/ stand beside this one; in an installed wheel inside it.
 _CHECKOUT = Path(__file__).resolve().parent.parent
@@ -15,21 +15,48 @@ if (_CHECKOUT / "setup.py").is_file() and (_CHECKOUT / "zoo" / "__init__.py").is
     __path__.append(str(_CHECKOUT))
 
 _HOMES = {
+    # The network and what it is trained by.
     "build_model": "keras_unet3d.network.unet",
     "Architecture": "keras_unet3d.network.architecture",
+    "Geometry": "keras_unet3d.geometry",
     "SampleWeightedSparseCrossentropy": "keras_unet3d.network.losses",
     "IoU": "keras_unet3d.network.metrics",
     "Dice": "keras_unet3d.network.metrics",
-    "FitSettings": "keras_unet3d.settings.fit",
-    "InputError": "keras_unet3d.errors",
+    # Data, and batches for a training loop of one's own.
+    "open_data": "keras_unet3d.workflows.data",
+    "LabelledData": "keras_unet3d.workflows.data",
+    "LabelTable": "keras_unet3d.labels",
+    "make_batches": "keras_unet3d.workflows.batches",
     "open_volume": "keras_unet3d.volumes",
-    "predict_volume": "keras_unet3d.prediction.array_api",
-    "check": "keras_unet3d.workflows.check.run",
+    "Volume": "keras_unet3d.volumes",
+    "phantom": "keras_unet3d.datasets.phantom",
+    # The whole way, in one call each.
     "fit": "keras_unet3d.workflows.fit.run",
+    "Run": "keras_unet3d.workflows.fit.run",
+    "Start": "keras_unet3d.workflows.fit.start",
     "predict": "keras_unet3d.workflows.predict.files",
+    "Recipe": "keras_unet3d.workflows.predict.blocks",
+    "predict_volume": "keras_unet3d.prediction.array_api",
+    "Predictor": "keras_unet3d.prediction.predictor",
     "evaluate": "keras_unet3d.workflows.evaluate",
+    "check": "keras_unet3d.workflows.check.run",
     "suggest": "keras_unet3d.workflows.annotate.suggest",
+    "Suggestion": "keras_unet3d.workflows.annotate.ranking",
     "merge": "keras_unet3d.workflows.annotate.merge",
+    # What can be said to them, and who hears of it.
+    "FitSettings": "keras_unet3d.settings",
+    "DataOptions": "keras_unet3d.settings",
+    "NetworkOptions": "keras_unet3d.settings",
+    "PatchOptions": "keras_unet3d.settings",
+    "AugmentationOptions": "keras_unet3d.settings",
+    "ScheduleOptions": "keras_unet3d.settings",
+    "MachineOptions": "keras_unet3d.settings",
+    "PredictSettings": "keras_unet3d.settings",
+    "CleanSettings": "keras_unet3d.settings",
+    "AugmentSettings": "keras_unet3d.augment.draw",
+    "DataKeys": "keras_unet3d.datasets",
+    "Listener": "keras_unet3d.listener",
+    "InputError": "keras_unet3d.errors",
 }
 __all__ = ["__version__", *_HOMES]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -117,7 +117,7 @@ def training_batches(
         together=accumulate,
         finish=weights_of_sum(accumulate, batching.class_weights) if accumulate > 1 else None,
     )
-    return batches(chain, waiting or Waiting())
+    return batches(chain, waiting)
 
 
 def weights_of_sum(total: float, class_weights: Sequence[float] | None) -> Callable[[tuple], tuple]:
@@ -143,10 +143,10 @@ def validation_batches(sources: list[Source], settings: PatchSettings, batching:
         # A loss that leaves the division to the batches leaves it to these as well.
         finish=weights_of_sum(1.0, batching.class_weights) if batching.accumulate > 1 else None,
     )
-    return batches(chain, Waiting())
+    return batches(chain)
 
 
-def batches(chain: Chain, waiting: Waiting):
+def batches(chain: Chain, waiting: Waiting | None = None):
     """Return the batches of a chain as what the Keras backend takes best; `waiting` is told what is waited for them."""
     return _BATCHES[_backend()](chain, waiting)
 
@@ -160,7 +160,7 @@ def stacked(samples: Sequence[tuple]) -> tuple:
     return tuple(np.stack(arrays) for arrays in zip(*samples, strict=True))
 
 
-def _tf_data(chain: Chain, waiting: Waiting):
+def _tf_data(chain: Chain, waiting: Waiting | None):
     import tensorflow as tf
 
     # What the samples look like is read off the first one.
@@ -196,7 +196,7 @@ def _tf_data(chain: Chain, waiting: Waiting):
         batches = batches.unbatch().batch(chain.batch_size).skip(chain.first % chain.together)
     if chain.count is not None:
         return batches.cache().prefetch(_AHEAD)
-    return _timed(batches.prefetch(_AHEAD), waiting)
+    return _timed(batches.prefetch(_AHEAD), waiting) if waiting else batches.prefetch(_AHEAD)
 
 
 def _timed(batches, waiting: Waiting):
@@ -228,10 +228,10 @@ def _timed(batches, waiting: Waiting):
 class _PyBatches(keras.utils.PyDataset):
     """The batches of a chain without TensorFlow: threads of its own make samples ahead of need, in order."""
 
-    def __init__(self, chain: Chain, waiting: Waiting):
+    def __init__(self, chain: Chain, waiting: Waiting | None):
         # Keras' own threads would hide how long is waited.
         super().__init__(workers=1)
-        self._chain, self._waiting = chain, waiting
+        self._chain, self._waiting = chain, waiting or Waiting()
         self._pool = ThreadPoolExecutor(chain.workers)
         # What is stacked together, under way: its number and the futures of its samples, in order.
         self._under_way: deque = deque()

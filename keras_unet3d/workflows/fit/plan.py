@@ -18,7 +18,7 @@ from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.patches.batches import Batching
 from keras_unet3d.patches.samples import PatchSettings, Transform
-from keras_unet3d.settings import AugmentationOptions, FitSettings, MachineOptions, NetworkOptions
+from keras_unet3d.settings import AugmentationOptions, FitSettings, NetworkOptions
 from keras_unet3d.settings.texts import parse_filters
 from keras_unet3d.training.schedule import Schedule
 from keras_unet3d.volumes import Volume
@@ -124,7 +124,7 @@ def make_plan(
         epochs=settings.epochs or _EPOCHS,
         steps_per_epoch=settings.steps_per_epoch or _STEPS,
         precision=precision,
-        workers=workers(settings),
+        workers=worker_count(settings.workers),
     )
     refuse(_device_faults(settings, count))
     spec = ModelSpec(architecture, data.table, "zscore", patch, spacing, unit, data.keys)
@@ -155,9 +155,9 @@ def _for_the_sample(settings: FitSettings) -> FitSettings:
     return replace(settings, epochs=epochs, steps_per_epoch=steps)
 
 
-def workers(options: MachineOptions) -> int:
-    """Return the threads that make samples."""
-    return options.workers or os.cpu_count() or 1
+def worker_count(asked: int | None) -> int:
+    """Return the threads that make samples: as many as asked for, or one per core."""
+    return asked or os.cpu_count() or 1
 
 
 def _patch(shape: Triple, spacing, geometry: Geometry, given: Triple | None) -> Triple:

@@ -1,0 +1,85 @@
+"""`make_batches`: what `fit` feeds its network, for a training loop of one's own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.geometry import Triple
+from keras_unet3d.patches.batches import Batching, training_batches, validation_batches
+from keras_unet3d.patches.holdout import hold_out
+from keras_unet3d.patches.samples import PatchSettings, Transform, validation_positions
+from keras_unet3d.settings import AugmentationOptions
+from keras_unet3d.workflows.data import LabelledData
+from keras_unet3d.workflows.fit.feed import VALIDATION_PATCHES
+from keras_unet3d.workflows.fit.plan import changes_of, common_spacing, worker_count
+from keras_unet3d.workflows.fit.sources import read_sources
+
+
+def make_batches(
+    data: LabelledData,
+    patch: Triple,
+    batch_size: int = 2,
+    *,
+    output: Triple | None = None,
+    validation_share: float = 0.2,
+    augmentation: AugmentationOptions = AugmentationOptions(),
+    sampling: str = "classes",
+    transforms: Sequence[Transform] = (),
+    seed: int = 0,
+    workers: int | None = None,
+    memory: float = 1.0,
+) -> tuple[Any, Any]:
+    """Return the batches to train on and those to validate on, as `fit` makes them.
+
+    A batch is x `(batch, z, y, x, channels)` float32 of normalised grey values, y `(batch, z, y, x)` int32 and the sample
+    weights w float32 of the same shape, 0 where nobody labelled. On the TensorFlow backend both are a `tf.data.Dataset`,
+    on any other a `keras.utils.PyDataset`. The training has no end: give `steps_per_epoch`.
+
+    Args:
+        data: what `open_data` returned.
+        patch: size (z, y, x) of the network's input.
+        batch_size: patches per batch.
+        output: size of its output, where that is smaller ("valid" padding); the labels have it.
+        validation_share: how much is held out where `data` has no validation of its own; 0 for nothing.
+        augmentation: how training patches are changed; `engine` "auto" is the native one here.
+        sampling: where patches are taken, every class alike often ("classes") or every labelled voxel ("voxels").
+        transforms: what is done to every training sample last, see `patches.samples.transformed`.
+        seed: of holdout and samples: the same seed makes the same batches, for any number of workers.
+        workers: threads that make samples; None for one per core.
+        memory: volumes are held in memory up to so many GB; others are read crop by crop.
+
+    Raises:
+        InputError: a `ValueError`: sizes that are no patch, broken volumes, or too few annotations to hold some out.
+    """
+    patch = _size("patch", patch)
+    output = patch if output is None else _size("output", output)
+    if any(o > p or (p - o) % 2 for p, o in zip(patch, output, strict=True)):
+        raise InputError(
+            f"output: expected the patch {patch} less the same number of voxels on both sides, found {output}."
+        )
+    if augmentation.augment_on == "device":
+        raise InputError("augment_on: expected host, found device: the batches would not be x, y and w.")
+    spacing, _ = common_spacing([example.image for example in data.examples])
+    settings = PatchSettings(
+        patch,
+        output,
+        augment=changes_of(patch, spacing, augmentation),
+        sampling=sampling,
+        engine="native" if augmentation.engine == "auto" else augmentation.engine,
+        transforms=tuple(transforms),
+    )
+    batching = Batching(batch_size, worker_count(workers), seed)
+    sources, count = read_sources(data.examples, data.table, memory), len(data.training)
+    holdout = hold_out(sources[:count], sources[count:], validation_share, seed)
+    positions = validation_positions(holdout.validation, settings, VALIDATION_PATCHES)
+    return (
+        training_batches(holdout.training, settings, batching),
+        validation_batches(holdout.validation, settings, batching, positions),
+    )
+
+
+def _size(name: str, given: Sequence[int]) -> Triple:
+    size = tuple(given)
+    if len(size) != 3 or not all(isinstance(voxels, int) and voxels > 0 for voxels in size):
+        raise InputError(f"{name}: expected three whole numbers (z, y, x) of at least 1, found {given!r}.")
+    return size
