@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,67 +12,45 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CORE, ZOO, CLI = (ROOT / name for name in ("keras_unet3d", "zoo", "cli"))
 
-# Free of rooms: anyone may import them. They import at most each other.
-FOUNDATIONS = {"errors", "files", "geometry", "weighting", "runtime", "architecture", "lazy", "options"}
+# The ground: anyone may stand on it. These files import at most each other, and `lazy` the machine's kernels.
+GROUND = {"errors", "files", "lazy", "geometry", "fields", "choices", "listener", "words"}
 
 # Room -> the other rooms that it may import. The order is the data's way.
 ALLOWED = {
     # leaves
-    "sample": set(),
+    "machine": set(),
     "volumes": set(),
-    "tiling": set(),
-    "losses": set(),
-    "metrics": set(),
-    "model": set(),
-    "report": set(),
-    "planning": set(),
-    "uncertainty": set(),
-    "views": set(),
-    "postprocessing": set(),
-    "merging": {"tiling"},
-    "labels": {"volumes"},
-    "evaluation": {"labels"},
+    "pictures": set(),
+    "segments": set(),
     # from the files to the batches
-    "datasets": {"volumes", "sample"},
-    "intensity": {"volumes"},
-    "sampling": {"volumes", "labels", "intensity"},
-    "splitting": {"volumes", "labels", "sampling"},
-    "augment": {"labels"},
-    "samples": {"labels", "intensity", "sampling", "augment"},
-    "pipeline": {"sampling", "augment", "samples"},
-    # what describes a fit and a network
-    "settings": {"augment", "labels", "sampling", "tiling"},
-    "spec": {"datasets", "intensity", "labels"},
-    # from the batches to a network, and from a network to a label volume
-    "training": {"augment", "losses", "metrics", "model", "pipeline", "report", "samples"},
-    "costs": {"model"},
-    "prediction": {
-        "costs",
-        "datasets",
-        "intensity",
-        "labels",
-        "merging",
-        "model",
-        "sampling",
-        "settings",
-        "spec",
-        "tiling",
-        "uncertainty",
-        "views",
-        "volumes",
-    },
+    "labels": {"volumes"},
+    "datasets": {"volumes"},
+    "augment": {"labels", "machine"},
+    "patches": {"augment", "datasets", "labels", "volumes"},
+    # the network, and what can be said of it and to it
+    "network": {"machine"},
+    "settings": {"augment", "datasets", "labels"},
+    "model_spec": {"datasets", "labels", "network"},
+    "run_folder": {"model_spec"},
+    # from the batches to a network, and from a network to label volumes and figures
+    "training": {"augment", "machine", "network", "patches", "pictures", "run_folder"},
+    "prediction": {"datasets", "labels", "machine", "model_spec", "network", "patches", "settings", "volumes"},
+    "evaluation": {"labels", "segments"},
 }
 # Workflows string rooms together: they may import all of them, and each other.
 ALLOWED["workflows"] = set(ALLOWED)
 
-# The only places that may import TensorFlow. In prediction it is `compiled` alone.
-TENSORFLOW = {"pipeline", "runtime", "prediction", "zoo"}
+# The only places that may import TensorFlow.
+TENSORFLOW = {"machine", "patches", "training", "zoo"}
+# The only files of the core that touch Keras' global state.
+PROCESS_WIDE = "machine"
 # Written for every Keras backend.
 ANY_BACKEND = (
-    "model.py",
-    "losses.py",
-    "metrics.py",
-    "weighting.py",
+    "network/unet.py",
+    "network/copies.py",
+    "network/losses.py",
+    "network/metrics.py",
+    "network/labelled_voxels.py",
     "augment/native.py",
     "augment/grey.py",
     "augment/layer.py",
@@ -102,6 +81,19 @@ def _rooms_imported(path: Path) -> set[str]:
     return names - {"__version__"}
 
 
+def _texts(path: Path) -> list[str]:
+    """Return every text in a source file but its docstrings."""
+    tree = _tree(path)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [node.value for node in nodes if id(node) not in docstrings]
+
+
 def _sources(*folders: Path) -> list[Path]:
     return sorted(path for folder in folders for path in folder.rglob("*.py"))
 
@@ -114,13 +106,13 @@ ROOMS = [path for path in _sources(CORE) if path != CORE / "__init__.py"]
 
 
 def test_every_room_is_in_the_table_and_every_entry_is_a_room():
-    assert {_room(path) for path in ROOMS} == FOUNDATIONS | set(ALLOWED)
+    assert {_room(path) for path in ROOMS} == GROUND | set(ALLOWED)
 
 
 @pytest.mark.parametrize("path", ROOMS, ids=_name)
 def test_a_room_imports_only_what_the_table_allows(path):
     room = _room(path)
-    allowed = FOUNDATIONS | ALLOWED.get(room, set()) | {room}
+    allowed = GROUND | ALLOWED.get(room, {"machine"} if room == "lazy" else set()) | {room}
     assert _rooms_imported(path) <= allowed
 
 
@@ -157,25 +149,89 @@ def test_only_four_places_import_tensorflow():
         return any(name.split(".")[0] == "tensorflow" for name in _imported(_tree(path)))
 
     core = {_room(path) for path in _sources(CORE) if imports_tensorflow(path)}
-    assert core <= TENSORFLOW
+    assert core == TENSORFLOW - {"zoo"}
     assert not [path for path in _sources(CLI) if imports_tensorflow(path)]
 
 
-def test_prediction_imports_tensorflow_in_compiled_alone():
-    functions = {
-        node.name
-        for node in ast.walk(_tree(CORE / "prediction.py"))
-        if isinstance(node, ast.FunctionDef) and any(name.split(".")[0] == "tensorflow" for name in _imported(node))
+@pytest.mark.parametrize("path", _sources(CORE, ZOO), ids=_name)
+def test_only_the_machine_touches_what_is_process_wide(path):
+    changed = re.findall(
+        r"keras\.config\.set_\w+|set_distribution|os\.environ\[|os\.environ\.setdefault", path.read_text("utf-8")
+    )
+    assert not changed or path.is_relative_to(CORE / PROCESS_WIDE)
+
+
+@pytest.mark.parametrize("path", _sources(CORE, ZOO), ids=_name)
+def test_only_the_run_folder_knows_its_file_names(path):
+    names = {
+        "config.json",
+        "last.keras",
+        "history.csv",
+        "curves.png",
+        "slices.png",
+        "samples.png",
+        "backup",
+        "state.npz",
     }
-    outside = [
-        name
-        for node in _tree(CORE / "prediction.py").body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in _imported(node)
-        if name.split(".")[0] == "tensorflow"
-    ]
-    assert functions == {"compiled"}
-    assert not outside
+    if path.name != "run_folder.py":
+        assert not {text for text in _texts(path) if text in names}
+
+
+@pytest.mark.parametrize("path", _sources(CORE, ZOO), ids=_name)
+def test_the_core_speaks_of_fields_not_of_flags(path):
+    said = [text for text in _texts(path) if re.search(r"(?<![\w-])--[a-z]|unet3d-cli", text)]
+    # Options of other programs; and the card, a document for people, which shows a command.
+    foreign = ("pip install", "--query-gpu", "--format=csv", "--force-reinstall")
+    assert not [text for text in said if not any(word in text for word in foreign)] or path == ZOO / "cards.py"
+
+
+@pytest.mark.parametrize("path", _sources(CORE, ZOO), ids=_name)
+def test_the_core_prints_nothing(path):
+    calls = [node.func for node in ast.walk(_tree(path)) if isinstance(node, ast.Call)]
+    assert not [call.lineno for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+
+
+def test_every_settings_class_is_validated_in_the_one_way():
+    from keras_unet3d import settings
+    from keras_unet3d.augment.draw import AugmentSettings
+    from keras_unet3d.datasets import DataKeys
+    from keras_unet3d.fields import Validated
+    from keras_unet3d.labels import LabelTable
+    from keras_unet3d.model_spec import ModelSpec
+    from keras_unet3d.network.architecture import Architecture
+    from keras_unet3d.run_folder import RunConfig
+    from keras_unet3d.workflows.annotate.painting import Painting, Slice
+    from keras_unet3d.zoo import Card, Licence
+
+    kinds = [getattr(settings, name) for name in settings.__all__]
+    kinds += [AugmentSettings, DataKeys, LabelTable, ModelSpec, Architecture, RunConfig, Painting, Slice, Card, Licence]
+    assert all(issubclass(kind, Validated) for kind in kinds)
+
+
+def test_what_public_functions_take_is_public():
+    import dataclasses
+    import inspect
+    import typing
+
+    import keras_unet3d
+
+    functions = [getattr(keras_unet3d, name) for name in keras_unet3d.__all__ if name != "__version__"]
+    public = {value for value in functions if isinstance(value, type)}
+    for function in functions:
+        if inspect.isfunction(function):
+            hints = typing.get_type_hints(function)
+            hints.pop("return", None)
+            parts = {part for hint in hints.values() for part in _parts(hint)}
+            ours = {part for part in parts if getattr(part, "__module__", "").startswith("keras_unet3d")}
+            assert ours <= public, function.__name__
+    assert all(dataclasses.is_dataclass(kind) for kind in public if kind.__name__.endswith(("Settings", "Options")))
+
+
+def _parts(hint) -> set:
+    import typing
+
+    inner = [part for each in typing.get_args(hint) if not isinstance(each, list) for part in _parts(each)]
+    return {hint, *inner} if isinstance(hint, type) else set(inner)
 
 
 @pytest.mark.parametrize("name", ANY_BACKEND)
@@ -212,7 +268,12 @@ def test_check_loads_no_tensorflow():
 
 
 def test_the_lightweight_names_load_no_tensorflow():
-    assert _loaded_by("import keras_unet3d as k; k.InputError; k.FitSettings(); k.Architecture()") == []
+    assert (
+        _loaded_by(
+            "import keras_unet3d as k; k.InputError; k.FitSettings(); k.Architecture(); k.open_data('sample'); k.PredictSettings()"
+        )
+        == []
+    )
 
 
 def test_every_public_name_resolves():
