@@ -8,16 +8,15 @@ from setuptools import setup
 HERE = Path(__file__).resolve().parent
 VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "keras_unet3d" / "__init__.py").read_text("utf-8")).group(1)
 
-# Why NumPy stays below 2: elasticdeform 0.5.1, the newest, ships wheels that were built against
-# NumPy 1 and do not import under NumPy 2. TensorFlow, Keras and everything else here run as well
-# with NumPy 1.26, and a plain `pip install` can only be kept from the broken pair by this bound.
-# Python 3.13 has neither that wheel nor NumPy 1: pip compiles elasticdeform there, against NumPy 2.
-NUMPY = ["numpy>=1.26.4,<2; python_version<'3.13'", "numpy>=2.1; python_version>='3.13'"]
+# elasticdeform 0.5.1, the newest, ships wheels that were built against NumPy 1 and do not import under NumPy 2. All else
+# here runs with either, so the bound is in an extra, which the README's commands install; without it `fit` deforms by its
+# own engine. Python 3.13 has neither that wheel nor NumPy 1: pip compiles elasticdeform there, against NumPy 2.
+ELASTICDEFORM = ["elasticdeform>=0.5.1", "numpy<2; python_version<'3.13'"]
 
 # 3.0.0 to 3.0.7 are withdrawn: their zarr.load() deletes data.
 ZARR = ["zarr>=3.0.8"]
 # JAX, so that the core is tested on a second backend and `fit` without TensorFlow.
-TEST_TOOLS = ["pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9", "jax>=0.7.1"]
+TEST_TOOLS = ["pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.17", "types-psutil", "jax>=0.7.1"]
 
 # The adapted Rand error is wrong with scipy 1.13.
 INSTANCES = ["scikit-image>=0.25", "scipy>=1.14.1"]
@@ -31,6 +30,8 @@ setup(
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
+    author="keras-unet3d developers",
+    project_urls={"Paper": "https://arxiv.org/abs/1606.06650"},
     python_requires=">=3.11",
     # The folders cli/ and zoo/ import as keras_unet3d.cli and keras_unet3d.zoo: the distribution
     # owns one import name, and nothing called "cli" or "zoo" lands in site-packages.
@@ -58,11 +59,11 @@ setup(
         "keras_unet3d.zoo",
     ],
     package_dir={"keras_unet3d.cli": "cli", "keras_unet3d.zoo": "zoo"},
-    package_data={"keras_unet3d.zoo": ["models/*/*/*"]},
+    package_data={"keras_unet3d": ["py.typed"], "keras_unet3d.zoo": ["models/*/*/*"]},
     install_requires=[
         "tensorflow>=2.20",
         "keras>=3.12",
-        *NUMPY,
+        "numpy>=1.26.4",
         "elasticdeform>=0.5.1",
         "scipy>=1.13",
         "h5py>=3.11",
@@ -77,6 +78,7 @@ setup(
         "tensorboard>=2.20",
     ],
     extras_require={
+        "elasticdeform": ELASTICDEFORM,
         "test": [*ZARR, *INSTANCES, *ONNX, *CLUSTER, *TEST_TOOLS],
         "zarr": ZARR,
         "instances": INSTANCES,

@@ -4,6 +4,7 @@ size   132 ──conv──> 128 ──pool──> 64 ─ ... ─> 16 ─ ... �
         └────────────── margin 44 on each side is lost under "valid" padding ──────────┘
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -13,7 +14,15 @@ AXES = "zyx"
 CONVOLUTIONS = 2  # per level and path (paper, section 2)
 
 Triple = tuple[int, int, int]
-Box = tuple[slice, slice, slice]
+Spacing = tuple[float, float, float]
+# A slice per axis (z, y, x).
+Box = tuple[slice, ...]
+
+
+def triple(values: Iterable[int]) -> Triple:
+    """Return three values, one per axis (z, y, x)."""
+    z, y, x = values
+    return z, y, x
 
 
 @dataclass(frozen=True)
