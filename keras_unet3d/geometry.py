@@ -69,6 +69,11 @@ class Geometry:
         output = size - 2 * self.margin[axis]
         return output if inner > 0 and output > 0 else None
 
+    def output_of(self, patch: Triple) -> Triple:
+        """Return the sizes of the network's output for a legal input."""
+        self.check(patch, "patch")
+        return triple(size - 2 * margin for size, margin in zip(patch, self.margin, strict=True))
+
     def legal_at_least(self, size: int, axis: int) -> int:
         """Return the smallest legal input size along `axis` that is not below `size`."""
         smallest = max(1, size)

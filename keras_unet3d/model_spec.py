@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from keras_unet3d.choices import GREY_VALUES
 from keras_unet3d.datasets import DataKeys
 from keras_unet3d.fields import Validated, checked
-from keras_unet3d.geometry import Geometry, Triple
+from keras_unet3d.geometry import Geometry, Spacing, Triple, triple
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.network.architecture import Architecture
 
@@ -31,7 +31,7 @@ class ModelSpec(Validated):
     labels: LabelTable
     normalization: str = checked(choices=GREY_VALUES)
     patch: Triple = checked(least=1)
-    spacing: tuple[float, float, float] | None = None
+    spacing: Spacing | None = None
     unit: str | None = None
     keys: DataKeys = DataKeys()
 
@@ -67,7 +67,7 @@ def untrained_spec(architecture: Architecture) -> ModelSpec:
 def legal_sizes(architecture: Architecture, outputs: Triple) -> Triple:
     """Return a network's fixed input sizes, or where they are open the smallest for so many voxels of output."""
     geometry = architecture.geometry
-    return tuple(
+    return triple(
         size or geometry.legal_at_least(2 * geometry.margin[axis] + output, axis)
         for axis, (size, output) in enumerate(zip(architecture.input_shape[:3], outputs, strict=True))
     )

@@ -159,12 +159,12 @@ class Blend:
         """Add up tiles in a slab of the volume, and let go what no further tile reaches."""
         down, *across = cuts
         sides = tuple(slice(along[0].first, along[-1].stop) for along in across)
-        done, slab = down[0].first, None
+        done, slab = down[0].first, np.zeros((0, 0, 0, 0), np.float32)
         ends = [cut.first for cut in down[1:]] + [down[-1].stop]
         # Tiles of equal z come after each other.
         for (cut, row), end in zip(groupby(answers, key=lambda answer: answer[0][0]), ends, strict=True):
             for tile, output in row:
-                if slab is None or len(slab) < cut.stop - done:
+                if len(slab) < cut.stop - done:
                     slab = _extended(slab, (cut.stop - done, *(s.stop - s.start for s in sides), output.shape[-1]))
                 into = tuple(
                     slice(c.first - start, c.stop - start)
@@ -197,8 +197,8 @@ def _weights(tile: Tile) -> np.ndarray:
     return (z[:, None, None] * y[:, None] * x)[..., None]
 
 
-def _extended(slab: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+def _extended(slab: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     longer = np.zeros(shape, np.float32)
-    if slab is not None:
+    if len(slab):
         longer[: len(slab)] = slab
     return longer

@@ -77,10 +77,12 @@ class Predictor:
         listener: Listener = SILENT,
     ) -> np.ndarray:
         """Return what `boxes` yields as one array, `(z, y, x)` or `(z, y, x, classes)`."""
-        result = None
-        for box, values in self.boxes(volume, output, settings, statistics=statistics, listener=listener):
-            if result is None:
-                result = np.empty(volume.shape + values.shape[3:], values.dtype)
+        boxes = self.boxes(volume, output, settings, statistics=statistics, listener=listener)
+        # The first box tells the type and the channels.
+        box, values = next(boxes)
+        result = np.empty(volume.shape + values.shape[3:], values.dtype)
+        result[box] = values
+        for box, values in boxes:
             result[box] = values
         return result
 
@@ -124,9 +126,9 @@ class Predictor:
             def is_background(voxels):
                 return (voxels <= limit).all()
 
-        network = self.seen(self.logits if output == "logits" else self.network, settings)
+        network = self.logits if output == "logits" and self.logits else self.network
         parts = stitched(
-            network,
+            self.seen(network, settings),
             tiling,
             read,
             batch_size=settings.batch_size,

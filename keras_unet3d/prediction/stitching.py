@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.geometry import Box, Triple
+from keras_unet3d.geometry import Box, Triple, triple
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.merging import Answer, Tile
 from keras_unet3d.prediction.tiling import Tiling
@@ -77,7 +77,7 @@ def _groups(items: Iterator, size: int) -> Iterator[list]:
 
 
 def _origin(tile: Tile, margin: Triple) -> Triple:
-    return tuple(cut.start - m for cut, m in zip(tile, margin, strict=True))
+    return triple(cut.start - m for cut, m in zip(tile, margin, strict=True))
 
 
 def _checked(network: Callable, tiling: Tiling) -> Callable:
@@ -99,13 +99,14 @@ def _with_memory(network: Callable, is_background: Callable | None, background: 
 
     def ask(tiles: tuple[np.ndarray, ...]) -> list[np.ndarray]:
         kinds = [_NOTHING if is_background and is_background(tile) else _constant(tile) for tile in tiles]
-        fresh = [i for i, kind in enumerate(kinds) if kind not in known]
-        found = dict(zip(fresh, network(np.stack([tiles[i] for i in fresh])) if fresh else (), strict=True))
-        for i, output in found.items():
-            if kinds[i] is not None:
+        fresh = [i for i, kind in enumerate(kinds) if kind is None or kind not in known]
+        outputs = dict(zip(fresh, network(np.stack([tiles[i] for i in fresh])) if fresh else (), strict=True))
+        for i, output in outputs.items():
+            kind = kinds[i]
+            if kind is not None:
                 # What the network says of the background tells how many classes there are.
-                known[kinds[i]] = _certain(output, background) if kinds[i] == _NOTHING else output
-        return [known[kind] if kind in known else found[i] for i, kind in enumerate(kinds)]
+                known[kind] = _certain(output, background) if kind == _NOTHING else output
+        return [outputs[i] if kind is None else known[kind] for i, kind in enumerate(kinds)]
 
     return ask
 

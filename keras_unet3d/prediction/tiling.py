@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 
-from keras_unet3d.geometry import Box, Geometry, Triple
+from keras_unet3d.geometry import Box, Geometry, Triple, triple
 from keras_unet3d.prediction.merging import Cuts, Exact, Merge, Tile
 
 # Voxels of the largest tile where nobody says how many fit into memory.
@@ -39,7 +39,7 @@ class Tiling:
     @property
     def margin(self) -> Triple:
         """Voxels of a tile on each side that its output lacks."""
-        return tuple((t - o) // 2 for t, o in zip(self.tile, self.output, strict=True))
+        return triple((t - o) // 2 for t, o in zip(self.tile, self.output, strict=True))
 
     @property
     def count(self) -> int:
@@ -54,7 +54,7 @@ class Tiling:
     @property
     def step(self) -> Triple:
         """Distance of the tiles; of a single one its part of the volume."""
-        return tuple(
+        return triple(
             along[1].first - along[0].first if len(along) > 1 else size
             for along, size in zip(self.cuts, self.shape, strict=True)
         )
@@ -65,11 +65,11 @@ class Tiling:
 
     def part(self, box: Box) -> "Tiling":
         """Return the same tiles as far as they concern a box of the volume."""
-        cuts = tuple(
+        z, y, x = (
             tuple(left for cut in along if (left := cut.within(side.start, side.stop)))
             for along, side in zip(self.cuts, box, strict=True)
         )
-        return replace(self, cuts=cuts)
+        return replace(self, cuts=(z, y, x))
 
     def in_words(self) -> str:
         """Return the tiling as people are told of it."""
@@ -105,9 +105,8 @@ def plan(
         candidates = [_candidates(shape[axis], geometry, axis, merge, uniform) for axis in range(3)]
         tile = _least_recomputation(candidates, most_voxels, merge.may_be_thin)
     geometry.check(tuple(tile), "tile")
-    cuts = tuple(tuple(merge.cuts(shape[axis], tile[axis], geometry, axis, uniform)) for axis in range(3))
-    output = tuple(geometry.output_size(size, axis) for axis, size in enumerate(tile))
-    return Tiling(tuple(shape), tuple(tile), output, cuts, merge)
+    z, y, x = (tuple(merge.cuts(shape[axis], tile[axis], geometry, axis, uniform)) for axis in range(3))
+    return Tiling(triple(shape), triple(tile), geometry.output_of(triple(tile)), (z, y, x), merge)
 
 
 def blocks(tiling: Tiling) -> Iterator[Box]:
@@ -120,7 +119,7 @@ def blocks(tiling: Tiling) -> Iterator[Box]:
 def block_size(tiling: Tiling) -> Triple:
     """Return the size of the `blocks`."""
     steps = tiling.merge.tiles_per_block
-    return tuple(min(steps * s, n) for s, n in zip(tiling.step, tiling.shape, strict=True))
+    return triple(min(steps * s, n) for s, n in zip(tiling.step, tiling.shape, strict=True))
 
 
 def _candidates(size: int, geometry: Geometry, axis: int, merge: Merge, uniform: bool) -> dict[int, int]:
@@ -146,10 +145,10 @@ def _least_recomputation(candidates: list[dict[int, int]], most_voxels: int, may
         total[_thin(sizes)] = np.inf
     if np.isinf(total).all():
         # Not even the smallest: it is for the caller to say so.
-        return tuple(int(along.min()) for along in sizes)
+        return triple(int(along.min()) for along in sizes)
     # Of equals the largest tile: it is called least often.
     best = np.lexsort((-voxels.ravel(), total.ravel()))[0]
-    return tuple(int(along[i]) for along, i in zip(sizes, np.unravel_index(best, total.shape), strict=True))
+    return triple(int(along[i]) for along, i in zip(sizes, np.unravel_index(best, total.shape), strict=True))
 
 
 def _thin(sizes: list[np.ndarray]) -> np.ndarray:

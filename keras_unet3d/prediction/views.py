@@ -25,13 +25,13 @@ def averaged(network: Callable, flips: str | None, rotations: bool) -> Callable:
         return network
 
     def mean(batch: np.ndarray) -> np.ndarray:
-        total = None
+        total = np.zeros((), np.float32)
         for turn in turns:
             turned = np.rot90(batch, turn, _PLANE)
             for mirror in mirrors:
                 seen = np.asarray(network(np.ascontiguousarray(np.flip(turned, mirror))))
                 back = np.rot90(np.flip(seen, mirror), -turn, _PLANE)
-                total = back.astype(np.float32) if total is None else total + back
+                total = total + back.astype(np.float32)
         return total / np.float32(len(mirrors) * len(turns))
 
     return mean

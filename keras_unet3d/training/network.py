@@ -5,6 +5,7 @@ from math import prod
 import keras
 
 from keras_unet3d.augment.layer import Augmentation
+from keras_unet3d.geometry import triple
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.losses import SampleWeightedSparseCrossentropy
 from keras_unet3d.network.unet import architecture_of
@@ -78,7 +79,7 @@ def _lower_logits(block, architecture: Architecture, level: int):
         dtype="float32",
         name=f"logits_{level}",
     )
-    size = tuple(prod(pool[axis] for pool in architecture.pool_sizes[:level]) for axis in range(3))
+    size = triple(prod(pool[axis] for pool in architecture.geometry.pool_sizes[:level]) for axis in range(3))
     return keras.layers.UpSampling3D(size, dtype="float32", name=f"logits_{level}_repeated")(head(block))
 
 

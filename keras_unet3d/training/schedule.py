@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
@@ -69,8 +70,8 @@ class Feed:
         origin: number of a batch -> from where its patches were taken, for a message.
     """
 
-    training: Callable[[int], object]
-    validation: object
+    training: Callable[[int], Any]
+    validation: Any
     waiting: Waiting
     augmentation: Augmentation | None
     advice: str

@@ -58,7 +58,8 @@ class LabelledData:
             f"{plural(image.channels, 'channel')}{spacing}"
         ]
         if first.label.path != image.path:
-            pairs = ", ".join(f"{example.image.path.name} + {example.label.path.name}" for example in self.training[:3])
+            files = [(example.image.path, example.label.path) for example in self.training[:3]]
+            pairs = ", ".join(f"{one.name} + {other.name}" for one, other in files if one and other)
             lines.append(f"pairs: {pairs}{', ...' if count > 3 else ''}")
         unlabelled = f"; unlabelled: {', '.join(map(str, self.table.unlabelled))}" if self.table.unlabelled else ""
         return "\n".join([*lines, f"classes: {self.table.shown()}{unlabelled}"])

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_unet3d.augment.elastic import load_elasticdeform
 from keras_unet3d.errors import InputError
-from keras_unet3d.machine import memory, precision, versions
+from keras_unet3d.machine import devices, memory, precision, versions
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.unet import build
 
@@ -44,19 +44,18 @@ def doctor(engines: Mapping[str, Callable]) -> Iterator[Finding]:
     yield Finding("memory", f"{room / 2**30:.0f} GB available" if room else "unknown")
     yield _elasticdeform()
     for module, extra in _EXTRAS.items():
-        there = versions.is_installed(module)
-        yield Finding(
-            module, "installed" if there else "not installed", "" if there else f"pip install 'keras-unet3d[{extra}]'"
-        )
+        installed = versions.is_installed(module)
+        todo = "" if installed else f"pip install 'keras-unet3d[{extra}]'"
+        yield Finding(module, "installed" if installed else "not installed", todo)
     yield _engines(engines)
 
 
 def _devices(machine: dict) -> Finding:
-    devices = ", ".join(machine["devices"])
+    names = ", ".join(machine["devices"])
     if devices.has_gpu():
-        return Finding("devices", f"{devices}; a training uses all of them")
+        return Finding("devices", f"{names}; a training uses all of them")
     todo = "for an NVIDIA GPU: pip install 'keras-unet3d[gpu]', and a driver that nvidia-smi finds"
-    return Finding("devices", f"{devices}, {machine['cores']} cores, no GPU", todo)
+    return Finding("devices", f"{names}, {machine['cores']} cores, no GPU", todo)
 
 
 def _onednn(machine: dict) -> Finding:
@@ -82,8 +81,8 @@ def _engines(engines: Mapping[str, Callable]) -> Finding:
     for name, make in engines.items():
         with suppress(InputError):
             seconds[name] = _fastest(make(network), tile)
-    shown = ", ".join(f"{name} {each:.2f} s" for name, each in seconds.items())
-    best = min(seconds, key=seconds.get)
+    shown = ", ".join(f"{name} {fastest:.2f} s" for name, fastest in seconds.items())
+    best = min(seconds, key=lambda name: seconds[name])
     todo = "" if best == "keras" else f"`engine={best}` is the fastest here"
     return Finding("prediction", f"{shown} for a tile of {_PROBE} x {_PROBE} x {_PROBE}", todo)
 

@@ -1,15 +1,14 @@
 """`evaluate`: IoU and Dice of a trained network on labelled volumes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from keras_unet3d.datasets import DataKeys, Example, Globs, open_examples
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.evaluation.cells import adapted_rand_error
-from keras_unet3d.evaluation.overlap import count, figures, means
+from keras_unet3d.evaluation.overlap import Counts, count, figures, means
 from keras_unet3d.labels import LabelTable, class_volume, survey, unknown_in
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
@@ -20,7 +19,7 @@ from keras_unet3d.words import plural
 
 def evaluate(
     predictor: Predictor,
-    data: Sequence[str | Path],
+    data: str | Path | Sequence[str | Path],
     *,
     images: str | None = None,
     labels: str | None = None,
@@ -72,19 +71,18 @@ def evaluate(
         raise InputError("DATA: expected volumes that the fit held out, found none of them; give the fit's own DATA.")
     _refuse_other_labels(examples, table)
     background = table.names[table.background]
-    total, volumes = None, []
+    total: Counts | None = None
+    volumes: list[dict[str, Any]] = []
     for done, example in enumerate(examples, 1):
-        truth = class_volume(example.label, table).array()[..., 0]
-        values = predictor.predict(example.image, "probabilities" if instances else "classes", settings)
-        predicted = predictor.convert(values, "classes") if instances else values
-        counts = count(truth, predicted, table.num_classes)
+        counts, error = _compared(predictor, example, table, settings, instances)
         total = counts if total is None else total + counts
         by_class = figures(counts, table.names)
-        cells = {"adapted_rand_error": _cell_error(example, values[..., 1], table)} if instances else {}
-        volumes.append({"file": example.name, "classes": by_class} | means(by_class, background) | cells)
+        cells = {"adapted_rand_error": error} if instances else {}
+        volumes.append({"file": example.name, "classes": by_class, **means(by_class, background), **cells})
         listener.progress(done, len(examples))
+    assert total is not None  # there is an example
     by_class = figures(total, table.names)
-    result = {"classes": by_class} | means(by_class, background)
+    result: dict[str, Any] = {"classes": by_class, **means(by_class, background)}
     if instances:
         errors = [volume["adapted_rand_error"] for volume in volumes if volume["adapted_rand_error"] is not None]
         result["adapted_rand_error"] = sum(errors) / len(errors) if errors else None
@@ -94,23 +92,32 @@ def evaluate(
     return result
 
 
-def _cell_error(example: Example, boundary: np.ndarray, table: LabelTable) -> float | None:
-    found = cut_instances(boundary, spacing=example.image.spacing)
-    return adapted_rand_error(example.label.array()[..., 0], found, table.unlabelled)
+def _compared(
+    predictor: Predictor, example: Example, table: LabelTable, settings: PredictSettings, instances: bool
+) -> tuple[Counts, float | None]:
+    """Return the counts of an example, and the error of its instances; None where they are not asked for."""
+    truth = class_volume(example.label, table).array()[..., 0]
+    if not instances:
+        predicted = predictor.predict(example.image, "classes", settings)
+        return count(truth, predicted, table.num_classes), None
+    probabilities = predictor.predict(example.image, "probabilities", settings)
+    counts = count(truth, predictor.convert(probabilities, "classes"), table.num_classes)
+    cells = cut_instances(probabilities[..., 1], spacing=example.image.spacing)
+    return counts, adapted_rand_error(example.label.array()[..., 0], cells, table.unlabelled)
 
 
 def _refuse_other_labels(examples: Sequence[Example], table: LabelTable) -> None:
     for example in examples:
-        found = survey(example.label).counts
-        if set(found) <= set(table.unlabelled):
+        counts = survey(example.label).counts
+        if set(counts) <= set(table.unlabelled):
             raise InputError(
                 f"{example.label.name}: expected some labelled voxels, found nothing labelled; leave the file out."
             )
         mend = "correct the labels, or add `unlabelled=VALUE` if it means unlabelled"
-        refuse(unknown_in(example.label.name, found, table, mend))
+        refuse(unknown_in(example.label.name, counts, table, mend))
 
 
-def _lines(result: dict, background: str):
+def _lines(result: dict[str, Any], background: str) -> Iterator[str]:
     width = max(len(name) for name in [*result["classes"], "mean"])
     yield f"{'class':<{width}}    IoU   Dice   (labelled voxels of {plural(len(result['volumes']), 'volume')})"
     for name, figure in result["classes"].items():
@@ -118,7 +125,7 @@ def _lines(result: dict, background: str):
         yield f"{name:<{width}} {shown}"
     if result["mean_iou"] is not None:
         yield f"{'mean':<{width}} {result['mean_iou']:.4f} {result['mean_dice']:.4f}   without {background}"
-        each = [volume["mean_dice"] for volume in result["volumes"] if volume["mean_dice"] is not None]
-        yield f"mean Dice per volume: {sum(each) / len(each):.4f}, lowest {min(each):.4f}"
+        dice = [volume["mean_dice"] for volume in result["volumes"] if volume["mean_dice"] is not None]
+        yield f"mean Dice per volume: {sum(dice) / len(dice):.4f}, lowest {min(dice):.4f}"
     if result.get("adapted_rand_error") is not None:
         yield f"adapted Rand error of the instances: {result['adapted_rand_error']:.4f}"

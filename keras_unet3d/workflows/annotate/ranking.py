@@ -42,15 +42,15 @@ def suggest_slices(
         spacing: voxel size (z, y, x), any unit.
         reach: see above, voxels of the finest axis.
     """
-    spacing = np.ones(3) if spacing is None else np.divide(spacing, min(spacing))
-    left = uncertainty * (1 - _resolved(_distance(labelled, spacing), reach))
+    voxel = np.ones(3) if spacing is None else np.divide(spacing, min(spacing))
+    left = uncertainty * (1 - _resolved(_distance(labelled, voxel), reach))
     suggestions: list[Suggestion] = []
     for _ in range(count):
-        best = max((_best_plane(left, axis, spacing[axis] / reach) for axis in axes), key=lambda each: each.score)
+        best = max((_best_plane(left, axis, voxel[axis] / reach) for axis in axes), key=lambda plane: plane.score)
         if not best.score > 0:
             break
         suggestions.append(best)
-        away = np.abs(np.arange(left.shape[best.axis]) - best.plane) * spacing[best.axis]
+        away = np.abs(np.arange(left.shape[best.axis]) - best.plane) * voxel[best.axis]
         left *= (1 - _resolved(away, reach)).reshape([-1 if axis == best.axis else 1 for axis in range(3)])
     return suggestions
 

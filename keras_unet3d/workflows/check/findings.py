@@ -3,14 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from keras_unet3d.geometry import AXES, Triple
 from keras_unet3d.labels import MOST_CLASSES, AnnotatedSlices, LabelTable, Survey, shown_class
 from keras_unet3d.listener import Listener
 from keras_unet3d.pictures.slices import Panel, draw_annotations
 from keras_unet3d.volumes import SPACING_TOLERANCE, Volume
 from keras_unet3d.volumes.grey_values import Statistics
+from keras_unet3d.words import by, plural
 
 # Volumes that are told of and drawn, and slices drawn of each; the report has all.
 _TOLD, _DRAWN, _SLICES = 20, 8, 6
@@ -20,7 +23,15 @@ _MANY = 3
 
 @dataclass(frozen=True)
 class CheckedCase:
-    """What could be read of one case; None where it could not."""
+    """What could be read of one case; None where it could not, and where there are no weights.
+
+    Attributes:
+        image, label, weight: its volumes.
+        statistics: of the grey values.
+        survey: which label values it holds.
+        classes: the labels as classes, where all of them are in order.
+        slices: which of its slices are annotated.
+    """
 
     name: str
     image: Volume | None
@@ -28,6 +39,8 @@ class CheckedCase:
     weight: Volume | None
     statistics: Statistics | None
     survey: Survey | None
+    classes: Volume | None = None
+    slices: AnnotatedSlices | None = None
 
 
 def doubts(table: LabelTable | None, surveys: Sequence[Survey], images: Sequence[Volume]) -> Iterator[str]:
@@ -41,7 +54,7 @@ def doubts(table: LabelTable | None, surveys: Sequence[Survey], images: Sequence
 def _rare_classes(table: LabelTable, surveys: Sequence[Survey]) -> Iterator[str]:
     """Yield a word on labels that are in no volume, or in a single one of many: they may be mistakes."""
     for value, name in zip(table.values, table.names, strict=True):
-        holding = [each for each in surveys if value in each.counts]
+        holding = [volume for volume in surveys if value in volume.counts]
         if not holding:
             yield f"the class {shown_class(value, name)} is declared, but occurs in no volume"
         elif len(holding) == 1 and len(surveys) >= _MANY:
@@ -53,10 +66,10 @@ def _rare_classes(table: LabelTable, surveys: Sequence[Survey]) -> Iterator[str]
 
 def _lone_classes(table: LabelTable, surveys: Sequence[Survey]) -> Iterator[str]:
     """Yield a word on volumes of many that hold a single class: their labels may be missing."""
-    for each in surveys if len(surveys) > 1 else ():
-        held = [value for value in each.counts if value not in table.unlabelled]
+    for volume in surveys if len(surveys) > 1 else ():
+        held = [value for value in volume.counts if value not in table.unlabelled]
         if len(held) == 1:
-            yield f"{each.name}: holds the label {held[0]} alone; if something was not annotated there, leave it out"
+            yield f"{volume.name}: holds the label {held[0]} alone; if something was not annotated there, leave it out"
 
 
 def _odd_sizes(images: Sequence[Volume]) -> Iterator[str]:
@@ -69,19 +82,16 @@ def _odd_sizes(images: Sequence[Volume]) -> Iterator[str]:
         ratio = np.divide(size, median)
         if (np.maximum(ratio, 1 / ratio) > SPACING_TOLERANCE).any():
             yield (
-                f"{name}: voxel size {' x '.join(f'{each:.4g}' for each in size)} um, the median is "
-                f"{' x '.join(f'{each:.4g}' for each in median)} um; correct it, or resample the volume first"
+                f"{name}: voxel size {by(size, '.4g')} um, the median is {by(median, '.4g')} um; correct it, or resample the volume first"
             )
 
 
 # ---- in words --------------------------------------------------------------------------------------
 
 
-def described(case: CheckedCase, table: LabelTable | None, slices: AnnotatedSlices | None) -> dict:
-    image, grey, counts = case.image, case.statistics, case.survey and case.survey.counts
-    labelled = None
-    if counts and table.target == "semantic":
-        labelled = {name: counts.get(value, 0) for value, name in zip(table.values, table.names, strict=True)}
+def described(case: CheckedCase, table: LabelTable | None) -> dict[str, Any]:
+    """Return a case as `check` reports it, in values that JSON can hold."""
+    image, grey, slices = case.image, case.statistics, case.slices
     return {
         "name": case.name,
         "shape": image and list(image.shape),
@@ -90,12 +100,23 @@ def described(case: CheckedCase, table: LabelTable | None, slices: AnnotatedSlic
         "unit": image and image.unit,
         "dtype": image and str(image.dtype),
         "grey_values": grey and {key: np.ravel(getattr(grey, key)).tolist() for key in ("low", "high", "mean", "std")},
-        "label_values": counts and {str(value): count for value, count in counts.items()},
-        "labelled": labelled,
-        "unlabelled": counts and sum(counts.get(value, 0) for value in table.unlabelled),
-        "annotated_slices": slices and dict(zip("zyx", map(list, slices.per_axis), strict=True)),
+        **_labels_described(case.survey.counts if case.survey else None, table),
+        "annotated_slices": slices and dict(zip(AXES, map(list, slices.per_axis), strict=True)),
         "dense": slices and slices.dense,
         "weights": case.weight is not None,
+    }
+
+
+def _labels_described(counts: dict[int, int] | None, table: LabelTable | None) -> dict[str, Any]:
+    if not counts or not table:
+        return {"label_values": None, "labelled": None, "unlabelled": None}
+    labelled = None
+    if table.target == "semantic":
+        labelled = {name: counts.get(value, 0) for value, name in zip(table.values, table.names, strict=True)}
+    return {
+        "label_values": {str(value): count for value, count in counts.items()},
+        "labelled": labelled,
+        "unlabelled": sum(counts.get(value, 0) for value in table.unlabelled),
     }
 
 
@@ -112,16 +133,16 @@ def lines(volumes: list[dict], table: LabelTable | None, notes: list[str], fault
     for number, fault in enumerate(faults, 1):
         yield f"fault {number}: {fault}"
     if not faults:
-        yield f"no faults in {len(volumes)} volume{'s' if len(volumes) > 1 else ''}"
+        yield f"no faults in {plural(len(volumes), 'volume')}"
 
 
 def _about(volume: dict, table: LabelTable | None) -> Iterator[str]:
     yield volume["name"]
     if volume["shape"]:
         size = volume["voxel_size"]
-        voxel = f", voxel {' x '.join(f'{each:.4g}' for each in size)} {volume['unit'] or ''}".rstrip() if size else ""
+        voxel = f", voxel {by(size, '.4g')} {volume['unit'] or ''}".rstrip() if size else ""
         channels = f", {volume['channels']} channels" if volume["channels"] > 1 else ""
-        yield f"  image: {' x '.join(map(str, volume['shape']))} (z y x){channels}{voxel}, {volume['dtype']}" + (
+        yield f"  image: {by(volume['shape'])} (z y x){channels}{voxel}, {volume['dtype']}" + (
             _grey(volume["grey_values"]) if volume["grey_values"] else ""
         )
     if volume["label_values"]:
@@ -133,7 +154,8 @@ def _about(volume: dict, table: LabelTable | None) -> Iterator[str]:
             held = f"{len(volume['label_values'])} values"
         yield f"  labels: {share:.1%} of the voxels; {held}"
     if volume["annotated_slices"]:
-        slices = AnnotatedSlices(*(tuple(volume["annotated_slices"][axis]) for axis in "zyx"), volume["dense"])
+        z, y, x = (tuple(volume["annotated_slices"][axis]) for axis in AXES)
+        slices = AnnotatedSlices(z, y, x, volume["dense"])
         yield f"  annotated slices: {slices.shown()}"
 
 
@@ -144,31 +166,31 @@ def _grey(values: dict) -> str:
 # ---- the picture ---------------------------------------------------------------------------------
 
 
-def draw(cases, classes, slices, table: LabelTable | None, path: Path, listener: Listener) -> None:
-    rows = []
-    for case, volume, each in zip(cases, classes, slices, strict=True):
-        if len(rows) < _DRAWN and case.statistics and volume and case.image.shape == volume.shape:
-            chosen = _to_draw(each, volume.shape)
-            rows.append([_panel(case, volume, axis, plane) for axis, plane in chosen])
-    if rows:
+def draw(cases: Sequence[CheckedCase], table: LabelTable | None, path: Path, listener: Listener) -> None:
+    """Draw annotated slices of the first cases to `path`, a PNG."""
+    rows: list[list[Panel]] = []
+    for case in cases:
+        image, classes, slices = case.image, case.classes, case.slices
+        if len(rows) < _DRAWN and case.statistics and image and classes and slices and image.shape == classes.shape:
+            chosen = _to_draw(slices, classes.shape)
+            rows.append([_panel(case.name, image, classes, axis, plane) for axis, plane in chosen])
+    if rows and table:
         draw_annotations(rows, path, table.names)
         listener.say(f"picture: {path}")
     else:
         listener.say(f"picture: nothing to draw, {path} is not written")
 
 
-def _to_draw(slices: AnnotatedSlices, shape) -> list[tuple[int, int]]:
+def _to_draw(slices: AnnotatedSlices, shape: Triple) -> list[tuple[int, int]]:
     """Return (axis, plane) of some annotated slices, spread over all of them; the middle ones of a dense volume."""
     if slices.dense or not any(slices.per_axis):
         return [(axis, size // 2) for axis, size in enumerate(shape)]
-    every = [(axis, plane) for axis, planes in enumerate(slices.per_axis) for plane in planes]
-    chosen = np.unique(np.linspace(0, len(every) - 1, min(_SLICES, len(every))).round().astype(int))
-    return [every[number] for number in chosen]
+    planes = [(axis, plane) for axis, along in enumerate(slices.per_axis) for plane in along]
+    chosen = np.unique(np.linspace(0, len(planes) - 1, min(_SLICES, len(planes))).round().astype(int))
+    return [planes[number] for number in chosen]
 
 
-def _panel(case: CheckedCase, classes: Volume, axis: int, plane: int) -> Panel:
+def _panel(name: str, image: Volume, classes: Volume, axis: int, plane: int) -> Panel:
     box = tuple(slice(plane, plane + 1) if a == axis else slice(0, size) for a, size in enumerate(classes.shape))
-    image, labels = case.image.read(box)[..., 0], classes.read(box)[..., 0]
-    return Panel(
-        f"{case.name}, {'zyx'[axis]} = {plane}", image.squeeze(axis), labels.squeeze(axis), axis, case.image.spacing
-    )
+    grey, labels = image.read(box)[..., 0], classes.read(box)[..., 0]
+    return Panel(f"{name}, {AXES[axis]} = {plane}", grey.squeeze(axis), labels.squeeze(axis), axis, image.spacing)

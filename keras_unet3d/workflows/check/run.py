@@ -1,6 +1,7 @@
 """`check`: reads every file, names every fault, and shows what is annotated, before any training."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from keras_unet3d.datasets import Case, Found, Globs, find_data, find_pairs, joined, misfits
@@ -18,7 +19,6 @@ from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.patches.holdout import split_one
 from keras_unet3d.patches.source import weight_faults, where_weighted
 from keras_unet3d.settings import DataOptions
-from keras_unet3d.volumes import Volume
 from keras_unet3d.volumes.grey_values import measure
 from keras_unet3d.workflows.check import findings
 from keras_unet3d.workflows.check.findings import CheckedCase
@@ -26,7 +26,7 @@ from keras_unet3d.workflows.data import other_channels, proposed_table, twice
 
 
 def check(
-    data: Sequence[str | Path],
+    data: str | Path | Sequence[str | Path],
     *,
     images: str | None = None,
     labels: str | None = None,
@@ -50,51 +50,46 @@ def check(
     """
     faults: list[str] = []
     notes: list[str] = []
-    found = _find([data] if isinstance(data, str | Path) else data, Globs(images, labels, weights), settings, faults)
+    data_set = _find([data] if isinstance(data, str | Path) else data, Globs(images, labels, weights), settings, faults)
     cases = []
-    for done, case in enumerate(found.cases, 1):
+    for done, case in enumerate(data_set.cases, 1):
         cases.append(_read(case, faults))
-        listener.progress(done, len(found.cases))
-    opened = [case.image for case in cases if case.image]
-    faults += [*twice(opened), *other_channels(opened)]
+        listener.progress(done, len(data_set.cases))
+    images_read = [case.image for case in cases if case.image]
+    faults += [*twice(images_read), *other_channels(images_read)]
     surveys = [case.survey for case in cases if case.survey]
     table = None
     if surveys:
-        table = proposed_table(surveys, found.label_names, found.unlabelled, settings, Listener(notes.append))
-        faults += table_faults(table, {each.name: each.counts for each in surveys})
-    notes += findings.doubts(table, surveys, opened)
-    classes = [_classes(case, table, faults) for case in cases]
-    slices = [volume and annotated_slices(volume) for volume in classes]
+        table = proposed_table(surveys, data_set.label_names, data_set.unlabelled, settings, Listener(notes.append))
+        faults += table_faults(table, {volume.name: volume.counts for volume in surveys})
+        cases = [_with_classes(case, table, faults) for case in cases]
+    notes += findings.doubts(table, surveys, images_read)
     faults = list(dict.fromkeys(faults))
     if len(cases) == 1 and not faults and settings.validation_share:
-        with collecting(faults):
-            split_one(classes[0], slices[0], settings.validation_share, table.num_classes, seed=0)
-    volumes = [findings.described(case, table, each) for case, each in zip(cases, slices, strict=True)]
+        faults += _holdout_faults(cases[0], table, settings.validation_share)
+    volumes = [findings.described(case, table) for case in cases]
     for line in findings.lines(volumes, table, notes, faults):
         listener.say(line)
     if picture is not None:
-        findings.draw(cases, classes, slices, table, Path(picture), listener)
+        findings.draw(cases, table, Path(picture), listener)
     return {"volumes": volumes, "labels": table and table.config(), "faults": faults, "notes": notes}
 
 
-# ---- reading ---------------------------------------------------------------------------------------
-
-
 def _find(data: Sequence[str | Path], globs: Globs, settings: DataOptions, faults: list[str]) -> Found:
-    keys = settings.keys
-    found = []
+    """Return all cases that can be had; note in `faults` what cannot."""
+    parts = []
     for path in data:
         with collecting(faults):
-            found.append(find_data(path, keys))
+            parts.append(find_data(path, settings.keys))
     if globs:
         with collecting(faults):
-            found.append(find_pairs(globs, keys))
-    if found or not faults:
+            parts.append(find_pairs(globs, settings.keys))
+    if parts or not faults:
         with collecting(faults):
-            every = joined(found)
-            faults += every.faults
-            return every
-    return Found(tuple(case for each in found for case in each.cases), {})
+            data_set = joined(parts)
+            faults += data_set.faults
+            return data_set
+    return Found(tuple(case for part in parts for case in part.cases), {})
 
 
 def _read(case: Case, faults: list[str]) -> CheckedCase:
@@ -117,17 +112,27 @@ def _read(case: Case, faults: list[str]) -> CheckedCase:
     return CheckedCase(case.name, image, label, weight, statistics, surveyed)
 
 
-def _classes(case: CheckedCase, table: LabelTable | None, faults: list[str]) -> Volume | None:
-    """Return the class volume of a case whose labels are in order; note what is wrong with its weights."""
+def _with_classes(case: CheckedCase, table: LabelTable, faults: list[str]) -> CheckedCase:
+    """Return a case with its classes and annotated slices, where its labels are in order; note what its weights lack."""
     classes = None
-    usable = case.survey and table.num_classes <= MOST_CLASSES
-    if usable and not any(value_faults(case.name, case.survey.counts, table)):
+    few = table.num_classes <= MOST_CLASSES
+    if few and case.label and case.survey and not any(value_faults(case.name, case.survey.counts, table)):
         classes = class_volume(case.label, table)
-    if not case.weight:
-        return classes
-    fit_together = classes is not None and case.weight.shape == classes.shape
-    found: list[str] = []
-    with collecting(found):
-        found += weight_faults(case.weight, classes if fit_together else None)
-    faults += found
-    return where_weighted(classes, case.weight) if fit_together and not found else classes
+    if case.weight:
+        weighed = classes if classes and case.weight.shape == classes.shape else None
+        wrong: list[str] = []
+        with collecting(wrong):
+            wrong += weight_faults(case.weight, weighed)
+        faults += wrong
+        if weighed and not wrong:
+            classes = where_weighted(weighed, case.weight)
+    return replace(case, classes=classes, slices=annotated_slices(classes) if classes else None)
+
+
+def _holdout_faults(case: CheckedCase, table: LabelTable | None, share: float) -> list[str]:
+    """Return what is wrong where no part of a single volume can be held out."""
+    faults: list[str] = []
+    if case.classes and case.slices and table:
+        with collecting(faults):
+            split_one(case.classes, case.slices, share, table.num_classes, seed=0)
+    return faults

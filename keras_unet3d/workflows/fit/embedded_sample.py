@@ -18,7 +18,11 @@ def segment_sample(predictor: Predictor, run: RunFolder, listener: Listener) -> 
     volume = from_array(stack.image, "sample", stack.spacing, "um")
     predicted = predictor.predict(volume)
     write_volume(run.dense(".tif"), predicted, volume)
-    by_class = figures(count(stack.truth, predicted, len(NAMES)), NAMES)
+    by_class = {
+        name: figure
+        for name, figure in figures(count(stack.truth, predicted, len(NAMES)), NAMES).items()
+        if figure is not None
+    }
     mean = float(np.mean([figure["iou"] for figure in by_class.values()]))
     annotated = float((stack.sparse != UNLABELLED).mean())
     write_json(run.dense(".json"), {"classes": by_class, "mean_iou": mean, "annotated": annotated})

@@ -11,7 +11,7 @@ from keras_unet3d.augment.draw import AugmentSettings
 from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.fields import narrowed
-from keras_unet3d.geometry import Geometry, Triple
+from keras_unet3d.geometry import Geometry, Spacing, Triple
 from keras_unet3d.machine import devices
 from keras_unet3d.machine.precision import resolve_precision
 from keras_unet3d.model_spec import ModelSpec
@@ -75,8 +75,8 @@ class Plan:
 
     def with_class_weights(self, weights: list[float] | None) -> "Plan":
         """Return the plan with a weight per class."""
-        schedule, batching = (replace(part, class_weights=weights) for part in (self.schedule, self.batching))
-        return replace(self, schedule=schedule, batching=batching)
+        schedule = replace(self.schedule, class_weights=weights)
+        return replace(self, schedule=schedule, batching=replace(self.batching, class_weights=weights))
 
 
 def make_plan(
@@ -111,13 +111,14 @@ def make_plan(
         raise InputError("deep_supervision: expected padding=same, found valid; leave one of the two out.")
     patch = _patch(shape, spacing, architecture.geometry, settings.patch)
     count = settings.devices or devices.device_count()
+    batch_size = settings.batch_size or _BATCH_PER_DEVICE * count
     precision = resolve_precision(settings.precision)
     settings = replace(
         settings,
         patch=patch,
         deformation=_deformation(patch, spacing, settings),
         **network_options(architecture),
-        batch_size=settings.batch_size or _BATCH_PER_DEVICE * count,
+        batch_size=batch_size,
         devices=count,
         learning_rate=_given(settings.learning_rate, _LEARNING_RATES[settings.optimizer]),
         unlabelled=data.table.unlabelled,
@@ -126,12 +127,12 @@ def make_plan(
         precision=precision,
         workers=worker_count(settings.workers),
     )
-    refuse(_device_faults(settings, count))
+    refuse(_device_faults(batch_size, settings.accumulate, count))
     spec = ModelSpec(architecture, data.table, "zscore", patch, spacing, unit, data.keys)
     changes = settings.changes(min(spacing) if spacing else None) if settings.augment else None
     patches = PatchSettings(
         patch,
-        output_of(architecture.geometry, patch),
+        architecture.geometry.output_of(patch),
         spec.normalization,
         changes,
         settings.sampling,
@@ -160,7 +161,7 @@ def worker_count(asked: int | None) -> int:
     return asked or os.cpu_count() or 1
 
 
-def _patch(shape: Triple, spacing, geometry: Geometry, given: Triple | None) -> Triple:
+def _patch(shape: Triple, spacing: Spacing | None, geometry: Geometry, given: Triple | None) -> Triple:
     if given is not None:
         geometry.check(given, "patch")
         return given
@@ -168,25 +169,21 @@ def _patch(shape: Triple, spacing, geometry: Geometry, given: Triple | None) -> 
     return sizes.plan_patch(shape, spacing, geometry, most)
 
 
-def output_of(geometry: Geometry, patch: Triple) -> Triple:
-    """Return the size of the network's output for a legal patch."""
-    return tuple(geometry.output_size(size, axis) for axis, size in enumerate(patch))
-
-
-def _device_faults(settings: FitSettings, count: int) -> Iterator[str]:
-    if settings.batch_size % count:
+def _device_faults(batch_size: int, accumulate: int, count: int) -> Iterator[str]:
+    if batch_size % count:
         yield (
-            f"batch_size: expected a multiple of the {count} devices, found {settings.batch_size}; add `devices=1`, or "
-            "change it."
+            f"batch_size: expected a multiple of the {count} devices, found {batch_size}; add `devices=1`, or change it."
         )
-    if count > 1 and settings.accumulate > 1 and not devices.accumulates_on_devices():
+    if count > 1 and accumulate > 1 and not devices.accumulates_on_devices():
         yield (
-            f"accumulate: expected 1 on {count} devices of the TensorFlow backend, found {settings.accumulate}; add "
+            f"accumulate: expected 1 on {count} devices of the TensorFlow backend, found {accumulate}; add "
             "`devices=1`, or set KERAS_BACKEND=jax."
         )
 
 
-def _architecture(shape: Triple, spacing, options: NetworkOptions, num_classes: int, seed: int) -> Architecture:
+def _architecture(
+    shape: Triple, spacing: Spacing | None, options: NetworkOptions, num_classes: int, seed: int
+) -> Architecture:
     depth, filters = options.depth, None
     if options.filters:
         filters = parse_filters(options.filters)
@@ -218,7 +215,7 @@ def network_options(architecture: Architecture) -> dict[str, Any]:
     return narrowed(NetworkOptions, architecture, filters=filters, base_filters=base_filters).config()
 
 
-def _deformation(patch: Triple, spacing, options: AugmentationOptions) -> float:
+def _deformation(patch: Triple, spacing: Spacing | None, options: AugmentationOptions) -> float:
     """Return a deformation that leaves small volumes recognisable, in voxels along the finest axis."""
     if options.deformation is not None:
         return options.deformation
@@ -227,7 +224,7 @@ def _deformation(patch: Triple, spacing, options: AugmentationOptions) -> float:
     return min(_LARGEST_DEFORMATION, options.grid_spacing / 2, round(shortest * _DEFORMED_SHARE, 1))
 
 
-def changes_of(patch: Triple, spacing, options: AugmentationOptions) -> AugmentSettings | None:
+def changes_of(patch: Triple, spacing: Spacing | None, options: AugmentationOptions) -> AugmentSettings | None:
     """Return how strongly patches of volumes of that voxel size are changed; None for not at all."""
     if not options.augment:
         return None
@@ -235,13 +232,15 @@ def changes_of(patch: Triple, spacing, options: AugmentationOptions) -> AugmentS
     return decided.changes(min(spacing) if spacing else None)
 
 
-def common_spacing(images: Sequence[Volume]) -> tuple[tuple[float, float, float] | None, str | None]:
+def common_spacing(images: Sequence[Volume]) -> tuple[Spacing | None, str | None]:
     """Return the median voxel size and its unit, micrometres where units differ; None where a volume has none."""
     units = {image.unit for image in images}
     spacings = [image.spacing if len(units) == 1 else image.micrometres for image in images]
-    if not all(spacings):
+    known = [spacing for spacing in spacings if spacing]
+    if len(known) < len(spacings):
         return None, None
-    return tuple(np.median(spacings, axis=0).tolist()), units.pop() if len(units) == 1 else "um"
+    z, y, x = np.median(known, axis=0).tolist()
+    return (z, y, x), units.pop() if len(units) == 1 else "um"
 
 
 def changes_in_words(plan: Plan) -> str:
@@ -256,7 +255,7 @@ def changes_in_words(plan: Plan) -> str:
 
     return (
         f"augmentation: rotation up to {settings.rotation:g} degrees, scaling, control points {length(settings.grid_spacing)} "
-        f"apart moved by {length(settings.deformation)}, grey values"
+        f"apart moved by {length(settings.deformation or 0.0)}, grey values"
         f"{f', mirrored along {settings.flips}' if settings.flips else ''}"
     )
 

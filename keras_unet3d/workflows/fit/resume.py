@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.listener import Listener
@@ -25,7 +26,7 @@ def resumed_settings(run: RunFolder, before: RunConfig, given: FitSettings) -> F
         InputError: another setting than the run's, or fewer epochs.
     """
     then, default = FitSettings.from_config(before.settings, str(run.path)), FitSettings()
-    changed = {}
+    changed: dict[str, Any] = {}
     for option in fields(FitSettings):
         now, was = getattr(given, option.name), getattr(then, option.name)
         if now in (getattr(default, option.name), was):
@@ -36,7 +37,7 @@ def resumed_settings(run: RunFolder, before: RunConfig, given: FitSettings) -> F
                 f"{', '.join(CHANGEABLE)} may be changed with `resume=True`."
             )
         changed[option.name] = now
-    if changed.get("epochs", then.epochs) < then.epochs:
+    if (changed.get("epochs") or then.epochs or 0) < (then.epochs or 0):
         raise InputError(f"epochs: expected at least the {then.epochs} of {run.path}, found {changed['epochs']}.")
     return replace(then, **changed)
 

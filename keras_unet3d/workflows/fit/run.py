@@ -126,8 +126,8 @@ def fit(
     opened = open_data(named.data, val=named.val, **vars(named.globs), options=settings, listener=listener)
     listener.say(opened.in_words())
     # A run that goes on has its weights already.
-    base = before.model.architecture if before else start and start.architecture
-    plan = make_plan(opened, settings, base, transforms)
+    begins_with = before.model.architecture if before else start.architecture if start else None
+    plan = make_plan(opened, settings, begins_with, transforms)
     # What cannot be trained by is refused before anything is read.
     training_loss(plan.schedule, own)
     holdout = _held_out(opened, plan, listener)
@@ -222,7 +222,7 @@ def _config(named: _Named, holdout: Holdout, plan: Plan, own: OwnParts, start: S
         model=plan.spec,
         data=data,
         versions=versions.package_versions(),
-        start=start and start.name,
+        start=start.name if start else None,
         parts=own.names(),
         machine=versions.machine_facts(),
     )

@@ -25,7 +25,7 @@ def read_sources(
 
 def weigh_classes(holdout: Holdout, table: LabelTable, text: str | None, listener: Listener) -> list[float] | None:
     """Return the weight of every class that `text` asks for, by the training's labelled voxels; None for 1 everywhere."""
-    counts = sum(source.index.per_class for source in holdout.training)
+    counts = np.sum([source.index.per_class for source in holdout.training], axis=0)
     weights = class_weights(text, table, counts)
     if weights:
         by_name = ", ".join(f"{name}: {weight:.3g}" for name, weight in zip(table.names, weights, strict=True))

@@ -230,7 +230,8 @@ def _take_its_place(work: BlockWork) -> None:
 def _new(job: Job, predictor: Predictor, volume: Volume) -> NewVolume:
     """Return what the blocks make; every one of them is made of whole chunks."""
     # What an output looks like, a voxel of it tells.
-    voxel = predictor.convert(np.ones((1, 1, 1, predictor.spec.labels.num_classes), np.float32), job.work.output)
+    classes = predictor.spec.labels.num_classes if predictor.spec.labels else 1
+    voxel = predictor.convert(np.ones((1, 1, 1, classes), np.float32), job.work.output)
     channels = voxel.shape[3] if voxel.ndim == 4 else None
     return NewVolume(voxel.dtype, volume, job.work.key, channels, block_size(job.tiling))
 

@@ -1,7 +1,6 @@
 """`predict`: volume files in, label volumes of the same format and geometry out."""
 
 import errno
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,34 +10,28 @@ from pathlib import Path
 import numpy as np
 
 from keras_unet3d.errors import InputError, collecting
-from keras_unet3d.files import overlapping, refuse_unwritable
+from keras_unet3d.files import refuse_unwritable
 from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
-from keras_unet3d.machine import memory
-from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.prediction.stitching import ahead
 from keras_unet3d.segments.cells import instances
 from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_small
 from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.volumes import (
-    FORMATS,
-    SPACING_TOLERANCE,
     Volume,
     create_volume,
     from_array,
-    is_volume_name,
-    micrometres,
     open_volume,
-    refuse_existing_volume,
     resampled,
-    stem,
     volume_format,
 )
 from keras_unet3d.workflows.predict.blocks import BlockWork, Recipe, predict_blocks
+from keras_unet3d.workflows.predict.dry_run import say_plans
+from keras_unet3d.workflows.predict.targets import targets_of
+from keras_unet3d.workflows.predict.voxel_size import at_training_size, other_size_in_words
 
 AS_THEY_ARE = CleanSettings()
-_PROBE = 64  # voxels per axis of the tile that a dry run times
 
 
 @dataclass(frozen=True)
@@ -107,30 +100,33 @@ def predict(
     if scheduler and (recipe is None or cleaning != AS_THEY_ARE or resample):
         raise InputError("scheduler: expected a trained model, and neither cleaning nor resampling; leave one out.")
     paths = [Path(path) for path in inputs]
-    targets = _targets(paths, Path(out), suffix, overwrite)
+    targets = targets_of(paths, Path(out), suffix, overwrite)
     keys = (raw_key or predictor.spec.keys.raw, axes or predictor.spec.keys.axes)
     faults: list[str] = []
-    jobs: list[tuple[Volume, Path]] = []
+    jobs: list[tuple[Path, Volume, Path]] = []
     for path, target in zip(paths, targets, strict=True):
         with collecting(faults):
             volume = open_volume(path, *keys)
             # What the memory does not allow is said before hours are spent.
-            predictor.tiling(_working(volume, predictor, wanted).shape, wanted.settings)
+            predictor.tiling(at_training_size(volume, predictor.spec, resample).shape, wanted.settings)
             refuse_unwritable(target, 0)
             if scheduler and volume_format(target) != ".zarr":
                 raise InputError(f"{target}: expected Zarr, whose blocks are written apart; end it in .zarr.")
-            jobs.append((volume, target))
+            jobs.append((path, volume, target))
     if dry_run:
-        _say_plans(predictor, [volume for volume, _ in jobs], wanted, listener)
+        say_plans(
+            predictor, [at_training_size(volume, predictor.spec, resample) for _, volume, _ in jobs], settings, listener
+        )
         jobs = []
-    total, before, written = sum(prod(volume.shape) for volume, _ in jobs), 0, []
-    for volume, target in jobs:
+    total, before, written = sum(prod(volume.shape) for _, volume, _ in jobs), 0, []
+    for path, volume, target in jobs:
         with collecting(faults):
             # One volume's share of the whole.
             share = Listener(listener.say, _share(listener, before, prod(volume.shape), total))
-            _say_spacing(volume, predictor, wanted, listener)
-            if scheduler:
-                work = BlockWork(recipe, (str(volume.path.resolve()), *keys), target, output, settings)
+            for line in other_size_in_words(volume, predictor.spec, resample):
+                listener.say(line)
+            if scheduler and recipe:
+                work = BlockWork(recipe, (str(path.resolve()), *keys), target, output, settings)
                 predict_blocks(work, predictor, volume, scheduler, share)
                 listener.say(f"{target}: {output}")
             else:
@@ -174,7 +170,7 @@ def _results(
 ) -> Iterator[tuple[Box, np.ndarray]]:
     """Yield boxes of the volume with what is wanted of them."""
     statistics = predictor.examine(volume)
-    working = _working(volume, predictor, wanted)
+    working = at_training_size(volume, predictor.spec, wanted.resample)
     output = "probabilities" if wanted.cleaning.instances or working is not volume else wanted.output
     if output == wanted.output and wanted.cleaning == AS_THEY_ARE:
         yield from predictor.boxes(volume, output, wanted.settings, statistics=statistics, listener=listener)
@@ -204,55 +200,6 @@ def _cleaned(labels: np.ndarray, predictor: Predictor, cleaning: CleanSettings) 
     return labels
 
 
-def _working(volume: Volume, predictor: Predictor, wanted: _Wanted) -> Volume:
-    """Return the volume at the voxel size that the network is to see."""
-    if not wanted.resample:
-        return volume
-    if volume.spacing is None or predictor.spec.spacing is None:
-        whose = volume.name if volume.spacing is None else "the network's training"
-        raise InputError(f"{whose}: expected a voxel size to resample by, found none; leave out `resample`.")
-    ratio = _coarser(volume, predictor)
-    shape = tuple(max(1, round(size * each)) for size, each in zip(volume.shape, ratio, strict=True))
-    if shape == volume.shape:
-        return volume
-    classes = predictor.spec.labels.num_classes if predictor.spec.labels else 1
-    needed, room = 4 * classes * (prod(shape) + prod(volume.shape)), memory.available_memory()
-    if room is not None and needed > room:
-        sizes = " x ".join(map(str, shape))
-        raise InputError(
-            f"{volume.name}: expected {needed / 1e9:.1f} GB to hold the probabilities of {sizes} voxels, found "
-            f"{room / 1e9:.1f} GB; correct the voxel size, {_size(volume)}, or leave out `resample`."
-        )
-    return resampled(volume, shape)
-
-
-def _coarser(volume: Volume, predictor: Predictor) -> np.ndarray:
-    """Return how many times the training's voxel size that of the volume is, along each axis."""
-    sizes = volume.micrometres, micrometres(predictor.spec.spacing, predictor.spec.unit)
-    # Units that nobody knows are taken to be the same.
-    return np.divide(*((volume.spacing, predictor.spec.spacing) if None in sizes else sizes))
-
-
-def _targets(inputs: list[Path], out: Path, suffix: str | None, overwrite: bool) -> list[Path]:
-    is_volume = is_volume_name(out)
-    if is_volume and len(inputs) > 1:
-        raise InputError(f"{out}: expected a folder for {len(inputs)} inputs, found the name of one file.")
-    # "result.png" is meant as a file, "run.v2" may be a folder.
-    if not is_volume and (out.is_file() or (out.suffix[1:].isalpha() and not out.is_dir())):
-        raise InputError(f"{out}: expected a folder, or a file ending in {', '.join(FORMATS)}; found {out.name!r}.")
-    if suffix is not None and suffix not in FORMATS:
-        raise InputError(f"suffix: expected one of {', '.join(FORMATS)}; found {suffix!r}.")
-    targets = [out] if is_volume else [out / (stem(path) + (suffix or volume_format(path))) for path in inputs]
-    for position, (path, target) in enumerate(zip(inputs, targets, strict=True)):
-        if target in targets[:position]:
-            raise InputError(f"{path}: expected inputs of different names, found {target.name} twice; use two folders.")
-        # A volume may be a folder: an output in it would spoil it, an output around it would replace it.
-        if any(overlapping(target, each) for each in inputs):
-            raise InputError(f"{target}: expected an output that is not an input; choose another path.")
-        refuse_existing_volume(target, overwrite)
-    return targets
-
-
 @contextmanager
 def _room_for(target: Path) -> Iterator[None]:
     """Say in words that the disk is full."""
@@ -264,53 +211,6 @@ def _room_for(target: Path) -> Iterator[None]:
         raise InputError(
             f"{target}: expected room for the result, found the disk full; make room, or choose another path."
         ) from error
-
-
-def _say_spacing(volume: Volume, predictor: Predictor, wanted: _Wanted, listener: Listener) -> None:
-    if not volume.spacing or not predictor.spec.spacing:
-        return
-    ratio = _coarser(volume, predictor)
-    if (np.maximum(ratio, 1 / ratio) <= SPACING_TOLERANCE).all():
-        return
-    sizes = f"voxel size {_size(volume)} differs from the training's {_size(predictor.spec)}"
-    what = "resampled, and back" if wanted.resample else "expect a worse result, or add `resample=True`"
-    listener.say(f"{volume.name}: {sizes}; {what}")
-
-
-def _say_plans(predictor: Predictor, volumes: Sequence[Volume], wanted: _Wanted, listener: Listener) -> None:
-    """Say for every volume what would be computed, and how long it may take."""
-    speed = _voxels_per_second(predictor, volumes[0].channels, wanted.settings) if volumes else 0.0
-    for volume in volumes:
-        working = _working(volume, predictor, wanted)
-        tiling = predictor.tiling(working.shape, wanted.settings)
-        seconds = prod(tiling.tile) * tiling.count / speed
-        listener.say(
-            f"{volume.name}: {tiling.in_words()}; {predictor.memory.in_words(tiling.tile, wanted.settings)}, about {_time(seconds)}"
-        )
-
-
-def _voxels_per_second(predictor: Predictor, channels: int, settings: PredictSettings) -> float:
-    size = predictor.tile or tuple(predictor.spec.geometry.legal_at_least(_PROBE, axis) for axis in range(3))
-    tile = np.random.default_rng(0).normal(size=(1, *size, channels)).astype(np.float32)
-    network = predictor.seen(predictor.network, settings)
-    network(tile)  # the first call compiles
-    start = time.perf_counter()
-    network(tile)
-    return prod(size) / (time.perf_counter() - start)
-
-
-def _time(seconds: float) -> str:
-    return (
-        f"{seconds / 3600:.1f} h"
-        if seconds > 5400
-        else f"{seconds / 60:.1f} min"
-        if seconds > 90
-        else f"{seconds:.0f} s"
-    )
-
-
-def _size(of: Volume | ModelSpec) -> str:
-    return " x ".join(f"{size:.3g}" for size in of.spacing) + (f" {of.unit}" if of.unit else "")
 
 
 def _shares(counts: dict[int, int]) -> str:

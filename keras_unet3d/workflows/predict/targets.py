@@ -1,0 +1,32 @@
+"""Where results go: never over an input, and over nothing else unless that is asked for."""
+
+from pathlib import Path
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.files import overlapping
+from keras_unet3d.volumes import FORMATS, is_volume_name, refuse_existing_volume, stem, volume_format
+
+
+def targets_of(inputs: list[Path], out: Path, suffix: str | None, overwrite: bool) -> list[Path]:
+    """Return a path per input: `out` itself where that is a volume's name, else a file in the folder `out`.
+
+    Raises:
+        InputError: one file for several inputs, names that meet, an output that is there or that is an input.
+    """
+    is_volume = is_volume_name(out)
+    if is_volume and len(inputs) > 1:
+        raise InputError(f"{out}: expected a folder for {len(inputs)} inputs, found the name of one file.")
+    # "result.png" is meant as a file, "run.v2" may be a folder.
+    if not is_volume and (out.is_file() or (out.suffix[1:].isalpha() and not out.is_dir())):
+        raise InputError(f"{out}: expected a folder, or a file ending in {', '.join(FORMATS)}; found {out.name!r}.")
+    if suffix is not None and suffix not in FORMATS:
+        raise InputError(f"suffix: expected one of {', '.join(FORMATS)}; found {suffix!r}.")
+    targets = [out] if is_volume else [out / (stem(path) + (suffix or volume_format(path))) for path in inputs]
+    for position, (path, target) in enumerate(zip(inputs, targets, strict=True)):
+        if target in targets[:position]:
+            raise InputError(f"{path}: expected inputs of different names, found {target.name} twice; use two folders.")
+        # A volume may be a folder: an output in it would spoil it, an output around it would replace it.
+        if any(overlapping(target, source) for source in inputs):
+            raise InputError(f"{target}: expected an output that is not an input; choose another path.")
+        refuse_existing_volume(target, overwrite)
+    return targets
