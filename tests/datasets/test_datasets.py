@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from helpers import says
 
-from keras_unet3d.datasets import DataKeys, Example, Globs, open_data
+from keras_unet3d.datasets import DataKeys, Example, Globs, open_examples
 from keras_unet3d.datasets.phantom import NAMES, phantom
 from keras_unet3d.errors import InputError
 from keras_unet3d.volumes import from_array
@@ -60,7 +60,7 @@ def described(folder, content):
 
 
 def test_an_hdf5_file_is_one_example(tmp_path):
-    data = open_data([write_h5(tmp_path / "a.h5", raw=raw(), label=raw(1))])
+    data = open_examples([write_h5(tmp_path / "a.h5", raw=raw(), label=raw(1))])
     (example,) = data.examples
     check(example, raw(), raw(1), "a.h5")
     assert (example.weight, data.label_names, data.unlabelled) == (None, {}, ())
@@ -68,20 +68,20 @@ def test_an_hdf5_file_is_one_example(tmp_path):
 
 def test_a_weight_is_used_where_there_is_one(tmp_path):
     path = write_h5(tmp_path / "a.h5", raw=raw(), label=raw(1), weight=raw(2) / 2)
-    (example,) = open_data([path]).examples
+    (example,) = open_examples([path]).examples
     np.testing.assert_array_equal(example.weight.array()[..., 0], raw(2) / 2)
 
 
 def test_a_weight_that_was_asked_for_must_be_there(tmp_path):
     path = write_h5(tmp_path / "a.h5", raw=raw(), label=raw(1), weights=raw(2))
     with pytest.raises(InputError, match=says("a.h5: expected a data set 'weigths'", "Did you mean 'weights'")):
-        open_data([path], DataKeys(weight="weigths"))
+        open_examples([path], DataKeys(weight="weigths"))
 
 
 def test_keys_and_axes_are_those_given(tmp_path):
     image = np.stack([raw(), raw(9)])  # channels first, then x, y, z
     path = write_h5(tmp_path / "a.h5", v__em=image, v__seg=raw(1), v__w=raw(2))
-    (example,) = open_data([path], DataKeys("v/em", "v/seg", "v/w", "cxyz")).examples
+    (example,) = open_examples([path], DataKeys("v/em", "v/seg", "v/w", "cxyz")).examples
     check(example, image.transpose(3, 2, 1, 0), raw(1).transpose(2, 1, 0))
     np.testing.assert_array_equal(example.weight.array()[..., 0], raw(2).transpose(2, 1, 0))
 
@@ -90,7 +90,7 @@ def test_a_folder_is_its_hdf5_files_in_order(tmp_path):
     for number, name in enumerate(("b.h5", "a.hdf5", "C.H5")):
         write_h5(tmp_path / "data" / name, raw=raw(number), label=raw(number + 1))
     (tmp_path / "data" / "notes.txt").write_text("mine")
-    examples = open_data([tmp_path / "data"]).examples
+    examples = open_examples([tmp_path / "data"]).examples
     assert [example.name for example in examples] == ["C.H5", "a.hdf5", "b.h5"]
     check(examples[1], raw(1), raw(2))
 
@@ -98,7 +98,7 @@ def test_a_folder_is_its_hdf5_files_in_order(tmp_path):
 def test_several_sources_are_taken_together(tmp_path):
     write_h5(tmp_path / "one" / "a.h5", raw=raw(), label=raw())
     path = write_h5(tmp_path / "b.h5", raw=raw(1), label=raw(1))
-    data = open_data([path, str(tmp_path / "one"), "sample"])
+    data = open_examples([path, str(tmp_path / "one"), "sample"])
     assert [example.name for example in data.examples] == ["b.h5", "a.h5", "sample"]
 
 
@@ -107,7 +107,7 @@ def test_several_sources_are_taken_together(tmp_path):
 
 def test_the_word_sample_is_the_phantom_sparsely_labelled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = open_data(["sample"])
+    data = open_examples(["sample"])
     (example,) = data.examples
     check(example, phantom().image, phantom().sparse, "sample")
     assert (example.image.spacing, example.image.unit) == (phantom().spacing, "um")
@@ -124,7 +124,7 @@ def test_globs_pair_files_of_unrelated_names_in_sorted_order(tmp_path, suffix, w
     for number in (2, 1, 3):
         write(tmp_path / "image" / f"case{number}{suffix}", raw(number))
         write(tmp_path / "mask" / f"seg{number}{suffix}", raw(number + 10))
-    data = open_data([], globs=Globs(f"{tmp_path}/image/*{suffix}", f"{tmp_path}/**/seg*{suffix}"))
+    data = open_examples([], globs=Globs(f"{tmp_path}/image/*{suffix}", f"{tmp_path}/**/seg*{suffix}"))
     assert len(data.examples) == 3
     for number, example in enumerate(data.examples, start=1):
         check(example, raw(number), raw(number + 10), f"case{number}{suffix}")
@@ -134,7 +134,7 @@ def test_globs_may_pair_formats_and_join_other_data(tmp_path):
     write_tif(tmp_path / "a.tif", raw())
     write_h5(tmp_path / "a.h5", seg=raw(1))
     keys = DataKeys(label="seg")
-    data = open_data(["sample"], keys, Globs(f"{tmp_path}/*.tif", f"{tmp_path}/*.h5"))
+    data = open_examples(["sample"], keys, Globs(f"{tmp_path}/*.tif", f"{tmp_path}/*.h5"))
     assert [example.name for example in data.examples] == ["sample", "a.tif"]
     check(data.examples[1], raw(), raw(1))
 
@@ -146,8 +146,8 @@ def test_globs_of_different_counts_are_refused(tmp_path, images, labels):
     for number in range(labels):
         write_tif(tmp_path / "label" / f"cells{number}.tif", raw())
     words = ("expected as many labels as images", f"found {images} images and {labels} labels", "correct the globs")
-    with pytest.raises(InputError, match=says("--images and --labels", *words)):
-        open_data([], globs=Globs(f"{tmp_path}/image/*", f"{tmp_path}/label/*"))
+    with pytest.raises(InputError, match=says("`images` and `labels`", *words)):
+        open_examples([], globs=Globs(f"{tmp_path}/image/*", f"{tmp_path}/label/*"))
 
 
 def write_pairs(folder, pairs):
@@ -169,7 +169,7 @@ def write_pairs(folder, pairs):
     ],
 )
 def test_globs_pair_files_by_the_words_in_their_names(tmp_path, pairs):
-    examples = open_data([], globs=write_pairs(tmp_path, pairs)).examples
+    examples = open_examples([], globs=write_pairs(tmp_path, pairs)).examples
     assert [example.name for example in examples] == sorted(image for image, _ in pairs)
     for example in examples:
         np.testing.assert_array_equal(example.label.array(), example.image.array() + 100)
@@ -177,7 +177,7 @@ def test_globs_pair_files_by_the_words_in_their_names(tmp_path, pairs):
 
 def test_names_that_say_the_same_of_two_files_fall_back_to_the_order(tmp_path):
     globs = write_pairs(tmp_path, [("cell.tif", "mask1.tif"), ("cell_raw.tif", "mask2.tif")])
-    first, second = open_data([], globs=globs).examples
+    first, second = open_examples([], globs=globs).examples
     check(first, raw(0), raw(100), "cell.tif")
     check(second, raw(1), raw(101), "cell_raw.tif")
 
@@ -188,16 +188,16 @@ def test_names_that_say_the_same_of_two_files_fall_back_to_the_order(tmp_path):
 def test_a_file_without_a_partner_is_named_with_its_folder(tmp_path, missing, shown):
     globs = write_pairs(tmp_path, [("ant_raw.tif", "ant_seg.tif"), ("bee_raw.tif", "bee_seg.tif")])
     (tmp_path / missing).unlink()
-    words = ("--images and --labels: expected a partner for every file", "found none for", shown, "add the missing")
+    words = ("`images` and `labels`: expected a partner for every file", "found none for", shown, "add the missing")
     with pytest.raises(InputError, match=says(*words)) as caught:
-        open_data([], globs=globs)
+        open_examples([], globs=globs)
     assert "ant" not in str(caught.value)
 
 
 def test_files_that_are_the_only_ones_without_a_partner_are_never_paired_with_each_other(tmp_path):
     globs = write_pairs(tmp_path, [("ant.tif", "ant.tif"), ("bee.tif", "cow.tif")])
     with pytest.raises(InputError, match=says("found none for", "bee.tif", "cow.tif")):
-        open_data([], globs=globs)
+        open_examples([], globs=globs)
 
 
 def test_of_many_files_without_a_partner_five_are_named(tmp_path):
@@ -205,14 +205,14 @@ def test_of_many_files_without_a_partner_five_are_named(tmp_path):
     for letter in "bcdefgh":
         (tmp_path / "label" / f"{letter}.tif").unlink()
     with pytest.raises(InputError, match=says("b.tif", "f.tif and 2 more;")):
-        open_data([], globs=globs)
+        open_examples([], globs=globs)
 
 
 def test_globs_may_name_weights(tmp_path):
     globs = write_pairs(tmp_path, [("a.tif", "a.tif"), ("b.tif", "b.tif")])
     for number, name in enumerate(("weight_b.tif", "weights-a.tif")):
         write_tif(tmp_path / "weight" / name, raw(number).astype(np.float32) / 2)
-    first, second = open_data([], globs=Globs(globs.images, globs.labels, f"{tmp_path}/weight/*")).examples
+    first, second = open_examples([], globs=Globs(globs.images, globs.labels, f"{tmp_path}/weight/*")).examples
     np.testing.assert_array_equal(first.weight.array()[..., 0], raw(1).astype(np.float32) / 2)
     np.testing.assert_array_equal(second.weight.array()[..., 0], raw(0) / 2)
 
@@ -220,35 +220,35 @@ def test_globs_may_name_weights(tmp_path):
 def test_weights_need_a_partner_and_a_shape_like_the_labels(tmp_path):
     globs = write_pairs(tmp_path, [("a.tif", "a.tif"), ("b.tif", "b.tif")])
     globs = Globs(globs.images, globs.labels, f"{tmp_path}/weight/*")
-    with pytest.raises(InputError, match=says("--weights", "weight/*: expected files, found none")):
-        open_data([], globs=globs)
+    with pytest.raises(InputError, match=says("`weights=", "weight/*`: expected files, found none")):
+        open_examples([], globs=globs)
     write_tif(tmp_path / "weight" / "a.tif", raw())
-    with pytest.raises(InputError, match=says("--images and --weights: expected a partner", "b.tif")):
-        open_data([], globs=globs)
+    with pytest.raises(InputError, match=says("`images` and `weights`: expected a partner", "b.tif")):
+        open_examples([], globs=globs)
     write_tif(tmp_path / "weight" / "b.tif", raw(shape=(4, 5, 7)))
     with pytest.raises(InputError, match=says("weight/b.tif: expected the shape of the image", "image/b.tif")):
-        open_data([], globs=globs)
+        open_examples([], globs=globs)
 
 
 def test_weights_alone_are_refused(tmp_path):
-    with pytest.raises(InputError, match=says("--images and --labels: expected both, found neither")):
-        open_data([], globs=Globs(weights=f"{tmp_path}/*"))
+    with pytest.raises(InputError, match=says("`images` and `labels`: expected both, found neither")):
+        open_examples([], globs=Globs(weights=f"{tmp_path}/*"))
 
 
 @pytest.mark.parametrize("option", ["images", "labels"])
 def test_one_glob_alone_is_refused(tmp_path, option):
-    with pytest.raises(InputError, match=says("--images and --labels: expected both, found one")):
-        open_data([], globs=Globs(**{option: f"{tmp_path}/*"}))
+    with pytest.raises(InputError, match=says("`images` and `labels`: expected both, found one")):
+        open_examples([], globs=Globs(**{option: f"{tmp_path}/*"}))
 
 
-@pytest.mark.parametrize("missing, option", [("image", "--images"), ("label", "--labels")])
+@pytest.mark.parametrize("missing, option", [("image", "images"), ("label", "labels")])
 def test_a_glob_that_finds_nothing_is_refused(tmp_path, missing, option):
     write_tif(tmp_path / "image" / "a.tif", raw())
     write_tif(tmp_path / "label" / "a.tif", raw())
     (tmp_path / missing / "a.tif").unlink()
     words = (f"{option} {tmp_path}/{missing}/*.tif: expected files, found none", "quote the pattern")
     with pytest.raises(InputError, match=says(*words)):
-        open_data([], globs=Globs(f"{tmp_path}/image/*.tif", f"{tmp_path}/label/*.tif"))
+        open_examples([], globs=Globs(f"{tmp_path}/image/*.tif", f"{tmp_path}/label/*.tif"))
 
 
 # ---- a folder with dataset.json ------------------------------------------------------------------
@@ -270,7 +270,7 @@ def decathlon(folder, channels=1, **changes):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_decathlon_folder(tmp_path, channels):
-    data = open_data([decathlon(tmp_path / "Task", channels)])
+    data = open_examples([decathlon(tmp_path / "Task", channels)])
     assert [example.name for example in data.examples] == ["case2.nii.gz", "case1.nii.gz"]
     check(data.examples[1], np.stack([raw(1 + channel) for channel in range(channels)], -1), raw(11))
     assert data.label_names == {0: "background", 1: "Anterior", 2: "Posterior"}
@@ -294,7 +294,7 @@ def nnunet(folder, channels=2, ending=".nii.gz", write=write_nii, **changes):
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("ending, write", [(".nii.gz", write_nii), (".tif", write_tif)])
 def test_an_nnunet_folder(tmp_path, channels, ending, write):
-    data = open_data([nnunet(tmp_path / "Dataset001", channels, ending, write)])
+    data = open_examples([nnunet(tmp_path / "Dataset001", channels, ending, write)])
     assert [example.name for example in data.examples] == ["case1", "case2"]
     check(data.examples[1], np.stack([raw(2 + 5 * channel) for channel in range(channels)], -1), raw(12))
     assert data.label_names == {0: "background", 1: "tumour"}
@@ -307,7 +307,7 @@ def test_a_file_that_the_description_names_must_be_there(tmp_path, make):
     gone = sorted((folder / "imagesTr").iterdir())[-1]
     gone.unlink()
     with pytest.raises(InputError, match=says(gone.name, "expected a volume file, found no such file")):
-        open_data([folder])
+        open_examples([folder])
 
 
 BROKEN = {
@@ -330,7 +330,7 @@ BROKEN = {
 @pytest.mark.parametrize("content, words", BROKEN.values(), ids=BROKEN)
 def test_a_broken_description_is_refused(tmp_path, content, words):
     with pytest.raises(InputError, match=says("dataset.json: ", *words)):
-        open_data([described(tmp_path / "data", content)])
+        open_examples([described(tmp_path / "data", content)])
 
 
 @pytest.mark.parametrize("make", [decathlon, nnunet])
@@ -338,7 +338,7 @@ def test_a_broken_description_is_refused(tmp_path, content, words):
 def test_labels_without_whole_numbers_are_refused(tmp_path, make, labels):
     words = ("dataset.json: expected labels that are whole numbers", repr(labels)[1:-1])
     with pytest.raises(InputError, match=says(*words)):
-        open_data([make(tmp_path / "data", labels=labels)])
+        open_examples([make(tmp_path / "data", labels=labels)])
 
 
 def test_an_nnunet_image_without_labels_is_refused(tmp_path):
@@ -346,13 +346,13 @@ def test_an_nnunet_image_without_labels_is_refused(tmp_path):
     write_nii(folder / "imagesTr" / "case3_0000.nii.gz", raw(3))
     words = (f"{folder}/labelsTr/case3.nii.gz: expected labels for the image in imagesTr", "found no such file; add it")
     with pytest.raises(InputError, match=says(*words)):
-        open_data([folder])
+        open_examples([folder])
 
 
 def test_data_sets_that_agree_on_their_labels_are_taken_together(tmp_path):
     first = decathlon(tmp_path / "one", labels={"0": "air", "1": "wall"})
     second = nnunet(tmp_path / "two", channels=1, labels={"air": 0, "cell": 2, "ignore": 9})
-    data = open_data([first, second, write_h5(tmp_path / "a.h5", raw=raw(), label=raw())])
+    data = open_examples([first, second, write_h5(tmp_path / "a.h5", raw=raw(), label=raw())])
     assert len(data.examples) == 5
     assert data.label_names == {0: "air", 1: "wall", 2: "cell"}
     assert data.unlabelled == (9,)
@@ -370,7 +370,7 @@ def test_data_sets_that_disagree_on_a_label_are_refused(tmp_path, labels, found)
     second = nnunet(tmp_path / "two", channels=1, labels=labels)
     words = ("DATA: expected data sets that agree on their labels", found, "fit them apart")
     with pytest.raises(InputError, match=says(*words)):
-        open_data([first, second])
+        open_examples([first, second])
 
 
 @pytest.mark.parametrize("make", [decathlon, nnunet])
@@ -378,7 +378,7 @@ def test_two_labels_of_one_data_set_have_names_of_their_own(tmp_path, make):
     # Results are told by name: one of the two would be lost.
     labels = {"1": "wall", "2": "wall"} if make is decathlon else {"wall": 1, "cell": 1}
     with pytest.raises(InputError, match=says("dataset.json: expected")):
-        open_data([make(tmp_path / "data", labels=labels)])
+        open_examples([make(tmp_path / "data", labels=labels)])
 
 
 # ---- bad input -----------------------------------------------------------------------------------
@@ -386,56 +386,56 @@ def test_two_labels_of_one_data_set_have_names_of_their_own(tmp_path, make):
 
 def test_no_data_is_refused():
     with pytest.raises(
-        InputError, match=says("DATA: expected HDF5 or Zarr volumes, a folder, --images and --labels", "sample")
+        InputError, match=says("DATA: expected HDF5 or Zarr volumes, a folder, `images` and `labels`", "sample")
     ):
-        open_data([])
+        open_examples([])
 
 
 @pytest.mark.parametrize("name", ["gone.h5", "gone", "gone.nii"])
 def test_missing_data_is_refused(tmp_path, name):
     with pytest.raises(InputError, match=says(tmp_path / name, "found no such file or folder; check the path")):
-        open_data([tmp_path / name])
+        open_examples([tmp_path / name])
 
 
 def test_one_file_of_another_format_is_refused(tmp_path):
     path = write_tif(tmp_path / "a.tif", raw())
     with pytest.raises(
-        InputError, match=says("a.tif: expected an HDF5 or Zarr volume", "found .tif", "--images", "--labels")
+        InputError, match=says("a.tif: expected an HDF5 or Zarr volume", "found .tif", "`images=GLOB`", "`labels=GLOB`")
     ):
-        open_data([path])
+        open_examples([path])
 
 
 @pytest.mark.parametrize("names", [[], ["a.tif", "notes.txt"]])
 def test_a_folder_without_data_is_refused(tmp_path, names):
     for name in names:
         (tmp_path / name).write_text("")
-    words = (f"{tmp_path}: expected HDF5 or Zarr volumes or a dataset.json, found neither", "--images", "--labels")
+    words = (f"{tmp_path}: expected HDF5 or Zarr volumes or a dataset.json, found neither", "`images=GLOB`", "`labels=GLOB`")
     with pytest.raises(InputError, match=says(*words)):
-        open_data([tmp_path])
+        open_examples([tmp_path])
 
 
 @pytest.mark.parametrize("given, missing", [("raw", "label"), ("label", "raw")])
 def test_a_file_needs_image_and_labels(tmp_path, given, missing):
     path = write_h5(tmp_path / "a.h5", **{given: raw()})
-    words = (f"a.h5: expected a data set {missing!r}", f"found {given}", "--raw-key, --label-key")
+    words = (f"a.h5: expected a data set {missing!r}", f"found {given}", "`raw_key`, `label_key`")
     with pytest.raises(InputError, match=says(*words)):
-        open_data([path])
+        open_examples([path])
 
 
 def test_one_broken_file_of_a_folder_is_named(tmp_path):
     write_h5(tmp_path / "a.h5", raw=raw(), label=raw())
     (tmp_path / "b.h5").write_bytes((tmp_path / "a.h5").read_bytes()[:700])
     with pytest.raises(InputError, match=says("b.h5: expected a readable .h5 volume", "broken or truncated")):
-        open_data([tmp_path])
+        open_examples([tmp_path])
 
 
 @pytest.mark.parametrize("odd", ["label", "weight"])
 def test_shapes_that_differ_are_refused(tmp_path, odd):
     arrays = {"raw": raw(), "label": raw(), "weight": raw()} | {odd: raw(shape=(4, 6, 5))}
     path = write_h5(tmp_path / "a.h5", **arrays)
-    words = (f"a.h5:{odd}: expected the shape of the image", "a.h5:raw", "(4, 5, 6)", "found (4, 6, 5)", "--axes")
+    words = (f"a.h5:{odd}: expected the shape of the image", "a.h5:raw", "(4, 5, 6)", "found (4, 6, 5)", "and `axes`")
     with pytest.raises(InputError, match=says(*words)):
-        open_data([path])
+        open_examples([path])
 
 
 def test_shapes_that_differ_between_files_are_refused(tmp_path):
@@ -443,7 +443,7 @@ def test_shapes_that_differ_between_files_are_refused(tmp_path):
     write_tif(tmp_path / "label.tif", raw(shape=(4, 5, 7)))
     words = ("label.tif: expected the shape of the image", "image.tif", "(4, 5, 6)", "found (4, 5, 7)")
     with pytest.raises(InputError, match=says(*words)):
-        open_data([], globs=Globs(f"{tmp_path}/im*", f"{tmp_path}/la*"))
+        open_examples([], globs=Globs(f"{tmp_path}/im*", f"{tmp_path}/la*"))
 
 
 def test_an_image_may_have_channels_that_its_labels_lack():
@@ -474,7 +474,7 @@ def nifti_pair(folder, label_affine, label=None, weight_affine=None):
     if weight_affine is not None:
         in_space(folder / "weight.nii.gz", array, weight_affine)
     patterns = (f"{folder}/{kind}*" if kind != "weight" or weight_affine is not None else None for kind in KINDS)
-    return open_data([], globs=Globs(*patterns))
+    return open_examples([], globs=Globs(*patterns))
 
 
 def shifted(*voxels):
@@ -492,7 +492,7 @@ def test_labels_of_the_same_affine_are_accepted(tmp_path):
 @pytest.mark.parametrize("voxels, apart", [((1, 0, 0), "1 "), ((0, 0, 2), "5 "), ((0.6, 0, 0), "0.6 ")])
 def test_labels_that_lie_elsewhere_are_refused(tmp_path, voxels, apart):
     words = ("label.nii.gz: expected the affine of the image", "image.nii.gz", f"corners up to {apart}voxels apart")
-    with pytest.raises(InputError, match=says(*words, "resample the labels to the image", "README")):
+    with pytest.raises(InputError, match=says(*words, "resample the labels to the image", "(docs/formats.md)")):
         nifti_pair(tmp_path, shifted(*voxels))
 
 
@@ -548,12 +548,12 @@ def test_voxel_sizes_that_differ_are_refused(tmp_path, odd):
     sizes = dict(raw=(2.0, 1.0, 0.5), label=(2.0, 1.0, 0.5), weight=(2.0, 1.0, 0.5)) | {odd: (2.0, 1.0, 1.0)}
     words = (f"a.h5:{odd}: expected the voxel size of the image", "a.h5:raw, 2 x 1 x 0.5 um; found 2 x 1 x 1 um;")
     with pytest.raises(InputError, match=says(*words, "correct the voxel size in the file")):
-        open_data([sized(tmp_path / "a.h5", **sizes)])
+        open_examples([sized(tmp_path / "a.h5", **sizes)])
 
 
 @pytest.mark.parametrize("size", [None, (2.0, 1.0, 0.5), (2.01, 1.0, 0.501)])
 def test_voxel_sizes_that_are_the_same_or_not_said_are_accepted(tmp_path, size):
-    (example,) = open_data([sized(tmp_path / "a.h5", raw=(2.0, 1.0, 0.5), label=size)]).examples
+    (example,) = open_examples([sized(tmp_path / "a.h5", raw=(2.0, 1.0, 0.5), label=size)]).examples
     assert example.image.spacing == (2.0, 1.0, 0.5)
 
 
@@ -563,7 +563,7 @@ def test_voxel_sizes_in_other_units_are_compared_in_one(tmp_path):
         sized(tmp_path / "label.h5", label=size)
         globs = Globs(f"{tmp_path}/image.nii", f"{tmp_path}/label.h5")
         if fits:
-            assert len(open_data([], globs=globs).examples) == 1
+            assert len(open_examples([], globs=globs).examples) == 1
         else:
             with pytest.raises(InputError, match=says("label.h5:label: expected the voxel size of the image")):
-                open_data([], globs=globs)
+                open_examples([], globs=globs)

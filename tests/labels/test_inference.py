@@ -160,7 +160,7 @@ def painted(share):
 
 
 def test_a_class_of_nearly_everything_is_doubtful():
-    assert doubt(painted(0.05)) == "95.0% of the labelled voxels are 0; if that means unlabelled, add --unlabelled 0"
+    assert doubt(painted(0.05)) == "95.0% of the labelled voxels are 0; if that means unlabelled, add `unlabelled=0`"
 
 
 @pytest.mark.parametrize(

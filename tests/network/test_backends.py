@@ -17,7 +17,7 @@ import keras_unet3d
 from keras_unet3d.augment import native
 from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.augment.draw import AugmentSettings, draw, generator
-from keras_unet3d.model import logits_model
+from keras_unet3d.network.copies import logits_model
 
 rng = np.random.default_rng(0)
 x = rng.normal(size=(2, 8, 8, 8, 1)).astype("float32")

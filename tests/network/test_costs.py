@@ -2,18 +2,21 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from keras_unet3d import FitSettings
-from keras_unet3d.datasets import DataKeys
+from keras_unet3d.datasets import DataKeys, Example
 from keras_unet3d.errors import InputError
 from keras_unet3d.labels import LabelTable
-from keras_unet3d.listener import SILENT
+from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import memory as host_memory
-from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.costs import step_costs
+from keras_unet3d.volumes import from_array
+from keras_unet3d.workflows.data import LabelledData
 from keras_unet3d.workflows.fit import memory
+from keras_unet3d.workflows.fit.plan import make_plan
 
 TINY = Architecture((None, None, None, 1), num_classes=2, filters=(2, 4), depth=2, seed=0)
 VOXELS, COARSE = 8**3, 4**3
@@ -44,24 +47,31 @@ def test_memory_by_hand():
     assert step_costs(TINY, (8, 8, 8), 3, "float32").activations == 3 * costs.activations
 
 
-TABLE = LabelTable((0, 1), ("a", "b"))
-SPEC = ModelSpec(TINY, TABLE, "zscore", (64, 64, 64), keys=DataKeys())
 SETTINGS = FitSettings(patch=(64, 64, 64), batch_size=4, devices=1, precision="float32")
 
 
+def a_plan():
+    """Return the plan of a fit of the tiny network."""
+    example = Example("a", from_array(np.zeros((64, 64, 64), np.float32)), from_array(np.zeros((64, 64, 64), np.uint8)))
+    data = LabelledData((example,), (), LabelTable((0, 1), ("a", "b")), DataKeys())
+    return make_plan(data, SETTINGS, TINY)
+
+
 def test_says_what_fits(monkeypatch):
-    step = memory.costs(SPEC, SETTINGS).memory
-    assert memory.what_fits(SPEC, SETTINGS, step * 0.8) == "--batch-size 2 would fit"
+    plan = a_plan()
+    assert memory.costs(plan) == step_costs(TINY, (64, 64, 64), 4, "float32")
+    step = memory.costs(plan).memory
+    assert memory.what_fits(plan, step * 0.8) == "`batch_size=2` would fit"
     # A batch of one takes 1/4 of the step, and one of 40^3 about (40/64)^3 of that.
-    assert memory.what_fits(SPEC, SETTINGS, step / 10) == "--patch 40 40 40 --batch-size 1 would fit"
-    assert "use fewer --filters" in memory.what_fits(SPEC, SETTINGS, 1000)
+    assert memory.what_fits(plan, step / 10) == "`patch=40 40 40` `batch_size=1` would fit"
+    assert "use fewer `filters`" in memory.what_fits(plan, 1000)
     said = []
     monkeypatch.setattr(host_memory, "available_memory", lambda: step // 2)
-    memory.say_costs(SPEC, SETTINGS, said.append)
+    memory.say_costs(plan, Listener(said.append))
     assert said[0].startswith("step: ") and "available" in said[0]
-    assert said[1] == "memory: a step will hardly fit; --batch-size 1 would fit"
+    assert said[1] == "memory: a step will hardly fit; `batch_size=1` would fit"
     monkeypatch.setattr(host_memory, "available_memory", lambda: None)
-    memory.say_costs(SPEC, SETTINGS, said.append)
+    memory.say_costs(plan, Listener(said.append))
     assert len(said) == 3 and "available" not in said[2]
 
 
@@ -83,11 +93,11 @@ def test_a_fit_that_runs_out_of_memory_says_the_sizes(tiny_data, tmp_path, monke
 
     from keras_unet3d.workflows.fit import run
 
-    def exhausted(*arguments):
+    def exhausted(*arguments, **options):
         raise MemoryError
 
     monkeypatch.setattr(run, "train", exhausted)
     with pytest.raises(
-        InputError, match=r"memory: expected room for a step of 2 patches of 8 x 8 x 8, about .* would fit"
+        InputError, match=r"out of memory: expected room for a step of 2 patches of 8 x 8 x 8, about .* would fit"
     ):
         run.fit(tiny_data, tmp_path / "run", settings=replace(tiny_settings(), batch_size=2), listener=SILENT)

@@ -199,11 +199,12 @@ def test_saves_and_loads(tmp_path):
         (dict(upsampling="bilinear"), "upsampling: expected one of transpose, interpolate"),
         (dict(output="softmax"), "output: expected one of probabilities, logits"),
         (dict(dropout=1.0), "dropout: expected a share from 0 to below 1, found 1.0"),
-        (dict(l2=-1), "l2: expected 0 or more, found -1"),
+        (dict(l2=-1), "l2: expected a finite number of at least 0, found -1"),
         (dict(seed=-1), "seed: expected a whole number of at least 0"),
         (dict(kernel_sizes=[(3, 3, 3)]), "kernel_sizes: expected 4 triples"),
         (dict(kernel_sizes=[(2, 3, 3)] * 4), "kernel_sizes: expected odd sizes"),
-        (dict(pool_sizes=[(2, 2)] * 3), "pool_sizes: expected 3 triples"),
+        (dict(pool_sizes=[(2, 2)] * 3), r"pool_sizes: expected a list of triples \(z, y, x\) of at least 1, found \(\(2, 2\)"),
+        (dict(pool_sizes=[(2, 2, 2)] * 2), r"pool_sizes: expected 3 triples \(z, y, x\) of positive integers"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, sentence):

@@ -11,19 +11,17 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from keras_unet3d import FitSettings
 from keras_unet3d.augment.draw import AugmentSettings
 from keras_unet3d.augment.layer import Augmentation
-from keras_unet3d.datasets import DataKeys, DataSet, Example
+from keras_unet3d.datasets import Example
 from keras_unet3d.labels import UNLABELLED, LabelTable
-from keras_unet3d.model_spec import ModelSpec
-from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.patches import batches, samples
+from keras_unet3d.patches.batches import Batching
+from keras_unet3d.patches.holdout import hold_out
 from keras_unet3d.patches.samples import PatchSettings, sample_origin, training_sample, validation_sample
-from keras_unet3d.patches.source import Source, draw_voxel, index_labels
+from keras_unet3d.patches.source import Source, draw_voxel, index_labels, read_source
 from keras_unet3d.volumes import from_array
 from keras_unet3d.volumes.grey_values import measure
-from keras_unet3d.workflows.fit import sources
 
 SHRINKING = AugmentSettings(scaling=(0.6, 0.7), rotation=30)
 
@@ -104,10 +102,7 @@ def test_a_voxel_of_weight_0_is_never_in_the_middle_of_a_patch(sampling):
     weight[:, 8:, :4], weight[3, 3, 36:38] = 0.5, 0.5
     image = np.random.default_rng(0).normal(size=classes.shape).astype(np.float32)
     example = Example("test", *map(from_array, (image, classes, weight)))
-    spec = ModelSpec(Architecture(num_classes=2), LabelTable((0, 1), ("a", "b")), "zscore", (8, 8, 8), keys=DataKeys())
-    told = FitSettings(patch=(8, 8, 8), validation_share=0)
-    split = sources.split(DataSet((example,), {}), None, spec, told, lambda line: None)
-    (source,) = split.training
+    (source,) = hold_out([read_source(example, LabelTable((0, 1), ("a", "b")))], [], 0.0, 0).training
     assert source.index.per_class.tolist() == [2, 16 * 8 * 4]
     for index in range(60):
         drawn = tuple(draw_voxel(np.random.default_rng(index), source, sampling))
@@ -187,13 +182,13 @@ def test_chains_give_the_samples_in_order_for_any_number_of_workers(made_by, mon
     source, s = a_source(), settings(AugmentSettings())
     expected = [training_sample([source], s, 0, index) for index in range(6)]
     for workers in (1, 3):
-        data = batches.training_batches([source], s, 2, 0, workers)
+        data = batches.training_batches([source], s, Batching(2, workers))
         for part, arrays in enumerate(zip(*taken(data, 3), strict=True)):
             np.testing.assert_array_equal(np.concatenate(arrays), np.stack([sample[part] for sample in expected]))
 
 
 def test_tf_data_knows_the_shapes():
-    data = batches.training_batches([a_source()], settings(AugmentSettings()), 2, 0, 1)
+    data = batches.training_batches([a_source()], settings(AugmentSettings()), Batching(2, 1))
     assert [tuple(spec.shape) for spec in data.element_spec] == [
         (None, 16, 20, 24, 2),
         (None, 16, 20, 24),
@@ -203,7 +198,7 @@ def test_tf_data_knows_the_shapes():
 
 def test_batches_without_tensorflow_can_be_asked_for_in_any_order(monkeypatch):
     monkeypatch.setattr(batches, "_backend", lambda: "other")
-    data = batches.training_batches([a_source()], settings(AugmentSettings()), 1, 0, 2)
+    data = batches.training_batches([a_source()], settings(AugmentSettings()), Batching(1, 2))
     assert data.num_batches is None
     in_turn = [data[index][0] for index in range(4)]
     for index in (2, 0, 3, 3):
@@ -214,8 +209,8 @@ def test_batches_without_tensorflow_can_be_asked_for_in_any_order(monkeypatch):
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_chain_begins_at_any_batch(made_by, accumulate, monkeypatch):
     monkeypatch.setattr(batches, "_backend", lambda: made_by)
-    options = dict(waiting=None, accumulate=accumulate)
-    chain = partial(batches.training_batches, [a_source()], settings(AugmentSettings()), 2, 0, 2, **options)
+    batching = Batching(2, 2, accumulate=accumulate)
+    chain = partial(batches.training_batches, [a_source()], settings(AugmentSettings()), batching)
     whole = taken(chain(), 7)
     for first in (2, 3, 5):
         for expected, found in zip(whole[first:], taken(chain(first=first), 7 - first), strict=True):
@@ -226,8 +221,9 @@ def test_a_chain_begins_at_any_batch(made_by, accumulate, monkeypatch):
 @BATCHES
 def test_weights_of_batches_whose_gradients_are_added_have_one_sum(made_by, monkeypatch):
     monkeypatch.setattr(batches, "_backend", lambda: made_by)
-    chain = partial(batches.training_batches, [a_source()], settings(AugmentSettings()), 2, 0, 2)
-    plain, shared = taken(chain(), 6), taken(chain(accumulate=3, class_weights=(1.0, 2.0, 3.0)), 6)
+    chain = partial(batches.training_batches, [a_source()], settings(AugmentSettings()))
+    together = Batching(2, 2, accumulate=3, class_weights=(1.0, 2.0, 3.0))
+    plain, shared = taken(chain(Batching(2, 2)), 6), taken(chain(together), 6)
     for group in (slice(0, 3), slice(3, 6)):
         total = sum(float((w * np.array([1.0, 2.0, 3.0])[y]).sum()) for _, y, w in plain[group])
         for (x, y, w), (same_x, same_y, scaled) in zip(plain[group], shared[group], strict=True):
@@ -251,7 +247,8 @@ def test_the_device_makes_the_samples_of_the_host(made_by, weighted, monkeypatch
     sources = [a_source(), a_source(weight=weight if weighted else None)]
     s = settings(AugmentSettings(blur_share=0.5), patch=(16, 20, 24), output=(12, 16, 20))
     host, device = (
-        batches.training_batches(sources, replace(s, engine="native"), 2, 0, 2, on_device=d) for d in (0, 1)
+        batches.training_batches(sources, replace(s, engine="native"), Batching(2, 2, on_device=on_device))
+        for on_device in (False, True)
     )
     layer = Augmentation(inset=(2, 2, 2))
     for expected, regions in zip(taken(host, 4), taken(device, 4), strict=True):
@@ -264,7 +261,9 @@ def test_the_device_makes_the_samples_of_the_host(made_by, weighted, monkeypatch
 
 def test_the_layer_maps_a_tf_data_chain_and_survives_saving():
     s = replace(settings(AugmentSettings()), engine="native")
-    host, device = (batches.training_batches([a_source()], s, 1, 0, 1, on_device=d) for d in (False, True))
+    host, device = (
+        batches.training_batches([a_source()], s, Batching(1, 1, on_device=on_device)) for on_device in (False, True)
+    )
     layer = Augmentation.from_config(Augmentation(inset=(0, 1, 2)).get_config())
     x, y, _ = next(iter(device.map(layer).take(1).as_numpy_iterator()))
     expected = next(iter(host.take(1).as_numpy_iterator()))
@@ -306,7 +305,7 @@ def test_validation_batches_are_finite_and_repeat_themselves(made_by, monkeypatc
     monkeypatch.setattr(batches, "_backend", lambda: made_by)
     source, s = a_source(), settings()
     positions = samples.validation_positions([source], s, most=3)
-    data = batches.validation_batches([source], s, 2, positions, 2)
+    data = batches.validation_batches([source], s, Batching(2, 2), positions)
     if made_by == "other":
         assert data.num_batches == 2
     first, second = (taken(data, 2) for _ in range(2))

@@ -27,7 +27,7 @@ def split(classes, share=0.2, num_classes=3, seed=0, how=split_one):
     """Return training labels, validation labels and what was said."""
     volume = from_array(classes, "my labels")
     parts = how(volume, annotated_slices(volume), share, num_classes, seed)
-    return parts and (parts.training.array()[..., 0], parts.validation.array()[..., 0], parts.said)
+    return parts and (parts.training.array()[..., 0], parts.validation.array()[..., 0], parts.in_words)
 
 
 def held_slices(said):
@@ -179,7 +179,7 @@ def test_split_by_region_shares_the_labels_without_contact():
     planes = [np.flatnonzero(where.any(axis=(0, 2))) for where in labelled]
     assert planes[0].max() + 2 < planes[1].min()
     assert 0.1 < labelled[1].sum() / (classes != UNLABELLED).sum() < 0.35
-    assert parts.said.startswith("y >= ")
+    assert parts.in_words.startswith("y >= ")
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,8 @@ def nothing_but_a_voxel():
     ids=["one voxel", "nothing", "one class"],
 )
 def test_what_cannot_be_split_says_so(classes):
-    words = ("my labels: expected annotations that can be split", "found too few", "annotate more slices", "--val")
-    with pytest.raises(InputError, match=says(*words, "--validation-share 0")):
+    words = ("my labels: expected annotations that can be split", "found too few", "annotate more slices", "as `val`")
+    with pytest.raises(InputError, match=says(*words, "`validation_share=0`")):
         split(classes)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_unet3d.labels import UNLABELLED
-from keras_unet3d.patches.source import Source, draw_patch_start, draw_voxel, index_labels
+from keras_unet3d.patches.source import Source, draw_patch_start, draw_voxel, index_labels, read_filled
 from keras_unet3d.volumes import from_array
 from keras_unet3d.volumes.grey_values import Statistics
 
@@ -82,6 +82,6 @@ def test_a_small_volume_lies_in_the_middle_of_the_patch():
 
 def test_read_filled():
     volume = from_array(np.arange(6, dtype=np.uint8).reshape(1, 1, 6))
-    row = source.read_filled(volume, (0, 0, -2), (1, 1, 10), 9)[0, 0, :, 0]
+    row = read_filled(volume, (0, 0, -2), (1, 1, 10), 9)[0, 0, :, 0]
     np.testing.assert_array_equal(row, [9, 9, 0, 1, 2, 3, 4, 5, 9, 9])
-    assert (source.read_filled(volume, (5, 0, 0), (2, 1, 3), 9) == 9).all()
+    assert (read_filled(volume, (5, 0, 0), (2, 1, 3), 9) == 9).all()

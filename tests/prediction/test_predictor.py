@@ -13,9 +13,12 @@ from keras_unet3d import predict_volume
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Geometry
 from keras_unet3d.labels import LabelTable
+from keras_unet3d.model_spec import untrained_spec
 from keras_unet3d.network.unet import architecture_of
 from keras_unet3d.patches.source import read_mirrored
 from keras_unet3d.prediction.array_api import network_predictor
+from keras_unet3d.prediction.memory import TileMemory
+from keras_unet3d.prediction.merging import Blend, Exact
 from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.prediction.tiling import blocks
 from keras_unet3d.settings import PredictSettings
@@ -115,10 +118,10 @@ def test_exact_tiles_equal_one_pass_over_the_whole(network, data):
 
 def test_the_chosen_tiles_are_exact_too(same):
     volume = RANDOM.normal(size=(20, 90, 100)).astype(np.float32)
-    predictor = replace(network_predictor(same), voxel_bytes=1e6, held_before=0)
+    predictor = replace(network_predictor(same), memory=TileMemory(1e6, held_before=0))
     settings = PredictSettings(max_ram="56G")
     tiling = predictor.tiling(volume.shape, settings)
-    assert (tiling.merge, tiling.count > 4) == ("exact", True)
+    assert (tiling.merge, tiling.count > 4) == (Exact(), True)
     tiled = predictor.predict(from_array(volume), "probabilities", settings)
     np.testing.assert_allclose(tiled, whole_pass(same, volume), atol=1e-5)
 
@@ -194,11 +197,14 @@ def test_fixed_sizes_are_the_tile():
     assert predict_volume(model, RANDOM.normal(size=(20, 33, 9))).shape == (20, 33, 9)
 
 
+def a_spec(table):
+    """Return the spec of a network that takes any size and returns the same, of classes with these values."""
+    return replace(untrained_spec(keras_unet3d.Architecture(depth=1)), labels=table)
+
+
 def test_a_predictor_gives_raw_values_and_normalises():
     table = LabelTable((7, 40), ("inside", "outside"))
-    bright = Predictor(
-        lambda batch: np.concatenate([batch, -batch], -1), keras_unet3d.Architecture(depth=1).geometry, table=table
-    )
+    bright = Predictor(lambda batch: np.concatenate([batch, -batch], -1), a_spec(table))
     volume = np.full((4, 4, 4), 1000.0)
     volume[2:] = 3000.0
     labels = bright(volume)
@@ -239,7 +245,7 @@ def test_file_to_file_keeps_the_geometry(same, tmp_path):
         (dict(border="wrap"), "border: expected one of mirror, edge; found 'wrap'"),
         (dict(max_ram="lots"), "max_ram: expected an amount of memory like 4G or 500M, found 'lots'"),
         (dict(max_ram="1M"), "max_ram: expected at least .*G for a tile of .* voxels and this network, found 1M"),
-        (dict(batch_size=0), "batch_size: expected a number of at least 1, found 0"),
+        (dict(batch_size=0), "batch_size: expected a whole number of at least 1, found 0"),
         (dict(flips="xx"), "flips: expected some of the axes z, y and x, each once, like yx; found 'xx'"),
         (dict(output="logits", skip_below=0.0), "skip_below: expected none with logits"),
         (dict(overlap=1), "overlap: expected a share"),
@@ -280,7 +286,7 @@ def test_exact_merging_is_refused_where_it_cannot_be(options):
         InputError, match="merge: expected blend or auto for this network, found exact: its normalisation"
     ):
         predict_volume(model, volume, merge="exact")
-    assert network_predictor(model).tiling((40, 40, 99), PredictSettings(tile=(16, 16, 16))).merge == "blend"
+    assert network_predictor(model).tiling((40, 40, 99), PredictSettings(tile=(16, 16, 16))).merge == Blend(0.5)
 
 
 def test_exact_merging_of_a_plain_function_is_refused():
@@ -290,8 +296,8 @@ def test_exact_merging_of_a_plain_function_is_refused():
 
 def test_auto_is_exact_unless_tiles_would_be_context_above_all(same):
     predictor = network_predictor(same)
-    assert predictor.tiling((64, 64, 200), PredictSettings(tile=(64, 64, 64))).merge == "exact"
-    assert predictor.tiling((64, 64, 200), PredictSettings(tile=(18, 18, 18))).merge == "blend"
+    assert predictor.tiling((64, 64, 200), PredictSettings(tile=(64, 64, 64))).merge == Exact()
+    assert predictor.tiling((64, 64, 200), PredictSettings(tile=(18, 18, 18))).merge == Blend(0.5)
 
 
 def test_outputs_agree(same):
@@ -342,7 +348,7 @@ def test_tiles_below_a_value_are_background():
     volume[..., 32:] += 100
     table = LabelTable((3, 9), ("cell", "background"))
     network = Counting()
-    predictor = Predictor(network, keras_unet3d.Architecture(depth=1).geometry, table=table, inexact="unknown")
+    predictor = Predictor(network, a_spec(table), inexact="unknown")
     settings = PredictSettings(tile=(4, 4, 8), overlap=0, skip_below=5.0)
     labels = predictor.predict(from_array(volume), "labels", settings)
     assert (labels[..., :32] == 9).all()
@@ -396,7 +402,7 @@ def test_the_border_is_chosen():
 
 
 def test_memory_decides_the_tile(same):
-    predictor = replace(network_predictor(same), voxel_bytes=1e5, held_before=0)
+    predictor = replace(network_predictor(same), memory=TileMemory(1e5, held_before=0))
     few, many = PredictSettings(max_ram="3G"), PredictSettings(max_ram="60G")
     sizes = [np.prod(predictor.tiling((200, 200, 200), settings).tile) for settings in (few, many)]
     assert 20_000 < sizes[0] <= 3 * 2**30 / 1e5

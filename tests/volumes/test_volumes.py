@@ -560,7 +560,7 @@ def test_one_tiff_page_with_channels_is_no_stack(tmp_path):
 def test_a_stack_that_was_saved_as_channels_opens_with_axes(tmp_path, options):
     # tifffile writes this where nobody says what the first axis is.
     tifffile.imwrite(tmp_path / "a.tif", voxels((15, 6, 7)), photometric="minisblack", **options)
-    with pytest.raises(InputError, match=says("a.tif", "expected a stack of planes", "CYX", "--axes zyx")):
+    with pytest.raises(InputError, match=says("a.tif", "expected a stack of planes", "CYX", "add `axes=zyx`")):
         open_volume(tmp_path / "a.tif")
     np.testing.assert_array_equal(open_volume(tmp_path / "a.tif", axes="zyx").array()[..., 0], voxels((15, 6, 7)))
 
@@ -633,7 +633,7 @@ def test_an_unknown_suffix_is_refused(tmp_path, call, name, found):
 
 def test_a_missing_data_set_is_refused_with_those_there_are(tmp_path):
     path = write_h5(tmp_path / "a.h5", voxels(), "volumes/raw_image")
-    words = ("a.h5", "expected a data set 'volumes/raw_imag'", "found volumes/raw_image", "--raw-key")
+    words = ("a.h5", "expected a data set 'volumes/raw_imag'", "found volumes/raw_image", "name it by `raw_key`")
     with pytest.raises(InputError, match=says(*words, "Did you mean 'volumes/raw_image'?")):
         open_volume(path, "volumes/raw_imag")
 
@@ -663,7 +663,7 @@ def write_any(path, array):
 @pytest.mark.parametrize("suffix", [".h5", ".nii", ".nii.gz", ".tif"])
 def test_four_axes_need_to_be_told(tmp_path, suffix):
     path = write_any(tmp_path / f"a{suffix}", voxels((2, 3, 4, 5)))
-    words = (f"a{suffix}", "expected to be told the order", "(2, 3, 4, 5)", "--axes czyx", "--axes zyxc")
+    words = (f"a{suffix}", "expected to be told the order", "(2, 3, 4, 5)", "`axes=czyx`", "`axes=zyxc`")
     with pytest.raises(InputError, match=says(*words)):
         open_volume(path)
 
@@ -679,7 +679,7 @@ def test_two_axes_are_no_volume(tmp_path, suffix):
 @pytest.mark.parametrize("axes", ["", "zy", "zyxt", "zzyx", "czyxc", "cyx", "1234"])
 def test_wrong_axes_are_refused(tmp_path, axes, suffix):
     path = write_any(tmp_path / f"a{suffix}", voxels())
-    with pytest.raises(InputError, match=says("--axes: expected z, y, x and perhaps c", "czyx", f"found {axes!r}")):
+    with pytest.raises(InputError, match=says("axes: expected z, y, x and perhaps c", "czyx", f"found {axes!r}")):
         open_volume(path, axes=axes)
 
 
@@ -687,7 +687,7 @@ def test_wrong_axes_are_refused(tmp_path, axes, suffix):
 @pytest.mark.parametrize("suffix", [".h5", ".tif"])
 def test_as_many_axes_as_the_array_has(tmp_path, suffix, shape, axes):
     path = write_any(tmp_path / f"a{suffix}", voxels(shape))
-    words = (f"a{suffix}", f"expected {len(axes)} axes ({axes})", f"shape {shape}", "correct --axes")
+    words = (f"a{suffix}", f"expected {len(axes)} axes ({axes})", f"shape {shape}", "correct `axes`")
     with pytest.raises(InputError, match=says(*words)):
         open_volume(path, axes=axes)
 

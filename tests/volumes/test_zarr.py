@@ -13,7 +13,7 @@ from numcodecs import Delta, Pickle
 
 import keras_unet3d
 from keras_unet3d import zoo
-from keras_unet3d.datasets import DataKeys, Globs, open_data, open_partly_labelled
+from keras_unet3d.datasets import DataKeys, Globs, open_examples, open_partly_labelled
 from keras_unet3d.errors import InputError
 from keras_unet3d.listener import SILENT
 from keras_unet3d.volumes import from_array, open_volume, refuse_existing_volume, write_volume
@@ -252,7 +252,7 @@ def test_labels_inside_ome_zarr_are_named_by_their_group(tmp_path):
     path = write_ome(tmp_path / "a.zarr", voxels(), "zyx")
     write_ome(path / "labels" / "cells", voxels(dtype="uint8") % 3, "zyx", levels=2)
     zarr.create_group(path / "labels", attributes={"ome": {"labels": ["cells"]}})
-    (example,) = open_data([path], DataKeys(label="labels/cells")).examples
+    (example,) = open_examples([path], DataKeys(label="labels/cells")).examples
     np.testing.assert_array_equal(example.image.array()[..., 0], voxels())
     np.testing.assert_array_equal(example.label.array()[..., 0], voxels(dtype="uint8") % 3)
     assert (example.label.name, example.label.spacing) == (f"{path}:labels/cells/0", SPACING)
@@ -316,16 +316,16 @@ def test_a_shard_is_not_read_as_a_whole(tmp_path):
 
 def test_a_zarr_folder_is_one_example(tmp_path):
     path = write_group(tmp_path / "a.zarr", raw=voxels(), label=voxels(dtype="uint8"), weight=voxels(dtype="float32"))
-    (example,) = open_data([path]).examples
+    (example,) = open_examples([path]).examples
     np.testing.assert_array_equal(example.label.array()[..., 0], voxels(dtype="uint8"))
     assert (example.name, example.weight.dtype) == ("a.zarr", np.float32)
 
 
 def test_a_weight_is_optional(tmp_path):
     path = write_group(tmp_path / "a.zarr", raw=voxels(), label=voxels(dtype="uint8"))
-    assert open_data([path]).examples[0].weight is None
+    assert open_examples([path]).examples[0].weight is None
     with pytest.raises(InputError, match=says("a.zarr: expected a data set 'certainty', found label, raw")):
-        open_data([path], DataKeys(weight="certainty"))
+        open_examples([path], DataKeys(weight="certainty"))
 
 
 def test_a_folder_may_hold_zarr_and_hdf5(tmp_path):
@@ -334,19 +334,19 @@ def test_a_folder_may_hold_zarr_and_hdf5(tmp_path):
     write_case(tmp_path / "c.zarr", number=2)
     shutil.rmtree(tmp_path / "c.zarr" / "label")
     with pytest.raises(InputError, match=says("a.h5: expected a data set 'label', found raw")):
-        open_data([tmp_path])
+        open_examples([tmp_path])
     (tmp_path / "a.h5").unlink()
     with pytest.raises(InputError, match=says("c.zarr: expected a data set 'label', found raw")):
-        open_data([tmp_path])
+        open_examples([tmp_path])
     shutil.rmtree(tmp_path / "c.zarr")
-    assert [example.name for example in open_data([tmp_path]).examples] == ["b.zarr"]
+    assert [example.name for example in open_examples([tmp_path]).examples] == ["b.zarr"]
 
 
 def test_globs_find_folders(tmp_path):
     for number in (1, 2):
         write_plain(tmp_path / f"c{number}_raw.zarr", voxels() + number)
         write_ome(tmp_path / f"c{number}_label.zarr", voxels(dtype="uint8") % 3, "zyx")
-    data = open_data([], globs=Globs(f"{tmp_path}/*_raw.zarr", f"{tmp_path}/*_label.zarr"))
+    data = open_examples([], globs=Globs(f"{tmp_path}/*_raw.zarr", f"{tmp_path}/*_label.zarr"))
     assert [example.name for example in data.examples] == ["c1_raw.zarr", "c2_raw.zarr"]
     np.testing.assert_array_equal(data.examples[1].label.array()[..., 0], voxels(dtype="uint8") % 3)
 
@@ -441,7 +441,7 @@ def test_a_failed_write_leaves_the_old_volume_and_nothing_else(tmp_path, monkeyp
 
 def test_a_volume_is_replaced_as_a_whole(tmp_path):
     path = write_case(tmp_path / "a.zarr")
-    with pytest.raises(InputError, match=says("a.zarr: the output exists already", "--overwrite")):
+    with pytest.raises(InputError, match=says("a.zarr: the output exists already", "add `overwrite=True`")):
         refuse_existing_volume(path, False)
     refuse_existing_volume(path, True)
     write_volume(path, voxels(), from_array(voxels()), "seg")
@@ -497,7 +497,7 @@ def test_any_other_folder_is_no_zarr(tmp_path):
 @pytest.mark.parametrize("number", FORMATS)
 def test_a_missing_name_is_refused_with_those_there_are(tmp_path, number):
     path = write_group(tmp_path / "a.zarr", number, volumes__raw_image=voxels(), seg=voxels())
-    words = ("a.zarr: expected a data set 'volumes/raw_imag'", "found seg, volumes/raw_image", "--raw-key")
+    words = ("a.zarr: expected a data set 'volumes/raw_imag'", "found seg, volumes/raw_image", "name it by `raw_key`")
     with pytest.raises(InputError, match=says(*words, "Did you mean 'volumes/raw_image'?")):
         open_volume(path, "volumes/raw_imag")
     with pytest.raises(InputError, match=says("a.zarr: expected a data set 'raw', found seg")):
@@ -522,17 +522,17 @@ def test_a_chosen_name_that_is_missing_is_not_replaced_by_the_image(tmp_path):
 
 def test_an_image_is_not_taken_for_its_labels(tmp_path):
     path = write_ome(tmp_path / "a.zarr", voxels(), "zyx")
-    with pytest.raises(InputError, match=says("a.zarr: expected a data set 'label', found 0", "--label-key")):
-        open_data([path])
+    with pytest.raises(InputError, match=says("a.zarr: expected a data set 'label', found 0", "`label_key`")):
+        open_examples([path])
     with pytest.raises(InputError, match=says("a.zarr:0: expected labels or weights beside the image")):
-        open_data([], globs=Globs(str(path), str(path)))
+        open_examples([], globs=Globs(str(path), str(path)))
     path = write_plain(tmp_path / "b.zarr", voxels())
-    words = ("b.zarr: expected a group with an array 'label', found a single array", "--images and --labels")
+    words = ("b.zarr: expected a group with an array 'label', found a single array", "`images` and `labels`")
     with pytest.raises(InputError, match=says(*words)):
-        open_data([path])
+        open_examples([path])
     write_volume(tmp_path / "c.zarr", voxels(), from_array(voxels()), "label")
     with pytest.raises(InputError, match=says("c.zarr:label: expected labels or weights beside the image")):
-        open_data([tmp_path / "c.zarr"])
+        open_examples([tmp_path / "c.zarr"])
 
 
 @pytest.mark.parametrize("number", FORMATS)
@@ -546,7 +546,7 @@ def test_several_times_are_refused(tmp_path, number):
 @pytest.mark.parametrize("axes, shape", [("yx", (6, 7)), ("cyx", (3, 6, 7))])
 def test_planes_are_no_volume(tmp_path, axes, shape):
     path = write_ome(tmp_path / "a.zarr", voxels(shape), axes, scale=[1.0] * len(shape))
-    words = ("a.zarr:0: expected a stack of planes", f"found axes {axes} of shape {shape}", "--axes zyx")
+    words = ("a.zarr:0: expected a stack of planes", f"found axes {axes} of shape {shape}", "`axes=zyx`")
     with pytest.raises(InputError, match=says(*words)):
         open_volume(path)
 
@@ -558,7 +558,7 @@ def test_a_stack_that_was_saved_as_channels_opens_with_axes(tmp_path):
 
 def test_four_axes_need_to_be_told(tmp_path):
     path = write_plain(tmp_path / "a.zarr", voxels((2, 3, 4, 5)), chunks=(2, 3, 4, 5))
-    with pytest.raises(InputError, match=says("a.zarr: expected to be told the order of four axes", "--axes czyx")):
+    with pytest.raises(InputError, match=says("a.zarr: expected to be told the order of four axes", "`axes=czyx`")):
         open_volume(path)
 
 
