@@ -39,10 +39,10 @@ def command(run, name, version, out, description, licence, data_licence, card_pa
     from keras_unet3d import zoo
     from keras_unet3d.files import read_json
 
-    told = read_json(Path(card_path), "entries of a model card") if card_path else {}
+    entries = read_json(Path(card_path), "entries of a model card") if card_path else {}
     stated = {key: value for key, value in {"weights": licence, "data": data_licence}.items() if value != _NOT_STATED}
     given = {"description": description, "licence": stated}
-    card = told | {"name": name, "version": version} | {key: value for key, value in given.items() if value}
+    card = entries | {"name": name, "version": version} | {key: value for key, value in given.items() if value}
     bundle = zoo.export_run(
         run,
         card,

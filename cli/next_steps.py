@@ -1,22 +1,28 @@
 """The commands that usually come next, with the paths of this call."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.workflows.annotate.painting import Painting
 
+if TYPE_CHECKING:  # it loads Keras, which merge does without
+    from keras_unet3d.workflows.fit.run import Run
 
-def after_fit(run) -> str:
+
+def after_fit(run: "Run", data: Sequence[str]) -> str:
     """Return where a finished `Run` is, and what can be done with it."""
     folder, examples = shlex.quote(str(run.path)), run.data.training
     # A single volume is worth naming; of several nobody knows which one is meant.
     alone = len(examples) == 1 and examples[0].image.path
     volume = shlex.quote(str(examples[0].image.path)) if alone else "VOLUME"
+    evaluated = shlex.quote(data[0]) if data else "--images GLOB --labels GLOB"
     steps = [(f"unet3d-cli predict {folder} {volume} --out LABELS", "segment a volume")]
     if run.data.table.unlabelled:
         steps.append((f"unet3d-cli suggest {folder} {volume} --out DIR", "which slices to annotate next"))
-    steps.append((f"unet3d-cli evaluate {folder} DATA", "IoU and Dice; give data it was not trained on"))
+    steps.append((f"unet3d-cli evaluate {folder} {evaluated}", "IoU and Dice; give data it was not trained on"))
     steps.append((f"unet3d-cli export {folder} --name NAME --out models", "a bundle for the zoo"))
     width = max(len(command) for command, _ in steps)
     lines = "\n".join(f"  {command:<{width}}   {what}" for command, what in steps)

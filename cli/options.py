@@ -49,9 +49,9 @@ def settings(kind: type, only: Collection[str] = ()) -> Callable:
     """Add one option per field of a settings class; those not given arrive as None or an empty tuple."""
 
     def add(command: Callable) -> Callable:
-        for each in reversed(fields(kind)):
-            if not only or each.name in only:
-                command = _option(kind, each)(command)
+        for field in reversed(fields(kind)):
+            if not only or field.name in only:
+                command = _option(kind, field)(command)
         return command
 
     return add
@@ -59,23 +59,23 @@ def settings(kind: type, only: Collection[str] = ()) -> Callable:
 
 def given_settings(kind: type, given: dict):
     """Return the settings of the class `kind` that the values of its options, among others in `given`, make."""
-    names = {each.name for each in fields(kind)}
+    names = {field.name for field in fields(kind)}
     return kind(**{name: value for name, value in given.items() if name in names and value not in (None, ())})
 
 
-def _option(settings: type, each: Field) -> Callable:
-    option = flag(each.name)
-    text = with_flags(each.metadata["help"])
-    if each.default not in (None, ()):
-        text = f"{text.rstrip('.')} [default: {_shown(each.default)}]."
-    kind = field_type(settings, each.name)
+def _option(settings: type, field: Field) -> Callable:
+    option = flag(field.name)
+    text = with_flags(field.metadata["help"])
+    if field.default not in (None, ()):
+        text = f"{text.rstrip('.')} [default: {_shown(field.default)}]."
+    kind = field_type(settings, field.name)
     if kind is bool:
         return click.option(f"{option}/--no-{option[2:]}", default=None, help=text)
     if kind == Triple:
         return click.option(option, type=int, nargs=3, default=None, metavar="Z Y X", help=text)
     if kind == tuple[int, ...]:
         return click.option(option, type=int, multiple=True, metavar="VALUE", help=text)
-    choices = each.metadata["choices"]
+    choices = field.metadata["choices"]
     return click.option(option, type=click.Choice(choices) if choices else kind, default=None, help=text)
 
 

@@ -35,8 +35,8 @@ def check_sums(folder: Path, only: str | None = None) -> int:
     sums = _read_sums(folder)
     if only is None:
         # Hidden files are the file manager's (.DS_Store), and nothing here reads them.
-        found = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {SUMS}
-        for name in sorted(found ^ set(sums)):
+        files = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {SUMS}
+        for name in sorted(files ^ set(sums)):
             where = "the list but not in the folder" if name in sums else "the folder but not in the list"
             raise InputError(
                 f"{folder / SUMS}: expected it to list every file, found {name} in {where}; get the bundle again."

@@ -158,7 +158,7 @@ def from_metadata(metadata: dict, source: str) -> Card:
         raise InputError(
             f"{source}: expected the specification of the network in 'model', found {metadata.get('model')!r}."
         )
-    known = {each.name for each in fields(Card)}
+    known = {attribute.name for attribute in fields(Card)}
     return Card.from_config({key: value for key, value in metadata.items() if key in known}, source)
 
 
@@ -237,7 +237,7 @@ def _training(card: Card) -> str:
     settings = card.training.get("settings")
     if not isinstance(settings, dict):
         return "Not recorded."
-    told = (
+    shown = (
         "epochs",
         "steps_per_epoch",
         "batch_size",
@@ -248,5 +248,5 @@ def _training(card: Card) -> str:
         "precision",
         "seed",
     )
-    rows = "\n".join(f"- {name.replace('_', ' ')}: {settings[name]}" for name in told if name in settings)
+    rows = "\n".join(f"- {name.replace('_', ' ')}: {settings[name]}" for name in shown if name in settings)
     return f"Trained with keras-unet3d {card.software.get('keras-unet3d', '')}; all settings are in `metadata.json`.\n\n{rows}"

@@ -42,9 +42,9 @@ def predictor(reference: str | Path, engine: str = "keras") -> Predictor:
     if engine not in PREDICTION_ENGINES:
         raise InputError(f"engine: expected one of {', '.join(PREDICTION_ENGINES)}; found {engine!r}.")
     model, spec = open_model(reference)
-    found = trained_predictor(model, spec)
+    with_keras = trained_predictor(model, spec)
     make = _OTHERS.get(engine)
-    return replace(found, network=make(reference, model), logits=None) if make else found
+    return replace(with_keras, network=make(reference, model), logits=None) if make else with_keras
 
 
 def recipe(reference: str | Path, engine: str = "keras") -> Recipe:

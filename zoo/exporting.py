@@ -103,10 +103,10 @@ def _draw_cover(model: keras.Model, spec: ModelSpec, volume: Volume | None, path
     if volume is None:
         return None
     classes = trained_predictor(model, spec).predict(volume, "classes")
-    found = classes != spec.labels.background
-    plane = int(found.sum(axis=(1, 2)).argmax()) if found.any() else len(classes) // 2
+    foreground = classes != spec.labels.background
+    plane = int(foreground.sum(axis=(1, 2)).argmax()) if foreground.any() else len(classes) // 2
     image = volume.read((slice(plane, plane + 1), *(slice(0, size) for size in volume.shape[1:])))[0, ..., 0]
-    shown = np.where(found, classes, UNLABELLED)[plane]
+    shown = np.where(foreground, classes, UNLABELLED)[plane]
     panels = [
         Panel("volume", image, np.full_like(shown, UNLABELLED), 0, volume.spacing),
         Panel("prediction", image, shown, 0, volume.spacing),

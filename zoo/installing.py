@@ -47,8 +47,8 @@ def install(source: str | Path, directory: str | Path | None = None, overwrite: 
 
 
 def _is_same(bundle: Path, target: Path) -> bool:
-    there = target / SUMS
-    return there.is_file() and sha256(there) == sha256(bundle / SUMS)
+    installed = target / SUMS
+    return installed.is_file() and sha256(installed) == sha256(bundle / SUMS)
 
 
 def remove(reference: str) -> Path:
@@ -57,14 +57,14 @@ def remove(reference: str) -> Path:
     Raises:
         InputError: an unknown name, several versions, or a model that came with the package.
     """
-    found = {folder: card for card, folder in named(str(reference))}
-    if not found:
+    models = {folder: card for card, folder in named(str(reference))}
+    if not models:
         find(reference)  # says what there is
         raise InputError(f"{reference}: expected the name of a model, found a path; delete the folder yourself.")
-    versions = sorted({f"{card.name}@{card.version}" for card in found.values()})
+    versions = sorted({f"{card.name}@{card.version}" for card in models.values()})
     if len(versions) > 1:
         raise InputError(f"{reference}: expected one version to remove, found {', '.join(versions)}; name one of them.")
-    folder = next(iter(found))
+    folder = next(iter(models))
     if EMBEDDED in folder.parents:
         raise InputError(f"{reference}: expected an installed model, found one that comes with the package.")
     # Out of sight at once: nobody finds half a model.

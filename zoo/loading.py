@@ -87,17 +87,17 @@ def held_out_files(run: str | Path) -> list[str]:
 
 def check_agreement(model: keras.Model, spec: ModelSpec, source: object) -> None:
     """Raise `InputError` where `spec`, which `source` holds, describes another network than `model`."""
-    found, said = architecture_of(model), spec.architecture
+    network, described = architecture_of(model), spec.architecture
     for what in ("num_classes", "geometry", "output"):
-        if getattr(found, what) != getattr(said, what):
+        if getattr(network, what) != getattr(described, what):
             raise InputError(
-                f"{source}: expected the description of the network beside it, whose {what} is {getattr(found, what)}; "
-                f"found {getattr(said, what)}."
+                f"{source}: expected the description of the network beside it, whose {what} is {getattr(network, what)}; "
+                f"found {getattr(described, what)}."
             )
-    if found.input_channels != said.input_channels:
+    if network.input_channels != described.input_channels:
         raise InputError(
-            f"{source}: expected the description of a network of {found.input_channels} channels, found "
-            f"{said.input_channels}."
+            f"{source}: expected the description of a network of {network.input_channels} channels, found "
+            f"{described.input_channels}."
         )
 
 
@@ -119,12 +119,12 @@ def read_network(path: Path, card: Card | None = None) -> keras.Model:
     except Exception as error:
         # Keras raises anything from KeyError to BadZipFile on a broken file.
         newer = list(skew(card)) if card else []
-        if newer:
+        if card and card.model and newer:
             with suppress(Exception):
                 return _with_weights(card.model.architecture, path)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        found = f"{path}: expected a network saved by Keras, found a broken one ({reason[:200]})."
-        raise InputError(" ".join([found, *newer])) from error
+        broken = f"{path}: expected a network saved by Keras, found a broken one ({reason[:200]})."
+        raise InputError(" ".join([broken, *newer])) from error
 
 
 def _with_weights(architecture: Architecture, path: Path) -> keras.Model:

@@ -46,7 +46,7 @@ def find(reference: str | Path) -> Path:
     """Return the bundle's folder of a name, "name@version", or the path of a bundle's folder.
 
     Raises:
-        InputError: an unknown name; it says which names are close and where was looked.
+        InputError: an unknown name; the sentence has the close names and the folders.
     """
     path = Path(reference)
     if (path / CARD).is_file():
@@ -54,9 +54,9 @@ def find(reference: str | Path) -> Path:
     versions, broken = _versions(path) if path.is_dir() else ([], [])
     if versions:
         return _newest(versions)[1]
-    found = named(str(reference))
-    if found:
-        return _newest(found)[1]
+    models = named(str(reference))
+    if models:
+        return _newest(models)[1]
     name = str(reference).partition("@")[0]
     known, all_broken = _scan()
     for folder, error in (*broken, *all_broken):
@@ -70,41 +70,44 @@ def find(reference: str | Path) -> Path:
     )
 
 
-def named(reference: str) -> "Found":
+def named(reference: str) -> "Models":
     """Return the models of a name or "name@version", of all folders; an alias counts where no model has it for a name."""
     name, _, version = reference.partition("@")
     known = [(card, folder) for card, folder in _scan()[0] if version in ("", card.version)]
-    return [each for each in known if each[0].name == name] or [each for each in known if name in each[0].aliases]
+    by_name = [(card, folder) for card, folder in known if card.name == name]
+    return by_name or [(card, folder) for card, folder in known if name in card.aliases]
 
 
-Found = list[tuple[Card, Path]]
+Models = list[tuple[Card, Path]]
 Broken = list[tuple[Path, InputError]]
 
 
-def _scan() -> tuple[Found, Broken]:
+def _scan() -> tuple[Models, Broken]:
     """Return every model on the search path, first folder first, and apart those without a readable card."""
-    found, broken = [], []
+    models: Models = []
+    broken: Broken = []
     for root in search_path():
-        for model in sorted(root.iterdir()) if root.is_dir() else ():
-            good, bad = _versions(model)
-            found += good
+        for folder in sorted(root.iterdir()) if root.is_dir() else ():
+            good, bad = _versions(folder)
+            models += good
             broken += bad
-    return found, broken
+    return models, broken
 
 
-def _versions(folder: Path) -> tuple[Found, Broken]:
-    found, broken = [], []
+def _versions(folder: Path) -> tuple[Models, Broken]:
+    models: Models = []
+    broken: Broken = []
     for path in sorted(folder.glob(f"*/{CARD}")):
         if path.parent.name.startswith("."):
             continue  # half-written, by a process that was killed
         try:
-            found.append((read_card(path.parent), path.parent))
+            models.append((read_card(path.parent), path.parent))
         except InputError as error:
             # A broken bundle must not hide the others.
             broken.append((path.parent, error))
-    return found, broken
+    return models, broken
 
 
-def _newest(found: list[tuple[Card, Path]]) -> tuple[Card, Path]:
+def _newest(models: Models) -> tuple[Card, Path]:
     # max keeps the first of equals: an earlier folder of the search path wins.
-    return max(found, key=lambda pair: pair[0].version_key)
+    return max(models, key=lambda pair: pair[0].version_key)

@@ -53,11 +53,11 @@ def prove_once(bundle: Path, model: keras.Model, card: Card) -> None:
 
 
 def _stamp(bundle: Path) -> Path:
-    told = [
+    decisive = [
         (bundle / SUMS).read_bytes() if (bundle / SUMS).is_file() else b"",
         repr(versions.package_versions()).encode(),
     ]
-    name = hashlib.sha256(b"\n".join([os.fsencode(bundle.resolve()), *told])).hexdigest()
+    name = hashlib.sha256(b"\n".join([os.fsencode(bundle.resolve()), *decisive])).hexdigest()
     return folders.proofs() / name
 
 
@@ -103,8 +103,8 @@ def skew(card: Card) -> Iterator[str]:
     """Yield a sentence for every package that the model was made with a newer version of."""
     here = versions.package_versions()
     for package in _DECISIVE:
-        made, found = (_minor(versions.get(package, "")) for versions in (card.software, here))
-        if made and found and made > found:
+        made, installed = (_minor(software.get(package, "")) for software in (card.software, here))
+        if made and installed and made > installed:
             yield (
                 f"It was made with {package} {card.software[package]}, and {here[package]} is installed here: "
                 f"pip install -U {package}."

@@ -59,8 +59,8 @@ def _differentiated_by_tensorflow(model) -> tuple[Callable, Callable]:
         with tf.GradientTape() as tape:
             value = forward(x, y, w)
         # Their sums are enough to have all of them computed.
-        found = tape.gradient(value, model.trainable_variables)
-        return tf.add_n([tf.reduce_sum(gradient) for gradient in found if gradient is not None])
+        all_gradients = tape.gradient(value, model.trainable_variables)
+        return tf.add_n([tf.reduce_sum(gradient) for gradient in all_gradients if gradient is not None])
 
     return tf.function(forward), tf.function(gradients)
 

@@ -43,13 +43,13 @@ def _arrays(part: str, variables: list) -> dict[str, np.ndarray]:
 
 
 def _restore(path: Path, part: str, variables: list) -> None:
-    found = _read(path, f"{part}/")
-    if [array.shape for array in found] != [tuple(variable.shape) for variable in variables]:
+    arrays = _read(path, f"{part}/")
+    if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
         raise InputError(
-            f"{path}: expected the {part} of this run, {len(variables)} variables, found {len(found)} or other shapes; "
+            f"{path}: expected the {part} of this run, {len(variables)} variables, found {len(arrays)} or other shapes; "
             "train anew with `overwrite=True`."
         )
-    for variable, array in zip(variables, found, strict=True):
+    for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
 
 

@@ -59,7 +59,7 @@ class LabelledData:
         ]
         if first.label.path != image.path:
             files = [(example.image.path, example.label.path) for example in self.training[:3]]
-            pairs = ", ".join(f"{one.name} + {other.name}" for one, other in files if one and other)
+            pairs = ", ".join(f"{raw.name} + {label.name}" for raw, label in files if raw and label)
             lines.append(f"pairs: {pairs}{', ...' if count > 3 else ''}")
         unlabelled = f"; unlabelled: {', '.join(map(str, self.table.unlabelled))}" if self.table.unlabelled else ""
         return "\n".join([*lines, f"classes: {self.table.shown()}{unlabelled}"])

@@ -20,14 +20,14 @@ _PROBE = 64  # voxels per axis of the tile that engines are timed with
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's: what was looked at, what was found, and what to do where something is wrong."""
+    """One line of the doctor's: what was looked at, its state, and what to do where something is wrong."""
 
     what: str
-    found: str
+    state: str
     todo: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.found}{f'; {self.todo}' if self.todo else ''}"
+        return f"{self.what}: {self.state}{f'; {self.todo}' if self.todo else ''}"
 
 
 def doctor(engines: Mapping[str, Callable]) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from keras_unet3d.files import overlapping
 from keras_unet3d.labels import survey, unknown_in
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.volumes import from_array, read_plane, refuse_existing_volume, write_volume
-from keras_unet3d.workflows.annotate.painting import Painting, Slice
+from keras_unet3d.workflows.annotate.painting import Painting
 
 
 def merge(
@@ -44,13 +44,13 @@ def merge(
     refuse_existing_volume(out, overwrite)
     image, raw = painting.open()
     merged, total = raw.copy(), 0
-    for each in painting.slices:
-        path = folder / each.file("labels")
+    for painted in painting.slices:
+        path = folder / painted.file("labels")
         if not path.is_file():
-            listener.say(f"{path.name}: not there, left out")
+            listener.say(f"{path.name}: the file is gone, left out")
             continue
-        changed, values = _painted(path, each, raw, painting)
-        each.of(merged)[changed] = values[changed]
+        changed, values = _changes(path, painted.of(raw), painting)
+        painted.of(merged)[changed] = values[changed]
         total += int(changed.sum())
         listener.say(
             f"{path.name}: {int(changed.sum())} voxels painted" if changed.any() else f"{path.name}: nothing painted"
@@ -62,21 +62,20 @@ def merge(
     return out
 
 
-def _painted(path: Path, each: Slice, raw: np.ndarray, painting: Painting) -> tuple[np.ndarray, np.ndarray]:
-    """Return where a painted slice differs from the labels that there were, and its values."""
-    before = each.of(raw)
+def _changes(path: Path, before: np.ndarray, painting: Painting) -> tuple[np.ndarray, np.ndarray]:
+    """Return where a painted slice differs from the labels before, and its values."""
     plane = read_plane(path)
     if plane.shape != before.shape:
         raise InputError(
             f"{path}: expected one label per pixel, (rows, columns) = {before.shape}; found {plane.shape}; "
             "save it as labels of 8 or 16 bit, not in colours, and do not crop it."
         )
-    found = survey(from_array(plane[None], str(path))).counts
+    counts = survey(from_array(plane[None], str(path))).counts
     table = replace(painting.table, unlabelled=(painting.unlabelled,))
-    refuse(unknown_in(str(path), found, table, f"paint with those, or {painting.unlabelled} for not labelled"))
+    refuse(unknown_in(str(path), counts, table, f"paint with those, or {painting.unlabelled} for not labelled"))
     plane = plane.astype(np.int64)
-    if raw.dtype != np.result_type(raw.dtype, np.min_scalar_type(int(plane.max()))):
+    if before.dtype != np.result_type(before.dtype, np.min_scalar_type(int(plane.max()))):
         raise InputError(
-            f"{path}: expected instances up to {np.iinfo(raw.dtype).max}, found {plane.max()}; use others."
+            f"{path}: expected instances up to {np.iinfo(before.dtype).max}, found {plane.max()}; use others."
         )
     return plane != before, plane

@@ -75,12 +75,12 @@ class Painting(Validated):
             raise InputError(f"{str(error).rstrip('.')}; run suggest again.") from error
 
     def open(self) -> tuple[Volume, np.ndarray]:
-        """Return the image and the raw labels `(z, y, x)` that there are, `unlabelled` elsewhere."""
+        """Return the image and the raw labels `(z, y, x)` so far, `unlabelled` elsewhere."""
         image, label = open_partly_labelled(self.volume, self.keys, self.labels)
-        for each in self.slices:
-            if each.index >= image.shape[AXES.index(each.axis)]:
+        for plane in self.slices:
+            if plane.index >= image.shape[AXES.index(plane.axis)]:
                 raise InputError(
-                    f"{image.name}: expected the volume of the suggestions, with a slice {each.axis} = {each.index}; "
+                    f"{image.name}: expected the volume of the suggestions, with a slice {plane.axis} = {plane.index}; "
                     f"found one of shape {image.shape}; run suggest again."
                 )
         return image, raw_labels(image, label, self.table, self.unlabelled)
@@ -95,16 +95,16 @@ def value_for_unlabelled(label: Volume | None, table: LabelTable) -> int:
 
 
 def raw_labels(image: Volume, label: Volume | None, table: LabelTable, unlabelled: int) -> np.ndarray:
-    """Return the raw labels that there are, `unlabelled` elsewhere, in the smallest type that holds all values.
+    """Return the raw labels so far, `unlabelled` elsewhere, in the smallest type that holds all values.
 
     Raises:
         InputError: a value that is in no table.
     """
     if label is None:
         return np.full(image.shape, unlabelled, smallest_type([*table.values, unlabelled]))
-    found = survey(label).counts
+    counts = survey(label).counts
     known = replace(table, unlabelled=tuple({*table.unlabelled, unlabelled}))
-    refuse(unknown_in(label.name, found, known, "give the labels that the network was trained on, by `labels`"))
-    raw = label.array()[..., 0].astype(smallest_type([*found, *table.values, unlabelled]))
+    refuse(unknown_in(label.name, counts, known, "give the labels that the network was trained on, by `labels`"))
+    raw = label.array()[..., 0].astype(smallest_type([*counts, *table.values, unlabelled]))
     raw[np.isin(raw, table.unlabelled)] = unlabelled
     return raw

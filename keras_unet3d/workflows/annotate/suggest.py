@@ -1,6 +1,7 @@
 """`suggest`: the slices that would help most, ready to be painted on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,14 @@ import numpy as np
 from keras_unet3d.datasets import SAMPLE, open_partly_labelled
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing_folder, whole_folder
-from keras_unet3d.geometry import AXES
-from keras_unet3d.labels import UNLABELLED, LabelTable
+from keras_unet3d.geometry import AXES, Spacing
+from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.pictures.slices import Panel, draw_annotations
 from keras_unet3d.prediction.entropy import entropy
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.settings.predict import PredictSettings
-from keras_unet3d.volumes import Volume, write_plane
+from keras_unet3d.volumes import write_plane
 from keras_unet3d.workflows.annotate.painting import LIST, Painting, Slice, raw_labels, value_for_unlabelled
 from keras_unet3d.workflows.annotate.ranking import Suggestion, suggest_slices
 
@@ -73,7 +74,7 @@ def suggest(
     suggestions = suggest_slices(unsure, raw != unlabelled, count, axes, image.spacing)
     if not suggestions:
         raise InputError(f"{image.name}: expected voxels without a label, found none; there is nothing to annotate.")
-    slices = [Slice(AXES[each.axis], each.plane) for each in suggestions]
+    slices = [Slice(AXES[suggestion.axis], suggestion.plane) for suggestion in suggestions]
     painting = Painting(
         SAMPLE if str(volume) == SAMPLE else str(Path(volume).resolve()),
         None if labels is None else str(Path(labels).resolve()),
@@ -85,22 +86,18 @@ def suggest(
     with whole_folder(out) as folder:
         painting.write(folder)
         grey = image.array()[..., 0]
-        for each in slices:
+        for plane in slices:
             for kind, array in (("image", grey), ("labels", raw), ("predicted", table.to_values(predicted))):
-                write_plane(folder / each.file(kind), each.of(array))
-        labelled = np.full(image.shape, UNLABELLED, np.uint8) if table.target == "boundaries" else _classes(raw, table)
-        _draw(
-            folder / PICTURE,
-            slices,
-            image,
-            {"annotated": (grey, labelled), "predicted": (grey, predicted)},
-            unsure,
-            table,
-        )
+                write_plane(folder / plane.file(kind), plane.of(array))
+        nothing = np.full(image.shape, UNLABELLED, np.uint8)
+        instances = table.target == "boundaries"
+        labelled = nothing if instances else replace(table, unlabelled=(unlabelled,)).to_classes(raw, image.name)
+        columns = {"annotated": (grey, labelled), "predicted": (grey, predicted), "uncertainty": (unsure, nothing)}
+        draw_annotations(_panels(slices, columns, image.spacing), folder / PICTURE, table.names)
     for rank, suggestion in enumerate(suggestions, 1):
         resolved = f"uncertainty resolved {suggestion.score:.2f}"
         listener.say(f"{rank}. {AXES[suggestion.axis]} = {suggestion.plane}, {resolved}")
-    colours = "instances, 0 or more" if table.target == "boundaries" else table.shown()
+    colours = "instances, 0 or more" if instances else table.shown()
     listener.say(
         f"{out / PICTURE} shows them. Paint *_labels.tif of any of them ({colours}; {unlabelled} is not labelled); "
         f"*_predicted.tif is what the network says."
@@ -108,27 +105,18 @@ def suggest(
     return suggestions
 
 
-def _classes(raw: np.ndarray, table: LabelTable) -> np.ndarray:
-    classes = np.full(raw.shape, UNLABELLED, np.uint8)
-    for index, value in enumerate(table.values):
-        classes[raw == value] = index
-    return classes
-
-
-def _draw(path: Path, slices: Sequence[Slice], image: Volume, columns: dict, unsure, table: LabelTable) -> None:
-    """Draw a row per slice: image with labels, image with prediction, uncertainty."""
-    columns = columns | {"uncertainty": (unsure, np.full(image.shape, UNLABELLED, np.uint8))}
-    rows = [
+def _panels(slices: Sequence[Slice], columns: dict, spacing: Spacing | None) -> list[list[Panel]]:
+    """Return a row per slice, of a panel per column: title -> grey values and classes of the volume."""
+    return [
         [
             Panel(
-                f"{each.axis} = {each.index}, {title}",
-                each.of(grey),
-                each.of(classes),
-                AXES.index(each.axis),
-                image.spacing,
+                f"{plane.axis} = {plane.index}, {title}",
+                plane.of(grey),
+                plane.of(classes),
+                AXES.index(plane.axis),
+                spacing,
             )
             for title, (grey, classes) in columns.items()
         ]
-        for each in slices
+        for plane in slices
     ]
-    draw_annotations(rows, path, table.names)
