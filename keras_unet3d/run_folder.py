@@ -42,60 +42,34 @@ class RunConfig(Validated):
     input: dict[str, Any] | None = None
 
 
+class _File:
+    """A file of a run: its path, asked of the folder."""
+
+    def __init__(self, *names: str):
+        self._names = names
+
+    def __get__(self, run: "RunFolder", kind: type) -> Path:
+        return run.path.joinpath(*self._names)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of a run; whoever writes or reads one asks here for its path."""
 
     path: Path
 
-    @property
-    def network(self) -> Path:
-        """The best network so far."""
-        return self.path / "model.keras"
-
-    @property
-    def last_network(self) -> Path:
-        """The network after the last epoch."""
-        return self.path / "last.keras"
-
-    @property
-    def state(self) -> Path:
-        """Every variable of the training after the last epoch, for `resume`."""
-        return self.path / "backup" / "state.npz"
-
-    @property
-    def history(self) -> Path:
-        """Figures per epoch."""
-        return self.path / "history.csv"
-
-    @property
-    def curves(self) -> Path:
-        """The same as a picture."""
-        return self.path / "curves.png"
-
-    @property
-    def slices(self) -> Path:
-        """A validation patch, its labels and its prediction."""
-        return self.path / "slices.png"
-
-    @property
-    def samples(self) -> Path:
-        """What the network sees: patches before and after augmentation."""
-        return self.path / "samples.png"
-
-    @property
-    def profile(self) -> Path:
-        """Where the time of a step goes."""
-        return self.path / "profile.json"
-
-    @property
-    def logs(self) -> Path:
-        """TensorBoard's folder."""
-        return self.path / "logs"
-
-    def dense(self, suffix: str) -> Path:
-        """Return the file of the embedded sample's dense segmentation: ".tif", ".png" or ".json"."""
-        return self.path / f"dense{suffix}"
+    network = _File("model.keras")  # the best so far
+    last_network = _File("last.keras")  # after the last epoch
+    state = _File("backup", "state.npz")  # every variable of the training after the last epoch, for `resume`
+    history = _File("history.csv")  # figures per epoch
+    curves = _File("curves.png")  # the same as a picture
+    slices = _File("slices.png")  # a validation patch, its labels and its prediction
+    samples = _File("samples.png")  # what the network sees: patches before and after augmentation
+    profile = _File("profile.json")  # where the time of a step goes
+    logs = _File("logs")  # TensorBoard's folder
+    dense_labels = _File("dense.tif")  # of the embedded sample: the whole of it segmented,
+    dense_picture = _File("dense.png")  # a picture of that,
+    dense_figures = _File("dense.json")  # and how much of it is right
 
     @property
     def is_run(self) -> bool:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from math import ceil
-from typing import Protocol
 
 import numpy as np
 
@@ -49,8 +48,9 @@ Cuts = tuple[tuple[Cut, ...], tuple[Cut, ...], tuple[Cut, ...]]
 Answer = tuple[Tile, np.ndarray]
 
 
-class Merge(Protocol):
-    """How a volume is made of tiles.
+@dataclass(frozen=True)
+class Exact:
+    """As one pass over the whole volume: every voxel comes from a tile that saw all that decides it.
 
     Attributes:
         name: the user's word for it.
@@ -59,25 +59,6 @@ class Merge(Protocol):
         tiles_per_block: tiles along an axis of a block that is computed apart.
     """
 
-    name: str
-    in_words: str
-    may_be_thin: bool
-    tiles_per_block: int
-
-    def cuts(self, size: int, tile: int, geometry: Geometry, axis: int, uniform: bool) -> Iterator[Cut]:
-        """Yield the tiles along one axis of `size` voxels; `uniform` ones all decide as many."""
-
-    def output_of(self, size: int, count: int, geometry: Geometry, axis: int) -> int:
-        """Return the output of a tile of which `count` make an axis of `size` voxels."""
-
-    def stitched(self, answers: Iterator[Answer], cuts: Cuts) -> Iterator[tuple[Box, np.ndarray]]:
-        """Yield finished boxes of the volume as early as they can be had, every voxel once."""
-
-
-@dataclass(frozen=True)
-class Exact:
-    """As one pass over the whole volume: every voxel comes from a tile that saw all that decides it."""
-
     name = "exact"
     in_words = "merged exactly"
     # A thin tile has all its context.
@@ -85,6 +66,7 @@ class Exact:
     tiles_per_block = 1
 
     def cuts(self, size: int, tile: int, geometry: Geometry, axis: int, uniform: bool) -> Iterator[Cut]:
+        """Yield the tiles along one axis of `size` voxels; `uniform` ones all decide as many."""
         output, padded = _sizes(size, tile, geometry, axis)
         if output >= padded:
             yield Cut(0, 0, size)
@@ -106,17 +88,19 @@ class Exact:
                 stop = padded
 
     def output_of(self, size: int, count: int, geometry: Geometry, axis: int) -> int:
+        """Return the output of a tile of which `count` make an axis of `size` voxels."""
         context, divisor = geometry.context[axis], geometry.divisor[axis]
         return 2 * context + max(divisor, -(-(size - 2 * context) // count))
 
     def stitched(self, answers: Iterator[Answer], cuts: Cuts) -> Iterator[tuple[Box, np.ndarray]]:
+        """Yield finished boxes of the volume as early as they can be had, every voxel once."""
         for tile, output in answers:
             yield tuple(slice(cut.first, cut.stop) for cut in tile), output[_decided(tile)]
 
 
 @dataclass(frozen=True)
 class Blend:
-    """Overlapping tiles, of which every voxel is the mean weighted by a Gaussian.
+    """Overlapping tiles, of which every voxel is the mean weighted by a Gaussian; the rest is as in `Exact`.
 
     Attributes:
         overlap: the least share of a tile's output that it has in common with its neighbour, 0 to below 1.
@@ -173,6 +157,9 @@ class Blend:
                 slab[into] += output[_decided(tile)] * _weights(tile)
             yield (slice(done, end), *sides), slab[: end - done]
             done, slab = end, slab[end - done :]
+
+
+Merge = Exact | Blend
 
 
 def _sizes(size: int, tile: int, geometry: Geometry, axis: int) -> tuple[int, int]:

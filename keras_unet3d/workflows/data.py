@@ -88,14 +88,15 @@ def open_data(
         InputError: a `ValueError`: a file that is missing or broken, labels that do not fit their image or that are in
             no table, a volume that is given twice.
     """
-    training = open_examples(_listed(data), options.keys, Globs(images, labels, weights))
-    validation = open_examples(_listed(val), options.keys) if _listed(val) else DataSet((), {})
+    training = open_examples(listed(data), options.keys, Globs(images, labels, weights))
+    validation = open_examples(listed(val), options.keys) if listed(val) else DataSet((), {})
     refuse(twice([example.image for example in (*training.examples, *validation.examples)]))
     table = _label_table(training, validation, options, listener)
     return LabelledData(training.examples, validation.examples, table, options.keys)
 
 
-def _listed(data: str | Path | Sequence[str | Path]) -> list[str | Path]:
+def listed(data: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    """Return one path or several as a list."""
     return [data] if isinstance(data, str | Path) else list(data)
 
 

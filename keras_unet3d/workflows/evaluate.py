@@ -15,6 +15,7 @@ from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.segments.cells import instances as cut_instances
 from keras_unet3d.settings.predict import PredictSettings
 from keras_unet3d.words import plural
+from keras_unet3d.workflows.data import listed
 
 
 def evaluate(
@@ -57,9 +58,7 @@ def evaluate(
         raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
     if instances:
         predictor.refuse_instances()
-    opened = open_examples(
-        [data] if isinstance(data, str | Path) else list(data), keys or predictor.spec.keys, Globs(images, labels)
-    )
+    opened = open_examples(listed(data), keys or predictor.spec.keys, Globs(images, labels))
     classes = set(unlabelled) & set(table.values) if table.target == "semantic" else ()
     if classes:
         raise InputError(

@@ -22,7 +22,7 @@ from keras_unet3d.settings import DataOptions
 from keras_unet3d.volumes.grey_values import measure
 from keras_unet3d.workflows.check import findings
 from keras_unet3d.workflows.check.findings import CheckedCase
-from keras_unet3d.workflows.data import other_channels, proposed_table, twice
+from keras_unet3d.workflows.data import listed, other_channels, proposed_table, twice
 
 
 def check(
@@ -50,7 +50,7 @@ def check(
     """
     faults: list[str] = []
     notes: list[str] = []
-    data_set = _find([data] if isinstance(data, str | Path) else data, Globs(images, labels, weights), settings, faults)
+    data_set = _find(listed(data), Globs(images, labels, weights), settings, faults)
     cases = []
     for done, case in enumerate(data_set.cases, 1):
         cases.append(_read(case, faults))

@@ -17,7 +17,7 @@ def segment_sample(predictor: Predictor, run: RunFolder, listener: Listener) -> 
     stack = phantom()
     volume = from_array(stack.image, "sample", stack.spacing, "um")
     predicted = predictor.predict(volume)
-    write_volume(run.dense(".tif"), predicted, volume)
+    write_volume(run.dense_labels, predicted, volume)
     by_class = {
         name: figure
         for name, figure in figures(count(stack.truth, predicted, len(NAMES)), NAMES).items()
@@ -25,16 +25,16 @@ def segment_sample(predictor: Predictor, run: RunFolder, listener: Listener) -> 
     }
     mean = float(np.mean([figure["iou"] for figure in by_class.values()]))
     annotated = float((stack.sparse != UNLABELLED).mean())
-    write_json(run.dense(".json"), {"classes": by_class, "mean_iou": mean, "annotated": annotated})
+    write_json(run.dense_figures, {"classes": by_class, "mean_iou": mean, "annotated": annotated})
     columns = {
         "image": stack.image.astype(float),
         "annotated": np.where(stack.sparse == UNLABELLED, -1, stack.sparse.astype(int)),
         "segmented": predicted.astype(int),
         "truth": stack.truth.astype(int),
     }
-    draw_slices(columns, [14, 43, 52], run.dense(".png"), NAMES, stack.spacing)
+    draw_slices(columns, [14, 43, 52], run.dense_picture, NAMES, stack.spacing)
     by_name = ", ".join(f"{name} {figure['iou']:.3f}" for name, figure in by_class.items())
     listener.say(
         f"dense segmentation from {annotated:.0%} annotated voxels: mean IoU against the full truth {mean:.3f} ({by_name})\n"
-        f"pictures: {run.dense('.png')}, {run.slices}, {run.curves}; labels: {run.dense('.tif')}"
+        f"pictures: {run.dense_picture}, {run.slices}, {run.curves}; labels: {run.dense_labels}"
     )

@@ -25,7 +25,7 @@ from keras_unet3d.settings import FitSettings
 from keras_unet3d.training.callbacks import WAITING
 from keras_unet3d.training.loop import train, training_loss
 from keras_unet3d.training.schedule import OwnParts, Shown
-from keras_unet3d.workflows.data import LabelledData, open_data
+from keras_unet3d.workflows.data import LabelledData, listed, open_data
 from keras_unet3d.workflows.fit.embedded_sample import segment_sample
 from keras_unet3d.workflows.fit.feed import chosen_engine, make_feed
 from keras_unet3d.workflows.fit.memory import memory_in_words, say_costs
@@ -117,7 +117,7 @@ def fit(
         InputError: a `ValueError`: anything wrong with the data or the settings; an earlier run is still there then.
     """
     run, own = RunFolder(Path(out)), OwnParts(loss, callbacks, transforms)
-    named = _Named(_listed(data), _listed(val), Globs(images, labels, weights))
+    named = _Named(listed(data), listed(val), Globs(images, labels, weights))
     before = _begun(run, named, resume, overwrite, listener)
     if before:
         settings, named = resumed_settings(run, before, settings), named or _named_before(before)
@@ -157,10 +157,6 @@ def fit(
         network = keras.models.load_model(run.network, compile=False, safe_mode=True)
         segment_sample(trained_predictor(float32_copy(network), plan.spec), run, listener)
     return Run(run.path, {name: [row[name] for row in rows] for name in rows[0]}, best, opened)
-
-
-def _listed(data: str | Path | Sequence[str | Path]) -> list[str | Path]:
-    return [data] if isinstance(data, str | Path) else list(data)
 
 
 def _begun(run: RunFolder, named: _Named, resume: bool, overwrite: bool, listener: Listener) -> RunConfig | None:
