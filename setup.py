@@ -16,7 +16,16 @@ ELASTICDEFORM = ["elasticdeform>=0.5.1", "numpy<2; python_version<'3.13'"]
 # 3.0.0 to 3.0.7 are withdrawn: their zarr.load() deletes data.
 ZARR = ["zarr>=3.0.8"]
 # JAX, so that the core is tested on a second backend and `fit` without TensorFlow.
-TEST_TOOLS = ["pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.17", "types-psutil", "jax>=0.7.1"]
+TEST_TOOLS = [
+    "pytest>=8.3",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+    "ruff>=0.9",
+    "mypy>=1.17",
+    "types-psutil",
+    "bioimageio.spec>=0.5.14",
+    "jax>=0.7.1",
+]
 
 # The adapted Rand error is wrong with scipy 1.13.
 INSTANCES = ["scikit-image>=0.25", "scipy>=1.14.1"]
