@@ -61,8 +61,9 @@ def _read_sums(folder: Path) -> dict[str, str]:
         text = path.read_text("utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected the checksums of a bundle, found {error}; get the bundle again.") from error
-    rows = [_ROW.fullmatch(line) for line in text.removesuffix("\n").split("\n")]
-    if not text.endswith("\n") or None in rows:
+    lines = text.removesuffix("\n").split("\n")
+    rows = [row for line in lines if (row := _ROW.fullmatch(line))]
+    if not text.endswith("\n") or len(rows) < len(lines):
         raise InputError(f"{path}: expected the checksums of a bundle, found a broken list; get the bundle again.")
     return {row["name"]: row["digest"] for row in rows}
 

@@ -55,7 +55,7 @@ def _file(folder: Path, name: str) -> dict:
 
 
 def _input(card: Card, folder: Path, test: str) -> dict:
-    architecture, around = card.model.architecture, halo(card.model)
+    architecture, around = card.spec.architecture, halo(card.spec)
     geometry, fixed = architecture.geometry, architecture.input_shape
     # They ask for more than twice the halo.
     least = [geometry.legal_at_least(2 * around[axis] + 1, axis) for axis in range(3)]
@@ -65,7 +65,7 @@ def _input(card: Card, folder: Path, test: str) -> dict:
         "axes": [{"type": "batch"}, *_space(card, sizes), _channels([f"channel {i}" for i in range(fixed[3])])],
         "test_tensor": _file(folder, test),
         "data": {"type": "float32"},
-        "preprocessing": _PREPROCESSING[card.model.normalization],
+        "preprocessing": _PREPROCESSING[card.spec.normalization],
     }
 
 
@@ -78,21 +78,21 @@ _PREPROCESSING = {
 def _output(card: Card, folder: Path, test: str) -> dict:
     sizes = [{"tensor_id": "volume", "axis_id": axis} for axis in AXES]
     space = _space(card, sizes)
-    for axis, around in zip(space, halo(card.model), strict=True):
+    for axis, around in zip(space, halo(card.spec), strict=True):
         if around:
             axis["halo"] = around
     return {
         "id": "probabilities",
-        "axes": [{"type": "batch"}, *space, _channels(list(card.model.labels.names))],
+        "axes": [{"type": "batch"}, *space, _channels(list(card.spec.labels.names))],
         "test_tensor": _file(folder, test),
         "data": {"type": "float32"},
     }
 
 
 def _space(card: Card, sizes: list) -> list[dict]:
-    unit = _UNITS.get(card.model.unit)
-    spacing = card.model.spacing or (1.0, 1.0, 1.0)
-    known = [{"scale": float(size), "unit": unit} if unit and card.model.spacing else {} for size in spacing]
+    unit = _UNITS.get(card.spec.unit)
+    spacing = card.spec.spacing or (1.0, 1.0, 1.0)
+    known = [{"scale": float(size), "unit": unit} if unit and card.spec.spacing else {} for size in spacing]
     return [
         {"type": "space", "id": axis, "size": size} | scale
         for axis, size, scale in zip(AXES, sizes, known, strict=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import Validated
+from keras_unet3d.geometry import Triple, triple
 from keras_unet3d.model_spec import ModelSpec
 
 SCHEMA = 2
@@ -77,6 +78,12 @@ class Card(Validated):
                 yield f"{what}: expected a list of texts, found {getattr(self, what)!r}."
 
     @property
+    def spec(self) -> ModelSpec:
+        """What the network is and means; a card in a bundle always says it."""
+        assert self.model is not None
+        return self.model
+
+    @property
     def version_key(self) -> tuple[int, ...]:
         """The version in the order of versions."""
         return tuple(int(part) for part in self.version.split("."))
@@ -87,15 +94,15 @@ def to_metadata(card: Card, files: dict[str, dict]) -> dict:
     return {
         "schema": SCHEMA,
         **card.config(),
-        **_derived(card.model),
+        **_derived(card.spec),
         "files": files,
     }
 
 
-def halo(spec: ModelSpec) -> tuple[int, int, int]:
+def halo(spec: ModelSpec) -> Triple:
     """Return the voxels at a tile's sides (z, y, x) whose result is not that of the whole volume."""
     geometry = spec.architecture.geometry
-    return tuple(max(margin, context) for margin, context in zip(geometry.margin, geometry.context, strict=True))
+    return triple(max(margin, context) for margin, context in zip(geometry.margin, geometry.context, strict=True))
 
 
 def _derived(spec: ModelSpec) -> dict:
@@ -173,7 +180,7 @@ _MIGRATIONS = {1: _to_schema_2}
 
 def to_readme(card: Card, files: Collection[str] = ()) -> str:
     """Return the card for people; `files` are those of the bundle."""
-    spec = card.model
+    spec = card.spec
     rows = "\n".join(
         f"| {number} | {value} | {name} |"
         for number, (value, name) in enumerate(zip(spec.labels.values, spec.labels.names, strict=True))

@@ -70,7 +70,7 @@ def _saved_model(reference: str | Path, model: keras.Model) -> Network:
             )
         check_sums(bundle, only=archive.name)
         network = served(archive)
-    return _without_halo(network, card.model.architecture.geometry)
+    return _without_halo(network, card.spec.architecture.geometry)
 
 
 def _without_halo(network: Network, geometry: Geometry) -> Network:

@@ -14,6 +14,7 @@ from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.datasets.phantom import phantom
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing_folder, whole_folder, write_json
+from keras_unet3d.geometry import triple
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.machine import versions
 from keras_unet3d.machine.compiled import compiled_network
@@ -150,14 +151,14 @@ def export(
             f"model {model.name!r}: expected output='probabilities', found 'logits'; build it with the former."
         )
     card = _completed(_as_card(card), model)
-    check_agreement(model, card.model, f"card of {card.name}")
+    check_agreement(model, card.spec, f"card of {card.name}")
     model = float32_copy(model)
     target = Path(directory) / card.name / card.version
     refuse_existing_folder(target, overwrite, "bundle", (CARD,))
     with whole_folder(target) as folder:
         files = {"keras": NETWORK, "test_input": TEST_INPUT, "test_output": TEST_OUTPUT}
         model.save(folder / NETWORK)
-        _write_test(model, card.model, folder, large=complete)
+        _write_test(model, card.spec, folder, large=complete)
         if cover:
             shutil.copyfile(cover, folder / COVER)
             files["cover"] = COVER
@@ -175,11 +176,11 @@ def export(
 def _write_served(model: keras.Model, card: Card, folder: Path) -> dict[str, str]:
     """Write what others run, and return what it is and its names."""
     files = {"saved_model": saved_model_name(card.name)}
-    write_saved_model(model, card.model, folder / files["saved_model"])
+    write_saved_model(model, card.spec, folder / files["saved_model"])
     if can_write_onnx():
         (folder / ONNX).write_bytes(to_onnx(model))
         files["onnx"] = ONNX
-    if any(card.model.architecture.geometry.margin):
+    if any(card.spec.architecture.geometry.margin):
         # bioimage.io tiles networks that keep their input's size.
         same_size(model).save(folder / SAME_SIZE)
         files["keras"] = SAME_SIZE
@@ -206,7 +207,7 @@ def unpack_for_serving(reference: str | Path, directory: str | Path, overwrite: 
                 check_sums(bundle, only=archive.name)
                 unzip(archive, folder)
             else:
-                save_model(open_model(bundle)[0], card.model, folder)
+                save_model(open_model(bundle)[0], card.spec, folder)
     return target
 
 
@@ -227,7 +228,7 @@ def _write_test(model: keras.Model, spec: ModelSpec, folder: Path, large: bool) 
     """Store a raw input and the network's output for it, which `verify` replays; a `large` one is what bioimage.io wants."""
     margin = spec.architecture.geometry.margin
     # They ask for more than twice the halo.
-    around = [2 * (h - m) + 1 for h, m in zip(halo(spec), margin, strict=True)] if large else (_TEST_SIZE,) * 3
+    around = triple(2 * (h - m) + 1 for h, m in zip(halo(spec), margin, strict=True)) if large else (_TEST_SIZE,) * 3
     shape = (*legal_sizes(spec.architecture, around), spec.channels)
     # Grey values like a microscope's: the stored input is raw, and goes through the model's normalisation.
     raw = np.random.default_rng(0).gamma(4.0, 20.0, shape).astype(np.float32)

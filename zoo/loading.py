@@ -49,9 +49,9 @@ def open_model(reference: str | Path) -> tuple[keras.Model, ModelSpec]:
         check_files(bundle, (CARD, NETWORK))
         card = read_card(bundle)
         model = read_network(bundle / NETWORK, card)
-        check_agreement(model, card.model, bundle / CARD)
+        check_agreement(model, card.spec, bundle / CARD)
         prove_once(bundle, model, card)
-        return model, card.model
+        return model, card.spec
 
 
 @contextmanager
@@ -119,9 +119,9 @@ def read_network(path: Path, card: Card | None = None) -> keras.Model:
     except Exception as error:
         # Keras raises anything from KeyError to BadZipFile on a broken file.
         newer = list(skew(card)) if card else []
-        if card and card.model and newer:
+        if card and newer:
             with suppress(Exception):
-                return _with_weights(card.model.architecture, path)
+                return _with_weights(card.spec.architecture, path)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         broken = f"{path}: expected a network saved by Keras, found a broken one ({reason[:200]})."
         raise InputError(" ".join([broken, *newer])) from error

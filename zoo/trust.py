@@ -73,11 +73,11 @@ def replay(what: str, network, bundle: Path, card: Card, halo: bool) -> float:
     Raises:
         InputError: a difference beyond the card's tolerance, or a broken test.
     """
-    architecture = card.model.architecture
+    architecture = card.spec.architecture
     raw = _read_test(bundle / TEST_INPUT, architecture.input_channels)
-    expected = _read_test(bundle / TEST_OUTPUT, card.model.labels.num_classes)
+    expected = _read_test(bundle / TEST_OUTPUT, card.spec.labels.num_classes)
     try:
-        batch = prepared(raw[0], card.model)
+        batch = prepared(raw[0], card.spec)
     except InputError as error:
         raise InputError(f"{bundle / TEST_INPUT}: {error}") from error
     if not halo:
