@@ -20,7 +20,7 @@ def refuse(faults: Iterable[str]) -> None:
 
 @contextmanager
 def collecting(faults: list[str]) -> Iterator[None]:
-    """Note an `InputError` in `faults` and go on behind the block."""
+    """Note an `InputError` that is raised within the block in `faults`, and continue after the block."""
     try:
         yield
     except InputError as error:

@@ -1,7 +1,7 @@
-"""The one way of validating: a frozen dataclass that is checked when it is made, and made of what a file says.
+"""The one way of validating: a frozen dataclass that is checked when it is made, and that can be made from a file.
 
-A class that derives from `Validated` has every field checked by its type, its `choices` and its `least`; what else must
-hold it yields in `faults`. The same classes are read from JSON by `from_config` and written by `config`.
+Every field of a class that derives from `Validated` is checked by its type, its `choices` and its `least`; the class
+yields in `faults` whatever else is wrong. The same classes are read from JSON by `from_config` and written by `config`.
 """
 
 import math
@@ -18,17 +18,17 @@ _Kind = TypeVar("_Kind")
 
 
 def option(default: Any, text: str, choices: Iterable[str] = (), least: float | None = None) -> Any:
-    """Return a field that is an option of the command line too: its help `text`, and what it may be."""
+    """Return a field that is an option of the command line too, with its help `text` and the values that it may have."""
     return field(default=default, metadata={"help": text, "choices": tuple(choices), "least": least})
 
 
 def checked(default: Any = MISSING, choices: Iterable[str] = (), least: float | None = None) -> Any:
-    """Return a field that may have one of the `choices`, or numbers of at least `least`; no default: it must be given."""
+    """Return a field that has one of the `choices`, or numbers of at least `least`; without a default it must be given."""
     return field(default=default, metadata={"choices": tuple(choices), "least": least})
 
 
 class Validated:
-    """A frozen dataclass that raises `InputError` when it is made of anything wrong; lists become tuples.
+    """A frozen dataclass that raises `InputError` when a value is wrong; lists become tuples.
 
     Attributes:
         WHAT: what messages call it.
@@ -36,18 +36,18 @@ class Validated:
 
     WHAT: ClassVar[str] = "settings"
 
-    def __post_init__(self):
-        for each, hint in _fields(type(self)):
-            value = _with_tuples(hint, getattr(self, each.name))
-            object.__setattr__(self, each.name, value)
-            refuse(_field_faults(each, hint, value))
+    def __post_init__(self) -> None:
+        for entry, hint in _fields(type(self)):
+            value = _with_tuples(hint, getattr(self, entry.name))
+            object.__setattr__(self, entry.name, value)
+            refuse(_field_faults(entry, hint, value))
         for part in reversed(type(self).__mro__):
-            # Of every class that this one is made of, in the order of their fields.
+            # Base classes first, which is the order of the fields.
             if own := vars(part).get("faults"):
                 refuse(own(self))
 
     def faults(self) -> Iterator[str]:
-        """Yield a sentence on everything that is wrong although every field by itself is right."""
+        """Yield a sentence on everything that is wrong although each field is right by itself."""
         yield from ()
 
     def config(self) -> dict[str, Any]:
@@ -63,17 +63,17 @@ class Validated:
         """
         if not isinstance(config, Mapping):
             raise InputError(f"{source}: expected {cls.WHAT}, found {config!r}.")
-        known = {each.name: (each, hint) for each, hint in _fields(cls)}
+        known = {entry.name: (entry, hint) for entry, hint in _fields(cls)}
         for name in config:
             if name not in known:
                 raise InputError(
                     f"{source}: expected entries of {cls.WHAT}, found {name!r}.{did_you_mean(str(name), known)}"
                 )
         values = {}
-        for name, (each, hint) in known.items():
+        for name, (entry, hint) in known.items():
             if name in config:
                 values[name] = _read(hint, config[name], source)
-            elif each.default is MISSING and each.default_factory is MISSING:
+            elif entry.default is MISSING and entry.default_factory is MISSING:
                 raise InputError(f"{source}: expected the entry {name!r} of {cls.WHAT}, found none.")
         try:
             return cls(**values)
@@ -85,12 +85,12 @@ class Validated:
 def _fields(kind: type) -> list[tuple[Field, Any]]:
     """Return every field of a class with its type."""
     hints = typing.get_type_hints(kind)
-    return [(each, hints[each.name]) for each in fields(kind)]
+    return [(entry, hints[entry.name]) for entry in fields(kind)]
 
 
 def narrowed(kind: type[_Kind], options: Any, **decided: Any) -> _Kind:
-    """Return an object of the class `kind` with the fields that `options` has too, but for those that are decided."""
-    shared = {each.name for each in fields(kind)} & {each.name for each in fields(options)}
+    """Return an object of the class `kind`: its fields as in `options`, where that has them, or as `decided` says."""
+    shared = {entry.name for entry in fields(kind)} & {entry.name for entry in fields(options)}
     return kind(**{name: getattr(options, name) for name in shared} | decided)
 
 
@@ -103,7 +103,7 @@ def plain_type(hint: Any) -> Any:
 
 def field_type(kind: type, name: str) -> Any:
     """Return the type of a field of a class, without "or None"."""
-    return next(plain_type(hint) for each, hint in _fields(kind) if each.name == name)
+    return next(plain_type(hint) for entry, hint in _fields(kind) if entry.name == name)
 
 
 def _validated_class(hint: Any) -> type[Validated] | None:
@@ -113,12 +113,12 @@ def _validated_class(hint: Any) -> type[Validated] | None:
 
 def _read(hint: Any, value: Any, source: str) -> Any:
     """Return a value of JSON with objects of their classes where the type asks for them."""
-    part = _validated_class(hint)
-    if part is not None and isinstance(value, Mapping):
-        return part.from_config(value, source)
+    validated = _validated_class(hint)
+    if validated is not None and isinstance(value, Mapping):
+        return validated.from_config(value, source)
     hint = plain_type(hint)
     if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
-        return tuple(_read(kind, each, source) for kind, each in zip(_parts(hint, len(value)), value, strict=False))
+        return tuple(_read(kind, part, source) for kind, part in zip(_parts(hint, len(value)), value, strict=False))
     return value
 
 
@@ -129,13 +129,13 @@ def _with_tuples(hint: Any, value: Any) -> Any:
         return tuple(value)
     if typing.get_origin(hint) is not tuple or not isinstance(value, list | tuple):
         return value
-    return tuple(_with_tuples(part, each) for part, each in zip(_parts(hint, len(value)), value, strict=False))
+    return tuple(_with_tuples(kind, part) for kind, part in zip(_parts(hint, len(value)), value, strict=False))
 
 
 def _parts(hint: Any, count: int) -> Sequence[Any]:
     """Return the type of every entry of a tuple of `count` values."""
     parts = typing.get_args(hint)
-    # Surplus values stay where they are: they are refused by their number.
+    # Surplus values are kept, so that `_is_kind` refuses them by their number.
     return parts[:1] * count if parts[-1] is ... else (*parts, *parts[-1:] * (count - len(parts)))
 
 
@@ -169,7 +169,7 @@ def _is_kind(hint: Any, value: Any) -> bool:
         parts = typing.get_args(hint)
         if not isinstance(value, tuple) or (parts[-1] is not ... and len(value) != len(parts)):
             return False
-        return all(_is_kind(part, each) for part, each in zip(_parts(hint, len(value)), value, strict=True))
+        return all(_is_kind(kind, part) for kind, part in zip(_parts(hint, len(value)), value, strict=True))
     kind = typing.get_origin(hint) or hint
     return _KINDS[kind][0](value) if kind in _KINDS else isinstance(value, kind)
 
@@ -198,20 +198,20 @@ def _several(hint: Any) -> str:
 
 def _numbers(value: Any) -> Iterator[float]:
     """Yield the numbers in nested tuples."""
-    for each in value if isinstance(value, tuple) else (value,):
-        if isinstance(each, tuple):
-            yield from _numbers(each)
-        elif each is not None:
-            yield each
+    for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, tuple):
+            yield from _numbers(part)
+        elif part is not None:
+            yield part
 
 
-def _field_faults(each: Field, hint: Any, value: Any) -> Iterator[str]:
-    """Yield a sentence where `value` is not what the field is for."""
+def _field_faults(entry: Field, hint: Any, value: Any) -> Iterator[str]:
+    """Yield a sentence where the field may not have this value."""
     if value is None and isinstance(hint, types.UnionType):
         return
-    choices, least = each.metadata.get("choices", ()), each.metadata.get("least")
+    choices, least = entry.metadata.get("choices", ()), entry.metadata.get("least")
     bound = "" if least is None else f" of at least {least}"
     if not _is_kind(hint, value) or (least is not None and any(number < least for number in _numbers(value))):
-        yield f"{each.name}: expected {_called(hint)}{bound}, found {value!r}."
+        yield f"{entry.name}: expected {_called(hint)}{bound}, found {value!r}."
     elif choices and value not in choices:
-        yield f"{each.name}: expected one of {', '.join(choices)}; found {value!r}.{did_you_mean(value, choices)}"
+        yield f"{entry.name}: expected one of {', '.join(choices)}; found {value!r}.{did_you_mean(value, choices)}"

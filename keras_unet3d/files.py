@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from keras_unet3d.errors import InputError
 
@@ -48,18 +49,20 @@ def _refuse_file_above(path: Path) -> None:
             raise InputError(f"{path}: expected a path inside folders, found the file {parent}; choose another path.")
 
 
-def overlapping(one: Path, other: Path) -> bool:
+def overlapping(first: Path, second: Path) -> bool:
     """Return whether the paths are the same, or one of them lies in the other."""
-    one, other = one.resolve(), other.resolve()
-    return one == other or one in other.parents or other in one.parents
+    first, second = first.resolve(), second.resolve()
+    return first == second or first in second.parents or second in first.parents
 
 
 def refuse_unwritable(path: Path, needed: int) -> None:
     """Raise `InputError` if nothing can be written at `path`, or less than `needed` bytes."""
-    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not os.access(there, os.W_OK):
-        raise InputError(f"{path}: expected a place to write to, found {there} write-protected; choose another path.")
-    free = shutil.disk_usage(there).free
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not os.access(existing, os.W_OK):
+        raise InputError(
+            f"{path}: expected a place to write to, found {existing} write-protected; choose another path."
+        )
+    free = shutil.disk_usage(existing).free
     if free < needed:
         raise InputError(
             f"{path}: expected {_megabytes(needed)} of free space, found {_megabytes(free)}; make room, or choose another path."
@@ -121,13 +124,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_json(path: Path, value) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     with whole_file(path) as partial:
         partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
-def read_json(path: Path, what: str) -> dict:
+def read_json(path: Path, what: str) -> dict[str, Any]:
     """Return the JSON object in `path`; raises `InputError` where it is missing or is no JSON object."""
     try:
         value = json.loads(path.read_text("utf-8"))

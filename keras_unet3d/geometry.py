@@ -7,20 +7,25 @@ size   132 ──conv──> 128 ──pool──> 64 ─ ... ─> 16 ─ ... �
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
+from typing import TypeVar
 
 from keras_unet3d.errors import InputError
 
 AXES = "zyx"
 CONVOLUTIONS = 2  # per level and path (paper, section 2)
 
+# Sizes or positions in voxels (z, y, x).
 Triple = tuple[int, int, int]
+# Edges of a voxel (z, y, x), in some unit of length.
 Spacing = tuple[float, float, float]
 # A slice per axis (z, y, x).
 Box = tuple[slice, ...]
 
+_Value = TypeVar("_Value")
 
-def triple(values: Iterable[int]) -> Triple:
-    """Return three values, one per axis (z, y, x)."""
+
+def triple(values: Iterable[_Value]) -> tuple[_Value, _Value, _Value]:
+    """Return exactly three values, one per axis (z, y, x)."""
     z, y, x = values
     return z, y, x
 
@@ -36,12 +41,12 @@ class Geometry:
     @property
     def divisor(self) -> Triple:
         """Voxels per axis that one voxel of the bottom level stands for."""
-        return tuple(prod(pool[axis] for pool in self.pool_sizes) for axis in range(3))
+        return triple(prod(pool[axis] for pool in self.pool_sizes) for axis in range(3))
 
     @property
     def margin(self) -> Triple:
         """Voxels per axis that the output lacks on each side of the input; zero for "same" padding."""
-        return tuple(self._lost(0, axis) // 2 for axis in range(3))
+        return triple(self._lost(0, axis) // 2 for axis in range(3))
 
     @property
     def context(self) -> Triple:
@@ -51,11 +56,11 @@ class Geometry:
         """
         if self.padding == "valid":
             return (0, 0, 0)
-        return tuple(-(-self._reach(0, axis) // self.divisor[axis]) * self.divisor[axis] for axis in range(3))
+        return triple(-(-self._reach(0, axis) // self.divisor[axis]) * self.divisor[axis] for axis in range(3))
 
     def crop(self, level: int) -> Triple:
         """Voxels to cut from each side of the skip connection of `level`."""
-        return tuple(self._below(level, axis) // 2 for axis in range(3))
+        return triple(self._below(level, axis) // 2 for axis in range(3))
 
     def output_size(self, size: int, axis: int) -> int | None:
         """Return the network's output size for an input of `size` along `axis`, None where it is illegal."""

@@ -3,14 +3,15 @@
 import importlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from keras_unet3d.machine import kernels
 
 
-def lazy_names(module: str, homes: dict[str, str]) -> tuple[Callable, Callable]:
+def lazy_names(module: str, homes: dict[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` for `module`, whose public names live in the modules `homes`."""
 
-    def __getattr__(name: str):
+    def __getattr__(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         # The last moment before TensorFlow may be loaded, and the only one at which oneDNN can be chosen.
