@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def _stamp(bundle: Path) -> Path:
     return folders.proofs() / name
 
 
-def replay(what: str, network, bundle: Path, card: Card, halo: bool) -> float:
+def replay(what: str, network: Callable, bundle: Path, card: Card, halo: bool) -> float:
     """Return the largest difference of a network's output to the stored one.
 
     Args:

@@ -116,15 +116,15 @@ class Predictor:
         statistics = statistics or self.examine(volume)
         normalized = partial(normalize, statistics=statistics, how=self.spec.normalization)
 
-        def read(start, size):
+        def read(start: Triple, size: Triple) -> np.ndarray:
             return normalized(read_mirrored(volume, start, size, settings.border))
 
         is_background = None
         if settings.skip_below is not None:
             limit = normalized(np.full((1, 1, 1, volume.channels), settings.skip_below))
 
-            def is_background(voxels):
-                return (voxels <= limit).all()
+            def is_background(voxels: np.ndarray) -> bool:
+                return bool((voxels <= limit).all())
 
         network = self.logits if output == "logits" and self.logits else self.network
         parts = stitched(

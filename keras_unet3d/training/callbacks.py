@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -19,6 +20,8 @@ from keras_unet3d.training.optimizers import swap_averages
 from keras_unet3d.training.schedule import Feed, Schedule, Shown
 from keras_unet3d.training.state import save_state
 
+# The figures of an epoch or a batch: a dictionary that callbacks may add to; None in Keras' own signatures alone.
+Logs = Any
 MONITORED = "val_iou"
 # Share of a training spent waiting for input; the name of it in the figures of an epoch.
 WAITING = "waiting"
@@ -32,10 +35,10 @@ class Guard(keras.callbacks.Callback):
         super().__init__()
         self.feed, self.steps_per_epoch, self.epoch = feed, steps_per_epoch, 0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if not math.isfinite(logs["loss"]):
             origin = self.feed.origin(self.epoch * self.steps_per_epoch + batch)
             raise FloatingPointError(
@@ -52,17 +55,17 @@ class Waits(keras.callbacks.Callback):
         super().__init__()
         self.waiting, self.begun, self.ended, self.first_step = waiting, 0.0, 0.0, True
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._begin()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.ended = time.perf_counter()
         if self.first_step and self.params["steps"] > 1:
             # It is compiled meanwhile: that is no measure of the others.
             self._begin()
         self.first_step = False
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs[WAITING] = min(self.waiting.seconds / max(self.ended - self.begun, 1e-9), 1.0)
 
     def _begin(self) -> None:
@@ -72,10 +75,10 @@ class Waits(keras.callbacks.Callback):
 class Averages(keras.callbacks.Callback):
     """Has the running mean of the weights validated, where the optimiser keeps one."""
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Logs = None) -> None:
         swap_averages(self.model.optimizer, self.model.trainable_variables)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Logs = None) -> None:
         swap_averages(self.model.optimizer, self.model.trainable_variables)
 
 
@@ -98,7 +101,7 @@ class Records(keras.callbacks.Callback):
         # What could not be written at the last try.
         self.unwritten: dict[Path, Exception] = {}
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         rows = self.facts["rows"]
         rows.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
         with self._averaged():
@@ -157,13 +160,13 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.listener, self.schedule, self.advice, self.epoch, self.advised = listener, schedule, advice, 0, False
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.listener.progress(self.epoch * self.schedule.steps_per_epoch + batch + 1, self.schedule.steps)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         shown = ("loss", "iou", "val_loss", "val_iou", "val_dice")
         figures = "  ".join(f"{name} {logs[name]:.3f}" for name in shown)
         waited = logs[WAITING]
@@ -180,7 +183,7 @@ class Patience(keras.callbacks.Callback):
         super().__init__()
         self.patience, self.rows, self.listener = patience, rows, listener
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if out_of_patience(self.rows, self.patience):
             self.model.stop_training = True
             self.listener.say(f"stopped: the validation IoU has not risen for {self.patience} epochs")

@@ -1,6 +1,7 @@
 """Operations of a training step that Keras has no name for, per backend: normalisation in one pass, gradients without a step."""
 
 from collections.abc import Callable
+from typing import Any
 
 from keras_unet3d.machine.devices import replicas, summed_over_replicas
 
@@ -12,7 +13,7 @@ def can_fuse_normalization() -> bool:
     return keras.backend.backend() == "tensorflow"
 
 
-def normalized_batch(x, gamma, beta, epsilon: float):
+def normalized_batch(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
     """Return `x` `(batch, z, y, x, channels)` normalised over all but its channels, and mean and variance, float32.
 
     TensorFlow only: its fused operation knows images alone, so z and y are taken as one axis. Under replicas mean and
@@ -42,14 +43,14 @@ def normalized_batch(x, gamma, beta, epsilon: float):
     return tf.ensure_shape(tf.reshape(y, shape), x.shape), mean, variance * (count - 1) / count
 
 
-def loss_and_gradients(model) -> tuple[Callable, Callable]:
+def loss_and_gradients(model: Any) -> tuple[Callable, Callable]:
     """Return two functions of `(x, y, w)`, compiled for a compiled model: the loss in training, and the gradients of all trained weights."""
     import keras
 
     return _DIFFERENTIATED[keras.backend.backend()](model)
 
 
-def _differentiated_by_tensorflow(model) -> tuple[Callable, Callable]:
+def _differentiated_by_tensorflow(model: Any) -> tuple[Callable, Callable]:
     import tensorflow as tf
 
     def forward(x, y, w):
@@ -65,7 +66,7 @@ def _differentiated_by_tensorflow(model) -> tuple[Callable, Callable]:
     return tf.function(forward), tf.function(gradients)
 
 
-def _differentiated_by_jax(model) -> tuple[Callable, Callable]:
+def _differentiated_by_jax(model: Any) -> tuple[Callable, Callable]:
     import jax
 
     fixed = [variable.value for variable in model.non_trainable_variables]

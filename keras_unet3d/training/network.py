@@ -1,13 +1,13 @@
 """The network as it is trained: the weights of the one that is kept, with fewer operations and more to learn from."""
 
 from math import prod
+from typing import Any
 
 import keras
 
 from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.geometry import triple
 from keras_unet3d.network.architecture import Architecture
-from keras_unet3d.network.losses import SampleWeightedSparseCrossentropy
 from keras_unet3d.network.unet import architecture_of
 from keras_unet3d.training import fused
 
@@ -22,16 +22,18 @@ class Trained(keras.Model):
     """
 
     augmentation: Augmentation | None = None
-    supervision: SampleWeightedSparseCrossentropy | None = None
+    supervision: keras.losses.Loss | None = None
 
-    def train_step(self, *arguments):
+    def train_step(self, *arguments: Any) -> Any:
         if self.augmentation is None:
             return super().train_step(*arguments)
         # The batch comes last on every backend; before it, on some, the state.
         *state, batch = arguments
         return super().train_step(*state, self.augmentation(batch))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
         if self.supervision is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         first, *lower = y_pred
@@ -44,12 +46,12 @@ class Trained(keras.Model):
             loss += factor * self.supervision(y, logits, sample_weight)
         return loss / (1.0 + sum(factors))
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         return super().compute_metrics(x, y, y_pred if self.supervision is None else y_pred[0], sample_weight)
 
 
 def trained_network(
-    model: keras.Model, loss: SampleWeightedSparseCrossentropy, deep_supervision: bool, augmentation
+    model: keras.Model, loss: keras.losses.Loss, deep_supervision: bool, augmentation: Augmentation | None
 ) -> Trained:
     """Return the network that is trained in the place of `model`, whose weights it shares.
 
@@ -70,7 +72,7 @@ def trained_network(
     return trained
 
 
-def _lower_logits(block, architecture: Architecture, level: int):
+def _lower_logits(block: Any, architecture: Architecture, level: int):
     """Return the logits of a lower level repeated to full size: labels, a slice of them, cannot be made smaller."""
     head = keras.layers.Conv3D(
         architecture.num_classes,
@@ -83,7 +85,7 @@ def _lower_logits(block, architecture: Architecture, level: int):
     return keras.layers.UpSampling3D(size, dtype="float32", name=f"logits_{level}_repeated")(head(block))
 
 
-def _quicker(layer):
+def _quicker(layer: keras.Layer) -> keras.Layer:
     """Return the layer itself, or what takes its place in training."""
     if isinstance(layer, keras.layers.BatchNormalization) and fused.can_fuse_normalization():
         return FusedBatchNormalization(layer)
@@ -101,7 +103,7 @@ class FusedBatchNormalization(keras.layers.Layer):
         super().__init__(name=plain.name, dtype=plain.dtype_policy, autocast=False)
         self.plain = plain
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         plain = self.plain
         if not (training and plain.trainable):
             return plain(inputs, training=False)
@@ -110,5 +112,5 @@ class FusedBatchNormalization(keras.layers.Layer):
             moving.assign(moving * plain.momentum + current * (1.0 - plain.momentum))
         return outputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -33,7 +34,7 @@ def make_feed(holdout: Holdout, plan: Plan) -> Feed:
     batching, waiting = plan.batching, Waiting()
     positions = validation_positions(holdout.validation, plan.unchanged_patches, VALIDATION_PATCHES)
 
-    def training(first: int):
+    def training(first: int) -> Any:
         return training_batches(holdout.training, plan.patches, batching, first, waiting)
 
     def origin(number: int) -> str:
