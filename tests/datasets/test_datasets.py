@@ -246,7 +246,7 @@ def test_a_glob_that_finds_nothing_is_refused(tmp_path, missing, option):
     write_tif(tmp_path / "image" / "a.tif", raw())
     write_tif(tmp_path / "label" / "a.tif", raw())
     (tmp_path / missing / "a.tif").unlink()
-    words = (f"{option} {tmp_path}/{missing}/*.tif: expected files, found none", "quote the pattern")
+    words = (f"`{option}={tmp_path}/{missing}/*.tif`: expected files, found none", "quote the pattern")
     with pytest.raises(InputError, match=says(*words)):
         open_examples([], globs=Globs(f"{tmp_path}/image/*.tif", f"{tmp_path}/label/*.tif"))
 
@@ -409,7 +409,11 @@ def test_one_file_of_another_format_is_refused(tmp_path):
 def test_a_folder_without_data_is_refused(tmp_path, names):
     for name in names:
         (tmp_path / name).write_text("")
-    words = (f"{tmp_path}: expected HDF5 or Zarr volumes or a dataset.json, found neither", "`images=GLOB`", "`labels=GLOB`")
+    words = (
+        f"{tmp_path}: expected HDF5 or Zarr volumes or a dataset.json, found neither",
+        "`images=GLOB`",
+        "`labels=GLOB`",
+    )
     with pytest.raises(InputError, match=says(*words)):
         open_examples([tmp_path])
 

@@ -228,7 +228,9 @@ def test_declared_names_are_the_classes_in_their_order_also_where_they_do_not_oc
 
 def test_a_value_outside_the_declared_names_is_refused_with_file_value_and_count():
     words = ("my labels: expected the labels 7 cell, 40 wall", "found 255 (2 voxels)", "correct the labels")
-    with pytest.raises(InputError, match=says(*words, "`classes=255=NAME,...`", "`unlabelled=255` if it means unlabelled")):
+    with pytest.raises(
+        InputError, match=says(*words, "`classes=255=NAME,...`", "`unlabelled=255` if it means unlabelled")
+    ):
         table_of([[[7, 40, 255, 255]]], declared={7: "cell", 40: "wall"})
 
 
@@ -274,7 +276,12 @@ def test_the_one_volume_of_which_nothing_is_labelled_is_named():
 
 @pytest.mark.parametrize("options", [{}, {"num_classes": 1}])
 def test_one_class_is_refused(options):
-    words = ("my labels: expected at least two classes", "found only the label 0", "annotate a second", "declare it by `classes`")
+    words = (
+        "my labels: expected at least two classes",
+        "found only the label 0",
+        "annotate a second",
+        "declare it by `classes`",
+    )
     with pytest.raises(InputError, match=says(*words)):
         table_of(np.zeros((2, 3, 4), np.uint8), **options)
 

@@ -203,7 +203,10 @@ def test_saves_and_loads(tmp_path):
         (dict(seed=-1), "seed: expected a whole number of at least 0"),
         (dict(kernel_sizes=[(3, 3, 3)]), "kernel_sizes: expected 4 triples"),
         (dict(kernel_sizes=[(2, 3, 3)] * 4), "kernel_sizes: expected odd sizes"),
-        (dict(pool_sizes=[(2, 2)] * 3), r"pool_sizes: expected a list of triples \(z, y, x\) of at least 1, found \(\(2, 2\)"),
+        (
+            dict(pool_sizes=[(2, 2)] * 3),
+            r"pool_sizes: expected a list of triples \(z, y, x\) of at least 1, found \(\(2, 2\)",
+        ),
         (dict(pool_sizes=[(2, 2, 2)] * 2), r"pool_sizes: expected 3 triples \(z, y, x\) of positive integers"),
     ],
 )

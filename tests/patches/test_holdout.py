@@ -7,8 +7,17 @@ from helpers import says
 from keras_unet3d.datasets.phantom import phantom
 from keras_unet3d.errors import InputError
 from keras_unet3d.labels import UNLABELLED, AnnotatedSlices, annotated_slices
-from keras_unet3d.patches.holdout import GUARD, split_by_region, split_by_slices, split_by_volume, split_one
+from keras_unet3d.patches.holdout import (
+    GUARD,
+    hold_out,
+    split_by_region,
+    split_by_slices,
+    split_by_volume,
+    split_one,
+)
+from keras_unet3d.patches.source import Source, index_labels
 from keras_unet3d.volumes import from_array
+from keras_unet3d.volumes.grey_values import measure
 
 SHAPE = (24, 40, 36)
 
@@ -237,3 +246,67 @@ def test_a_slab_is_not_held_out_where_single_slices_do(seed):
     parts = split_by_slices(from_array(classes), slices, 0.2, 2, seed)
     held = np.flatnonzero((parts.validation.array() != UNLABELLED).any(axis=(1, 2, 3)))
     assert set(held) <= {20, 30}
+
+
+# ---- the whole decision ----------------------------------------------------------------------------
+
+
+def source(classes, name="a"):
+    volume = from_array(classes, f"{name} labels")
+    image = from_array(np.random.default_rng(0).normal(size=classes.shape).astype(np.float32), name)
+    return Source(name, image, volume, None, measure(image), index_labels(volume, 3))
+
+
+def test_what_was_given_is_held_out_and_nothing_else():
+    training, given = [source(annotated(z=[3, 9]), "a")], [source(annotated(z=[5]), name) for name in "bc"]
+    for share in (0.0, 0.2):
+        held = hold_out(training, given, share, 0)
+        assert (held.training, held.validation, held.whole_volumes) == (training, given, True)
+        assert held.in_words == "2 given volumes"
+    assert hold_out(training, given[:1], 0.2, 0).in_words == "1 given volume"
+
+
+def test_nothing_is_held_out_where_nobody_wants_it():
+    for count in (1, 3):
+        training = [source(annotated(z=[3, 9]), str(number)) for number in range(count)]
+        held = hold_out(training, [], 0.0, 0)
+        assert (held.training, held.validation, held.whole_volumes) == (training, training, False)
+        assert held.in_words == "nothing held out: its figures are of the training labels"
+
+
+def test_of_several_volumes_whole_ones_are_held_out():
+    training = [source(annotated(z=[3, 9]), str(number)) for number in range(5)]
+    held = hold_out(training, [], 0.4, 3)
+    kept, tested = split_by_volume(5, 0.4, 3)
+    assert held.training == [training[number] for number in kept]
+    assert held.validation == [training[number] for number in tested]
+    assert (held.in_words, held.whole_volumes) == ("2 of 5 volumes", True)
+
+
+@pytest.mark.parametrize(
+    "classes, line",
+    [
+        (annotated(z=[3, 9, 15, 21]), "1 of 4 annotated slices ("),
+        (np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8), "y >= 31 of 40 for validation, y < 29 for"),
+    ],
+    ids=["slices", "region"],
+)
+def test_of_a_single_volume_a_part_is_held_out(classes, line):
+    whole = source(classes)
+    held = hold_out([whole], [], 0.2, 1)
+    assert held.in_words.startswith(line) and not held.whole_volumes
+    (kept,), (tested,) = held.training, held.validation
+    training, validation, said = split(classes, 0.2, seed=1)
+    assert held.in_words == said
+    for part, expected in ((kept, training), (tested, validation)):
+        np.testing.assert_array_equal(part.classes.array()[..., 0], expected)
+        # Patches are drawn around the labels of the part, of the same image and by its statistics.
+        assert part.index.per_class.tolist() == [int((expected == value).sum()) for value in range(3)]
+        assert (part.image, part.statistics, part.name) == (whole.image, whole.statistics, whole.name)
+
+
+def test_a_single_volume_that_cannot_be_split_says_so():
+    words = ("a labels: expected annotations that can be split", "found too few", "`validation_share=0`")
+    with pytest.raises(InputError, match=says(*words)):
+        hold_out([source(nothing_but_a_voxel())], [], 0.2, 0)
+    assert hold_out([source(nothing_but_a_voxel())], [], 0.0, 0).validation
