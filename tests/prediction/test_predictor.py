@@ -236,6 +236,7 @@ def test_file_to_file_keeps_the_geometry(same, tmp_path):
             "array: expected finite grey values, found NaN or infinity in 512 voxels",
         ),
         (dict(volume=RANDOM.normal(size=(8, 8, 8, 3))), "array: expected 1 channels, .*; found 3"),
+        (dict(tile=(8, 8)), r"tile: expected three whole numbers \(z, y, x\) of at least 1, found \(8, 8\)"),
         (dict(tile=(9, 8, 8)), "tile: size 9 along z is illegal .* multiple of 2"),
         (
             dict(output="label"),
