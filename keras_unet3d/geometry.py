@@ -30,6 +30,18 @@ def triple(values: Iterable[_Value]) -> tuple[_Value, _Value, _Value]:
     return z, y, x
 
 
+def widened(box: Box, shape: Triple) -> tuple[Box, Box]:
+    """Return `box` with one voxel more on each side, where the volume has one, and where the old box lies in the new."""
+    wider = tuple(slice(max(s.start - 1, 0), min(s.stop + 1, n)) for s, n in zip(box, shape, strict=True))
+    return wider, tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(box, wider, strict=True))
+
+
+def beside_faces(axis: int) -> tuple[Box, Box]:
+    """Return the indices of the voxels before, and of those behind, the faces that voxels share along `axis`."""
+    others = (slice(None),) * axis
+    return (*others, slice(None, -1)), (*others, slice(1, None))
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Kernel and pooling sizes per level, top first, and the padding of the convolutions."""

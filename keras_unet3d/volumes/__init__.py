@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing, whole_file, whole_folder
-from keras_unet3d.geometry import Triple
+from keras_unet3d.geometry import Box, Triple, triple
 from keras_unet3d.volumes.axes import clean_axes
 from keras_unet3d.volumes.hdf5 import create_hdf5, open_hdf5
 from keras_unet3d.volumes.nifti import create_nifti, open_nifti
@@ -22,7 +23,6 @@ from keras_unet3d.volumes.resampling import resampled
 from keras_unet3d.volumes.tiff import create_tiff, open_tiff, read_plane, write_plane
 from keras_unet3d.volumes.volume import (
     SPACING_TOLERANCE,
-    Box,
     NewVolume,
     Volume,
     from_array,
@@ -111,10 +111,10 @@ FORMATS: dict[str, Format] = {
     ".zarr": _ZARR,
 }
 # Suffixes of formats that hold several volumes by name: image, labels and weights in one.
-SEVERAL = tuple(suffix for suffix, each in FORMATS.items() if each.open_inside)
+SEVERAL = tuple(suffix for suffix, kind in FORMATS.items() if kind.open_inside)
 
 
-def open_volume(path, key: str | None = None, axes: str | None = None) -> Volume:
+def open_volume(path: str | Path, key: str | None = None, axes: str | None = None) -> Volume:
     """Open a volume without reading its voxels.
 
     Args:
@@ -137,21 +137,28 @@ def open_inside(path: Path, key: str, axes: str | None = None) -> Volume:
         MissingKey: the file has none of that name.
         InputError: as `open_volume`.
     """
-    return _opened(path, _format(path).open_inside, key, axes)
+    opener = _format(path).open_inside
+    assert opener, f"{path}: no format in SEVERAL"
+    return _opened(path, opener, key, axes)
 
 
-def _opened(path: Path, opener: Callable, key: str | None, axes: str | None) -> Volume:
+def _opened(path: Path, opener: Callable[..., Volume], key: str | None, axes: str | None) -> Volume:
     expected = _format(path)
     if not expected.is_at(path):
-        found = ("a folder" if path.is_dir() else "a file") if path.exists() else f"no such {expected.kind}"
-        raise InputError(f"{path}: expected a volume {expected.kind}, found {found}; check the path.")
+        actual = ("a folder" if path.is_dir() else "a file") if path.exists() else f"no such {expected.kind}"
+        raise InputError(f"{path}: expected a volume {expected.kind}, found {actual}; check the path.")
     with readable(path):
         return opener(path, key, clean_axes(axes))
 
 
 @contextmanager
 def create_volume(
-    path, dtype, like: Volume, key: str = "label", channels: int | None = None, chunks: Triple | None = None
+    path: str | Path,
+    dtype: DTypeLike,
+    like: Volume,
+    key: str = "label",
+    channels: int | None = None,
+    chunks: Triple | None = None,
 ) -> Iterator[Callable[[Box, np.ndarray], None]]:
     """Yield a function that writes boxes of a new volume; it is there when all is written, whole or not at all.
 
@@ -173,7 +180,7 @@ def create_volume(
         yield write
 
 
-def write_volume(path, array: np.ndarray, like: Volume, key: str = "label") -> None:
+def write_volume(path: str | Path, array: np.ndarray, like: Volume, key: str = "label") -> None:
     """Write `(z, y, x)` or `(z, y, x, channels)` with the geometry of `like`, whole or not at all.
 
     Args:
@@ -183,7 +190,7 @@ def write_volume(path, array: np.ndarray, like: Volume, key: str = "label") -> N
         key: the data set to write in HDF5 or Zarr.
     """
     channels = array.shape[3] if array.ndim == 4 else None
-    with create_volume(path, array.dtype, replace(like, shape=array.shape[:3]), key, channels) as write:
+    with create_volume(path, array.dtype, replace(like, shape=triple(array.shape[:3])), key, channels) as write:
         write(tuple(slice(0, size) for size in array.shape[:3]), array)
 
 

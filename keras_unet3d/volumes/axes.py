@@ -1,20 +1,39 @@
 """The order of a file's axes, to and from `(z, y, x, channels)`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.volumes.volume import Box, Volume
+from keras_unet3d.geometry import Box, Triple, triple
+from keras_unet3d.volumes.volume import Volume
 
 
 def clean_axes(axes: str | None) -> str | None:
+    """Return the order that a user gave in lower case; raises `InputError` where it is no order of a volume's axes."""
     if axes is None:
         return None
     cleaned = axes.lower()
-    if len(set(cleaned)) != len(cleaned) or set(cleaned) not in (set("zyx"), set("zyxc")):
+    if len(set(cleaned)) != len(cleaned) or not are_of_volume(cleaned):
         raise InputError(f"axes: expected z, y, x and perhaps c, each once, e.g. czyx; found {axes!r}.")
     return cleaned
+
+
+def are_of_volume(axes: str) -> bool:
+    """Return whether the letters are those of a volume's axes: z, y, x and perhaps c."""
+    return set(axes) in (set("zyx"), set("zyxc"))
+
+
+def own_axes(attribute: Any) -> str | None:
+    """Return the order of axes that this package writes as an attribute of its arrays; None for anything else."""
+    return attribute if isinstance(attribute, str) and are_of_volume(attribute) else None
+
+
+def letters(names: Sequence[Any]) -> str | None:
+    """Return the names of axes as one word, like "czyx"; None where an axis has no name."""
+    # An axis with a longer name makes a word that fits no array, and that a message shows as it is.
+    return "".join(str(name).lower() for name in names) if all(names) and names else None
 
 
 def order_of(name: object, shape: tuple[int, ...], axes: str | None, spatial: str) -> str:
@@ -39,13 +58,15 @@ def order_of(name: object, shape: tuple[int, ...], axes: str | None, spatial: st
     raise InputError(f"{name}: expected a volume of three axes, or four with channels; found shape {shape}.")
 
 
-def in_order(order: str, shape: tuple[int, ...], read: Callable, flipped: str = ""):
+def in_order(
+    order: str, shape: tuple[int, ...], read: Callable[[Box], np.ndarray], flipped: str = ""
+) -> tuple[Triple, int, Callable[[Box], np.ndarray]]:
     """Return shape, channels and reader `(z, y, x, c)` for an array whose axes are `order`.
 
     Axes in `flipped` run backwards in the file.
     """
     sizes = dict(zip(order, shape, strict=True))
-    zyx = tuple(sizes[axis] for axis in "zyx")
+    zyx = triple(sizes[axis] for axis in "zyx")
     transposed = [order.index(axis) for axis in ("zyxc" if "c" in order else "zyx")]
     reverse = tuple(slice(None, None, -1 if axis in flipped else 1) for axis in "zyx")
 
@@ -65,7 +86,7 @@ def from_order(array: np.ndarray, order: str, flipped: str = "") -> np.ndarray:
     return array.transpose(["zyxc".index(axis) for axis in order])
 
 
-def place_in_order(box: Box, shape: tuple[int, int, int], order: str, flipped: str = "") -> tuple[slice, ...]:
+def place_in_order(box: Box, shape: Triple, order: str, flipped: str = "") -> Box:
     """Return where a box of a volume `shape` (z, y, x) lies in an array whose axes are `order`."""
     sides = dict(zip("zyx", box, strict=True))
     for axis, size in zip("zyx", shape, strict=True):
@@ -74,9 +95,11 @@ def place_in_order(box: Box, shape: tuple[int, int, int], order: str, flipped: s
     return tuple(sides.get(axis, slice(None)) for axis in order)
 
 
-def shape_in_order(shape: tuple[int, int, int], channels: int | None, order: str) -> tuple[int, ...]:
+def shape_in_order(shape: Triple, channels: int | None, order: str) -> tuple[int, ...]:
     """Return the shape of an array whose axes are `order`, of a volume `shape` (z, y, x)."""
-    sizes = dict(zip("zyx", shape, strict=True)) | {"c": channels}
+    sizes = dict(zip("zyx", shape, strict=True))
+    if channels is not None:
+        sizes["c"] = channels
     return tuple(sizes[axis] for axis in order)
 
 

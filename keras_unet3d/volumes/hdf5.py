@@ -3,11 +3,20 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_unet3d.geometry import Box
-from keras_unet3d.volumes.axes import from_order, in_order, order_of, place_in_order, plain_order, shape_in_order
+from keras_unet3d.volumes.axes import (
+    from_order,
+    in_order,
+    order_of,
+    own_axes,
+    place_in_order,
+    plain_order,
+    shape_in_order,
+)
 from keras_unet3d.volumes.reading import missing_key, readable, refuse_non_numbers
 from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume, checked_spacing
 
@@ -20,30 +29,30 @@ def open_hdf5(path: Path, key: str | None, axes: str | None) -> Volume:
     key = key or "raw"
     with h5py.File(path, "r") as file:
         if key not in file or not isinstance(file[key], h5py.Dataset):
-            found = []
-            file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
-            raise missing_key(path, key, found, key in file)
+            raise missing_key(path, key, _names(file), key in file)
         dataset = file[key]
         shape, dtype = dataset.shape, dataset.dtype
-        spacing = dataset.attrs.get("element_size_um")
-        axes = axes or _axes_attribute(dataset)
+        size = dataset.attrs.get("element_size_um")
+        axes = axes or own_axes(dataset.attrs.get("axes"))
     refuse_non_numbers(f"{path}:{key}", dtype)
     order = order_of(f"{path}:{key}", shape, axes, "zyx")
 
-    def read(index):
+    def read(index: Box) -> np.ndarray:
         with readable(path), h5py.File(path, "r") as file:
             return file[key][index]
 
     zyx, channels, read_box = in_order(order, shape, read)
-    unit = None if spacing is None else "um"
-    spacing = checked_spacing(path, spacing)
+    spacing, unit = (None, None) if size is None else (checked_spacing(path, size), "um")
     return Volume(f"{path}:{key}", zyx, channels, dtype, read_box, spacing, unit, path, {"order": order})
 
 
-def _axes_attribute(dataset) -> str | None:
-    # What this package writes itself says its order.
-    axes = dataset.attrs.get("axes")
-    return axes if isinstance(axes, str) and set(axes) in (set("zyx"), set("zyxc")) else None
+def _names(file: Any) -> list[str]:
+    """Return the names of all data sets in an open HDF5 file."""
+    import h5py
+
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    return names
 
 
 @contextmanager

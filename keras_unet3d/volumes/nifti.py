@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from keras_unet3d.volumes.volume import NewVolume, Volume, checked_spacing
 def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
     import nibabel
 
-    image = nibabel.load(path)
-    # The file's axes as they are turned to closest RAS+: which of x, y, z each is, and which run backwards.
+    # nibabel's types leave out what all its images of volumes have: an affine, a shape, voxels.
+    image: Any = nibabel.load(path)
+    # How the file's axes are turned to the closest RAS+: which of x, y, z an axis is, and whether it runs backwards.
     orientation = nibabel.io_orientation(image.affine)
     if np.isnan(orientation).any():
         raise InputError(f"{path}: expected an affine that maps three voxel axes, found {image.affine.tolist()}.")
@@ -35,7 +37,7 @@ def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
     order = order_of(path, shape, axes, turned)
     extra = (0,) * (len(image.shape) - len(shape))
 
-    def read(index):
+    def read(index: Box) -> np.ndarray:
         with readable(path):
             return np.asarray(image.dataobj[index + extra])
 
@@ -66,7 +68,7 @@ def create_nifti(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarr
         _save(path, data("r").T, new.like, source)
 
 
-def _save(path: Path, data: np.ndarray, like: Volume, source) -> None:
+def _save(path: Path, data: np.ndarray, like: Volume, source: Any) -> None:
     import nibabel
 
     if source is None:
@@ -83,7 +85,7 @@ def _save(path: Path, data: np.ndarray, like: Volume, source) -> None:
     nibabel.save(image, path)
 
 
-def _is_nifti(image) -> bool:
+def _is_nifti(image: Any) -> bool:
     import nibabel
 
     return isinstance(image, nibabel.Nifti1Image)

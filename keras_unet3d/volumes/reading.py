@@ -16,12 +16,12 @@ class MissingKey(InputError):
     """A file that is in order, but has no volume of the name that was asked for."""
 
 
-def missing_key(path: Path, key: str, found: Sequence[str], is_group: bool) -> InputError:
-    """Return the error for a file that holds the volumes `found`, where `key` is not there or is a group."""
+def missing_key(path: Path, key: str, names: Sequence[str], is_group: bool) -> InputError:
+    """Return the error for a file that holds volumes of the given names, where `key` is none of them or is a group."""
     kind = InputError if is_group else MissingKey
     return kind(
-        f"{path}: expected a data set {key!r}, found {', '.join(found) or 'none'}; "
-        f"name it by `raw_key`, `label_key` or `weight_key`.{did_you_mean(key, found)}"
+        f"{path}: expected a data set {key!r}, found {', '.join(names) or 'none'}; "
+        f"name it by `raw_key`, `label_key` or `weight_key`.{did_you_mean(key, names)}"
     )
 
 
@@ -60,5 +60,6 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def refuse_non_numbers(path: Path | str, dtype: np.dtype) -> None:
+    """Raise `InputError` unless voxels of that type are integers, floats or truth values."""
     if dtype.kind not in "uifb":
         raise InputError(f"{path}: expected numbers, found voxels of type {dtype}; save them as integers or floats.")

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from keras_unet3d.geometry import Box, Triple
+from keras_unet3d.geometry import Box, Triple, triple
 from keras_unet3d.volumes.volume import Volume
 
 
 def resampled(volume: Volume, shape: Triple) -> Volume:
     """Return the same field of view as `shape` voxels (z, y, x), interpolated linearly, float32.
 
-    A crop reads the voxels around it and no more. Nothing is smoothed before it is made coarser.
+    A crop reads only the voxels around it. A volume is not smoothed before it becomes coarser.
     """
     positions = [_positions(old, new) for old, new in zip(volume.shape, shape, strict=True)]
 
@@ -22,15 +22,15 @@ def resampled(volume: Volume, shape: Triple) -> Volume:
         around = tuple(slice(low[0], up[-1] + 1) for low, up in zip(lower, upper, strict=True))
         voxels = volume.read(around).astype(np.float32)
         for axis, (at, low, up, side) in enumerate(zip(wanted, lower, upper, around, strict=True)):
-            share = (at - low).astype(np.float32).reshape([-1 if each == axis else 1 for each in range(4)])
+            share = (at - low).astype(np.float32).reshape([-1 if other == axis else 1 for other in range(4)])
             below, above = voxels.take(low - side.start, axis), voxels.take(up - side.start, axis)
             voxels = below + (above - below) * share
         return voxels
 
-    spacing = volume.spacing and tuple(
+    spacing = volume.spacing and triple(
         size * old / new for size, old, new in zip(volume.spacing, volume.shape, shape, strict=True)
     )
-    return replace(volume, shape=tuple(shape), dtype=np.dtype(np.float32), read=read, spacing=spacing)
+    return replace(volume, shape=triple(shape), dtype=np.dtype(np.float32), read=read, spacing=spacing)
 
 
 def _positions(old: int, new: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,7 +15,9 @@ MOST_BYTES = 2**28
 
 
 @contextmanager
-def scratch(beside: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[Callable[[str], np.ndarray]]:
+def scratch(
+    beside: Path, shape: tuple[int, ...], dtype: np.dtype
+) -> Iterator[Callable[[Literal["r", "r+"]], np.ndarray]]:
     """Yield a function that returns the array, to be filled ("r+") or read ("r"); a large one is a file `beside`."""
     size = prod(shape) * dtype.itemsize
     if size <= MOST_BYTES:
@@ -24,10 +27,10 @@ def scratch(beside: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[C
     path = beside.with_name(f".{uuid.uuid4().hex[:8]}.partial.scratch")
     try:
         with path.open("wb") as file:
-            # All of it is claimed now: a map that meets a full disk later ends the process without a word.
-            claim = getattr(os, "posix_fallocate", None)  # not on every system
+            # The whole file is claimed now: if the disk were full later, writing to the map would kill the process.
+            claim = getattr(os, "posix_fallocate", None)  # some systems have no such call
             claim(file.fileno(), 0, size) if claim else file.truncate(size)
-        # Mapped anew every time: pages of a map that stays count as memory of this process.
+        # Mapped anew every time, because the pages of a lasting map count as memory of this process.
         yield lambda mode: np.memmap(path, dtype, mode, shape=shape)
     finally:
         path.unlink(missing_ok=True)

@@ -4,13 +4,22 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import whole_file
-from keras_unet3d.geometry import Box
-from keras_unet3d.volumes.axes import from_order, in_order, order_of, place_in_order, plain_order, shape_in_order
+from keras_unet3d.geometry import Box, Spacing, triple
+from keras_unet3d.volumes.axes import (
+    are_of_volume,
+    from_order,
+    in_order,
+    order_of,
+    place_in_order,
+    plain_order,
+    shape_in_order,
+)
 from keras_unet3d.volumes.reading import readable, refuse_non_numbers
 from keras_unet3d.volumes.scratch import scratch
 from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume
@@ -33,17 +42,16 @@ def open_tiff(path: Path, key: str | None, axes: str | None) -> Volume:
         raise InputError(
             f"{path}: expected a stack of planes, found one plane with channels (axes {series.axes}); if it is a stack, add `axes=zyx`."
         )
-    known = set(declared) in (set("zyx"), set("zyxc"))
-    order = order_of(path, shape, axes or (declared if known else None), "zyx")
+    order = order_of(path, shape, axes or (declared if are_of_volume(declared) else None), "zyx")
     zyx, channels, read_box = in_order(order, shape, _tiff_reader(path, shape, pages))
     return Volume(str(path), zyx, channels, dtype, read_box, spacing, unit, path, {"order": order})
 
 
-def _refuse_truncated_tiff(path: Path, file) -> None:
+def _refuse_truncated_tiff(path: Path, file: Any) -> None:
     # tifffile fills what is missing with zeros, which would train and predict without a word.
     size = path.stat().st_size
     for page in file.pages:
-        ends = [a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+        ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if ends and max(ends) > size:
             raise InputError(
                 f"{path}: expected {max(ends)} bytes or more, found {size}: the file is truncated; "
@@ -58,7 +66,7 @@ def _refuse_truncated_tiff(path: Path, file) -> None:
         )
 
 
-def _tiff_reader(path: Path, shape: tuple[int, ...], pages: int) -> Callable:
+def _tiff_reader(path: Path, shape: tuple[int, ...], pages: int) -> Callable[[Box], np.ndarray]:
     """Return the cheapest way to read a crop: memory map, the pages it touches, or the whole."""
     import tifffile
 
@@ -67,7 +75,7 @@ def _tiff_reader(path: Path, shape: tuple[int, ...], pages: int) -> Callable:
         if mapped.shape == shape:
             dtype, offset = mapped.dtype, mapped.offset
 
-            def read_mapped(index):
+            def read_mapped(index: Box) -> np.ndarray:
                 # Mapped for every crop: what was read of a map that stays counts as memory of this process.
                 with readable(path):
                     return np.array(np.memmap(path, dtype, "r", offset, shape)[index])
@@ -76,43 +84,53 @@ def _tiff_reader(path: Path, shape: tuple[int, ...], pages: int) -> Callable:
     except (ValueError, OSError):
         pass  # compressed or scattered: read by page
 
-    def read_pages(index):
+    def read_pages(index: Box) -> np.ndarray:
         with readable(path), tifffile.TiffFile(path) as file:
             planes = range(*index[0].indices(shape[0]))
             return np.stack([file.pages[plane].asarray() for plane in planes])[(slice(None), *index[1:])]
 
-    def read_whole(index):
+    def read_whole(index: Box) -> np.ndarray:
         with readable(path):
             return tifffile.imread(path)[index]
 
     return read_pages if len(shape) == 3 and pages == shape[0] else read_whole
 
 
-def _tiff_spacing(file) -> tuple[tuple[float, float, float] | None, str | None]:
+def _tiff_spacing(file: Any) -> tuple[Spacing | None, str | None]:
     """Return the voxel size from OME or ImageJ metadata, None where it is not complete."""
-    if file.ome_metadata:
-        pixels = ElementTree.fromstring(file.ome_metadata).find(".//{*}Pixels")
-        sizes = [_ome_micrometres(pixels, axis) for axis in "ZYX"] if pixels is not None else [None]
-        if all(sizes):
-            return tuple(sizes), "um"
-    imagej = file.imagej_metadata or next(iter(file.shaped_metadata or ()), {})
-    tags = file.pages[0].tags
-    if "spacing" in imagej and "XResolution" in tags and "YResolution" in tags:
-        resolution = [tags[name].value for name in ("YResolution", "XResolution")]
-        if all(numerator for numerator, _ in resolution):
-            y, x = (denominator / numerator for numerator, denominator in resolution)
-            unit = str(imagej.get("unit", "")).replace("\\u00B5", "µ")
-            sizes = (float(imagej["spacing"]), y, x)
-            if unit == "mm":
-                return sizes, unit
-            factor = MICROMETRES.get(unit)
-            return (tuple(size * factor for size in sizes), "um") if factor else (sizes, None)
-    return None, None
+    sizes = _ome_spacing(file.ome_metadata) if file.ome_metadata else None
+    return (sizes, "um") if sizes else _imagej_spacing(file)
 
 
-def _ome_micrometres(pixels, axis: str) -> float | None:
+def _ome_spacing(metadata: str) -> Spacing | None:
+    """Return the voxel size in micrometres that OME's XML gives."""
+    pixels = ElementTree.fromstring(metadata).find(".//{*}Pixels")
+    if pixels is None:
+        return None
+    sizes = [size for size in (_ome_micrometres(pixels, axis) for axis in "ZYX") if size]
+    return triple(sizes) if len(sizes) == 3 else None
+
+
+def _ome_micrometres(pixels: ElementTree.Element, axis: str) -> float | None:
     size, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
     return float(size) * MICROMETRES[unit] if size and unit in MICROMETRES else None
+
+
+def _imagej_spacing(file: Any) -> tuple[Spacing | None, str | None]:
+    metadata: dict[str, Any] = file.imagej_metadata or next(iter(file.shaped_metadata or ()), {})
+    tags = file.pages[0].tags
+    if not ("spacing" in metadata and "XResolution" in tags and "YResolution" in tags):
+        return None, None
+    resolution = [tags[name].value for name in ("YResolution", "XResolution")]
+    if not all(numerator for numerator, _ in resolution):
+        return None, None
+    y, x = (denominator / numerator for numerator, denominator in resolution)
+    unit = str(metadata.get("unit", "")).replace("\\u00B5", "µ")
+    sizes = (float(metadata["spacing"]), y, x)
+    if unit == "mm":
+        return sizes, unit
+    factor = MICROMETRES.get(unit)
+    return (triple(size * factor for size in sizes), "um") if factor else (sizes, None)
 
 
 @contextmanager
@@ -134,7 +152,7 @@ def _save(path: Path, data: np.ndarray, order: str, like: Volume) -> None:
     import tifffile
 
     z, y, x = like.spacing or (1.0, 1.0, 1.0)
-    metadata = {"axes": order.upper()}
+    metadata: dict[str, Any] = {"axes": order.upper()}
     if like.spacing:
         metadata |= {"spacing": z, "unit": like.unit or "pixel"}
     # By their size uncompressed: tifffile itself never changes to 64-bit offsets where it compresses.

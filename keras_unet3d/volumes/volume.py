@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.geometry import Box, Triple
+from keras_unet3d.geometry import Box, Spacing, Triple, triple
 
 _BLOCK = 128
 # Units that files name, in micrometres.
@@ -23,16 +24,14 @@ MICROMETRES: dict[str | None, float] = {
     "meter": 1e6,
     "inch": 25400,
 }
-
-
 # A voxel size further than this from another is worth a word.
 SPACING_TOLERANCE = 1.25
 
 
-def micrometres(spacing: tuple[float, float, float] | None, unit: str | None) -> tuple[float, float, float] | None:
+def micrometres(spacing: Spacing | None, unit: str | None) -> Spacing | None:
     """Return a voxel size in micrometres; None where size or unit is not known."""
     factor = MICROMETRES.get(unit)
-    return tuple(size * factor for size in spacing) if spacing and factor else None
+    return triple(size * factor for size in spacing) if spacing and factor else None
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,14 @@ class Volume:
     """
 
     name: str
-    shape: tuple[int, int, int]
+    shape: Triple
     channels: int
     dtype: np.dtype
     read: Callable[[Box], np.ndarray] = field(repr=False)
-    spacing: tuple[float, float, float] | None = None
+    spacing: Spacing | None = None
     unit: str | None = None
     path: Path | None = None
-    layout: dict = field(default_factory=dict, repr=False)
+    layout: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -67,7 +66,7 @@ class Volume:
         return int(np.prod(self.shape)) * self.channels * self.dtype.itemsize
 
     @property
-    def micrometres(self) -> tuple[float, float, float] | None:
+    def micrometres(self) -> Spacing | None:
         """Voxel size (z, y, x) in micrometres; None where size or unit is not known."""
         return micrometres(self.spacing, self.unit)
 
@@ -115,7 +114,7 @@ class NewVolume:
         return self.like.shape
 
 
-def from_array(array: np.ndarray, name: str = "array", spacing=None, unit: str | None = None) -> Volume:
+def from_array(array: np.ndarray, name: str = "array", spacing: Any = None, unit: str | None = None) -> Volume:
     """Return a volume over an array `(z, y, x)` or `(z, y, x, channels)`."""
     if array.ndim not in (3, 4):
         raise InputError(f"{name}: expected an array (z, y, x) or (z, y, x, channels), found shape {array.shape}.")
@@ -125,11 +124,11 @@ def from_array(array: np.ndarray, name: str = "array", spacing=None, unit: str |
         array = array[..., None]
     return Volume(
         name,
-        array.shape[:3],
+        triple(array.shape[:3]),
         array.shape[3],
         array.dtype,
         lambda box: array[box],
-        checked_spacing(name, spacing),
+        None if spacing is None else checked_spacing(name, spacing),
         unit,
     )
 
@@ -155,13 +154,12 @@ def stacked(volumes: list[Volume], name: str) -> Volume:
     )
 
 
-def checked_spacing(name, spacing) -> tuple[float, float, float] | None:
-    if spacing is None:
-        return None
+def checked_spacing(name: object, spacing: Any) -> Spacing:
+    """Return a voxel size (z, y, x) as a file or a caller gives it; raises `InputError` where it is none."""
     try:
-        values = tuple(float(value) for value in np.ravel(spacing))
+        values = [float(value) for value in np.ravel(spacing)]
     except (TypeError, ValueError):
-        values = ()
+        values = []
     if len(values) != 3 or not all(np.isfinite(value) and value > 0 for value in values):
         raise InputError(f"{name}: expected a voxel size of three positive numbers (z, y, x), found {spacing}.")
-    return values
+    return triple(values)
