@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from keras_unet3d.datasets.example import Case, DataKeys, Found
 from keras_unet3d.errors import InputError
@@ -29,9 +30,9 @@ def find_described(folder: Path, keys: DataKeys) -> Found:
     return Found(tuple(cases), {value: name for value, name in names.items() if name != "ignore"}, ignored, faults)
 
 
-def _label_names(path: Path, described: dict) -> dict[int, str]:
+def _label_names(path: Path, described: dict[str, Any]) -> dict[int, str]:
     """Return the name of every value: Decathlon maps value to name, nnU-Net name to value."""
-    names = {}
+    names: dict[int, str] = {}
     labels = described.get("labels", {})
     if not isinstance(labels, dict):
         raise InputError(f"{path}: expected the names of the labels in 'labels', found {labels!r}.")
@@ -45,7 +46,7 @@ def _label_names(path: Path, described: dict) -> dict[int, str]:
     return names
 
 
-def _find_decathlon(folder: Path, described: dict, keys: DataKeys) -> tuple[list[Case], tuple[str, ...]]:
+def _find_decathlon(folder: Path, described: dict[str, Any], keys: DataKeys) -> tuple[list[Case], tuple[str, ...]]:
     channels = _number_of(folder, described, "modality")
     if not isinstance(described["training"], list):
         raise InputError(f"{folder / DESCRIPTION}: expected a list 'training', found {described['training']!r}.")
@@ -76,7 +77,7 @@ def _open_with_channels(path: Path, keys: DataKeys, channels: int, description: 
     return image
 
 
-def _find_nnunet(folder: Path, described: dict, keys: DataKeys) -> tuple[list[Case], tuple[str, ...]]:
+def _find_nnunet(folder: Path, described: dict[str, Any], keys: DataKeys) -> tuple[list[Case], tuple[str, ...]]:
     ending = described.get("file_ending", ".nii.gz")
     if not isinstance(ending, str) or ending not in FORMATS:
         raise InputError(f"{folder / DESCRIPTION}: expected a file_ending of {', '.join(FORMATS)}; found {ending!r}.")
@@ -101,7 +102,7 @@ def _open_stacked(files: list[Path], keys: DataKeys) -> Volume:
     return stacked([open_volume(file, keys.raw, keys.axes) for file in files], files[0].name)
 
 
-def _number_of(folder: Path, described: dict, entry: str) -> int:
+def _number_of(folder: Path, described: dict[str, Any], entry: str) -> int:
     """Return how many channels the description lists under `entry`; one where it does not say."""
     listed = described.get(entry, {"0": ""})
     if not isinstance(listed, dict | list) or not listed:

@@ -8,7 +8,9 @@ import numpy as np
 
 from keras_unet3d.errors import refuse
 from keras_unet3d.fields import Validated
+from keras_unet3d.geometry import Spacing
 from keras_unet3d.volumes import Volume
+from keras_unet3d.words import by
 
 # Voxels by which the corners of two volumes may be apart, and the share by which their voxel sizes may differ.
 _APART, _OTHER_SIZE = 0.5, 0.01
@@ -40,14 +42,14 @@ class Example:
         """What tells this example from any other: the path of its image."""
         return str(self.image.path.resolve()) if self.image.path else self.name
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for volume in filter(None, (self.label, self.weight)):
             refuse(misfits(self.image, volume))
 
 
 @dataclass(frozen=True)
 class Case:
-    """The volumes of one example, each opened when it is called; a weight that is not there is None."""
+    """The volumes of one example, opened by calling `image`, `label` and `weight`; a missing weight is None."""
 
     name: str
     image: Callable[[], Volume]
@@ -98,30 +100,30 @@ def misfits(image: Volume, other: Volume) -> Iterator[str]:
         )
         return
     if image.affine is not None and other.affine is not None:
-        apart = _corners_apart(image, other)
+        apart = _corners_apart(image, image.affine - other.affine)
         if apart > _APART:
             yield (
                 f"{other.name}: expected the affine of the image {image.name}, found another one that puts corners up "
                 f"to {apart:.3g} voxels apart; resample the labels to the image, or, if their voxels do correspond, "
                 "save them with the image's affine (docs/formats.md)."
             )
-    elif image.micrometres and other.micrometres and not _same_size(image, other):
+    elif image.micrometres and other.micrometres and not _same_size(image.micrometres, other.micrometres):
         yield (
             f"{other.name}: expected the voxel size of the image {image.name}, {_sizes(image)}; found "
             f"{_sizes(other)}; check that they belong together, or correct the voxel size in the file."
         )
 
 
-def _corners_apart(image: Volume, other: Volume) -> float:
-    """Return how far, in voxels of the image, the two affines put the corners of the volume apart at most."""
+def _corners_apart(image: Volume, difference: np.ndarray) -> float:
+    """Return how far, in voxels of the image, two affines of that difference put the volume's corners apart at most."""
     corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in image.shape[::-1]))])
-    apart = np.linalg.norm(((image.affine - other.affine) @ corners.T)[:3], axis=0).max()
+    apart = np.linalg.norm((difference @ corners.T)[:3], axis=0).max()
     return float(apart / min(image.spacing or (1.0,)))
 
 
-def _same_size(image: Volume, other: Volume) -> bool:
-    return np.allclose(image.micrometres, other.micrometres, rtol=_OTHER_SIZE, atol=0)
+def _same_size(image: Spacing, other: Spacing) -> bool:
+    return np.allclose(image, other, rtol=_OTHER_SIZE, atol=0)
 
 
 def _sizes(volume: Volume) -> str:
-    return " x ".join(f"{size:.4g}" for size in volume.spacing) + f" {volume.unit}"
+    return f"{by(volume.spacing or (), '.4g')} {volume.unit}"

@@ -35,28 +35,28 @@ def open_examples(data: Sequence[str | Path], keys: DataKeys = DataKeys(), globs
     Raises:
         InputError: anything missing, unreadable, or that does not fit together; the first of all faults.
     """
-    found = [find_data(path, keys) for path in data]
+    sources = [find_data(path, keys) for path in data]
     if globs:
-        found.append(find_pairs(globs, keys))
-    every = joined(found)
-    refuse(every.faults)
-    return DataSet(tuple(case.opened() for case in every.cases), every.label_names, every.unlabelled)
+        sources.append(find_pairs(globs, keys))
+    whole = joined(sources)
+    refuse(whole.faults)
+    return DataSet(tuple(case.opened() for case in whole.cases), whole.label_names, whole.unlabelled)
 
 
-def joined(found: Sequence[Found]) -> Found:
-    """Return the cases of all of `found`, and what they declare together.
+def joined(sources: Sequence[Found]) -> Found:
+    """Return the cases of all `sources`, and what they declare together.
 
     Raises:
         InputError: nothing found, or as `agreed`.
     """
-    if not found:
+    if not sources:
         raise InputError(
             "DATA: expected HDF5 or Zarr volumes, a folder, `images` and `labels`, or the word sample; found none."
         )
     return Found(
-        tuple(case for each in found for case in each.cases),
-        *agreed(found),
-        tuple(fault for each in found for fault in each.faults),
+        tuple(case for source in sources for case in source.cases),
+        *agreed(sources),
+        tuple(fault for source in sources for fault in source.faults),
     )
 
 
@@ -67,15 +67,15 @@ def agreed(declaring: Sequence[Found | DataSet]) -> tuple[dict[int, str], tuple[
         InputError: a label value that means one thing here and another there.
     """
     meanings: dict[int, str] = {}
-    for each in declaring:
-        for value, name in (*each.label_names.items(), *((value, "unlabelled") for value in each.unlabelled)):
+    for source in declaring:
+        for value, name in (*source.label_names.items(), *((value, "unlabelled") for value in source.unlabelled)):
             if meanings.setdefault(value, name) != name:
                 raise InputError(
                     f"DATA: expected data sets that agree on their labels, found {value} to mean {meanings[value]!r} "
                     f"in one and {name!r} in another; fit them apart."
                 )
-    names = {value: name for each in declaring for value, name in each.label_names.items()}
-    return names, tuple(dict.fromkeys(value for each in declaring for value in each.unlabelled))
+    names = {value: name for source in declaring for value, name in source.label_names.items()}
+    return names, tuple(dict.fromkeys(value for source in declaring for value in source.unlabelled))
 
 
 def find_data(path: str | Path, keys: DataKeys) -> Found:
@@ -124,7 +124,7 @@ def _find_in_folder(folder: Path, keys: DataKeys) -> Found:
 
 
 def _case(path: Path, keys: DataKeys) -> Case:
-    # A weight under its default name is used where it is; one that was asked for by name must be there.
+    # A weight under its default name may be missing; one that the user named must exist.
     find_weight = _open_optional if keys.weight == DataKeys.weight else open_inside
     return Case(
         path.name,
@@ -142,12 +142,12 @@ def _open_optional(path: Path, key: str, axes: str | None) -> Volume | None:
 
 
 def open_partly_labelled(path: str | Path, keys: DataKeys, labels: str | Path | None) -> tuple[Volume, Volume | None]:
-    """Return an image and the labels that there are of it.
+    """Return an image and its labels, as far as somebody made any.
 
     Args:
         path: a volume file, or the word "sample".
         keys: names and axes in the files.
-        labels: a file of labels; None takes those beside the image in HDF5 or Zarr, if there are any.
+        labels: a file of labels; None takes those beside the image in HDF5 or Zarr, if it has any.
 
     Raises:
         InputError: a file that is missing or broken, or labels that do not fit the image.

@@ -11,7 +11,7 @@ from keras_unet3d.datasets.example import Case, DataKeys, Found
 from keras_unet3d.errors import InputError
 from keras_unet3d.volumes import open_volume, stem
 
-# Words of a file name that tell what it is, not which one.
+# Words of a file name that say what a file is, and not which.
 _KINDS = {"image", "images", "img", "raw", "label", "labels", "lab", "seg", "mask", "gt", "weight", "weights", "0000"}
 # Files without a partner that a message names.
 _NAMED = 5
@@ -43,8 +43,8 @@ def find_pairs(globs: Globs, keys: DataKeys) -> Found:
         InputError: a glob that is missing or finds nothing, or files that are not as many.
     """
     if not globs.images or not globs.labels:
-        found = "one" if globs.images or globs.labels else "neither"
-        raise InputError(f"`images` and `labels`: expected both, found {found}; give a glob for each.")
+        given = "one" if globs.images or globs.labels else "neither"
+        raise InputError(f"`images` and `labels`: expected both, found {given}; give a glob for each.")
     images, labels = _glob("images", globs.images), _glob("labels", globs.labels)
     faults: list[str] = []
     partners = [_partners("labels", images, labels, faults)]
@@ -52,9 +52,9 @@ def find_pairs(globs: Globs, keys: DataKeys) -> Found:
         partners.append(_partners("weights", images, _glob("weights", globs.weights), faults))
     cases = []
     for image in images:
-        if not all(image in each for each in partners):
+        if not all(image in partner_of for partner_of in partners):
             continue
-        label, *weight = (each[image] for each in partners)
+        label, *weight = (partner_of[image] for partner_of in partners)
         opened = [
             partial(open_volume, path, key, keys.axes)
             for path, key in zip((image, label, *weight), (keys.raw, keys.label, keys.weight), strict=False)
@@ -72,16 +72,19 @@ def _glob(option: str, pattern: str) -> list[Path]:
 
 def _partners(option: str, images: Sequence[Path], others: Sequence[Path], faults: list[str]) -> dict[Path, Path]:
     """Return the file of `others` that belongs to each image; note those without a partner in `faults`."""
-    by_words, words = {_words(other): other for other in others}, {_words(image): image for image in images}
-    if len(words) == len(images) and len(by_words) == len(others) and set(words) & set(by_words):
-        alone = [path for each, path in (*words.items(), *by_words.items()) if (each in words) != (each in by_words)]
+    images_by_words = {_words(image): image for image in images}
+    others_by_words = {_words(other): other for other in others}
+    shared = set(images_by_words) & set(others_by_words)
+    if len(images_by_words) == len(images) and len(others_by_words) == len(others) and shared:
+        named = (*images_by_words.items(), *others_by_words.items())
+        alone = [path for words, path in named if words not in shared]
         if alone:
             more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
             faults.append(
                 f"`images` and `{option}`: expected a partner for every file, found none for "
                 f"{', '.join(map(str, alone[:_NAMED]))}{more}; add the missing files, or correct the globs."
             )
-        return {words[each]: by_words[each] for each in words if each in by_words}
+        return {image: others_by_words[words] for words, image in images_by_words.items() if words in shared}
     if len(images) != len(others):
         raise InputError(
             f"`images` and `{option}`: expected as many {option} as images, found {len(images)} images and "

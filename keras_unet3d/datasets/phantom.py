@@ -9,6 +9,8 @@ from functools import cache
 
 import numpy as np
 
+from keras_unet3d.geometry import Spacing
+
 NAMES = ("lumen", "wall", "background")
 LUMEN, WALL, BACKGROUND, UNLABELLED = range(4)
 
@@ -33,7 +35,7 @@ class Phantom:
     image: np.ndarray
     truth: np.ndarray
     sparse: np.ndarray
-    spacing: tuple[float, float, float]
+    spacing: Spacing
 
 
 @cache
@@ -44,15 +46,15 @@ def phantom(seed: int = 0) -> Phantom:
     image = _microscope(truth, rng)
     sparse = np.full_like(truth, UNLABELLED)
     for axis, slices in _ANNOTATED.items():
-        annotated = tuple(list(slices) if a == axis else slice(None) for a in range(3))
+        annotated = tuple(list(slices) if other == axis else slice(None) for other in range(3))
         sparse[annotated] = truth[annotated]
     for array in (image, truth, sparse):
         array.setflags(write=False)
     return Phantom(image, truth, sparse, SPACING)
 
 
-def _tubules(rng) -> np.ndarray:
-    """Bent tubes of varying width: the sign of (distance to the centre line - radius) decides the class."""
+def _tubules(rng: np.random.Generator) -> np.ndarray:
+    """Return the classes of bent tubes of varying width, by how far a voxel is from the nearest centre line."""
     size = np.multiply(SHAPE, SPACING)
     grid = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), axis=-1) * SPACING
     outside = np.full(SHAPE, np.inf)
@@ -63,7 +65,7 @@ def _tubules(rng) -> np.ndarray:
     return np.select([outside < -_WALL_THICKNESS, outside < 0], [LUMEN, WALL], BACKGROUND).astype(np.uint8)
 
 
-def _centre_line(rng, size) -> np.ndarray:
+def _centre_line(rng: np.random.Generator, size: np.ndarray) -> np.ndarray:
     """Return points (n, 3) of a smooth curve through the volume, in micrometres."""
     direction = rng.normal(size=3)
     direction /= np.linalg.norm(direction)
@@ -73,14 +75,14 @@ def _centre_line(rng, size) -> np.ndarray:
     return through + t * direction * 1.1 * size.max() + np.sin(2.2 * t) * bend[0] + np.cos(3.1 * t) * bend[1]
 
 
-def _distance(grid, line) -> np.ndarray:
+def _distance(grid: np.ndarray, line: np.ndarray) -> np.ndarray:
     from scipy.spatial import cKDTree
 
     return cKDTree(line).query(grid.reshape(-1, 3))[0].reshape(SHAPE)
 
 
-def _microscope(truth, rng) -> np.ndarray:
-    """Stain, uneven light, blur (more along z) and shot noise."""
+def _microscope(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return what a microscope would see: stain, uneven light, blur (more along z) and shot noise."""
     from scipy.ndimage import gaussian_filter
 
     voxels = np.divide(1.0, SPACING)

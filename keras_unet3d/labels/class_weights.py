@@ -70,7 +70,7 @@ def class_weights(text: str | None, table: LabelTable, counts: np.ndarray) -> li
 
 
 def _balanced(counts: np.ndarray) -> list[float]:
-    """A class without labelled voxels keeps 1: it has no influence either way."""
+    """Return weights by which all classes that are labelled have the same influence; 1 for a class that is not."""
     counts = np.asarray(counts, float)
     present = counts > 0
     share = counts.sum() / max(present.sum(), 1)

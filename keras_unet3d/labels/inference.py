@@ -11,7 +11,7 @@ from keras_unet3d.labels.table import BOUNDARY_TABLE, MOST_CLASSES, LabelTable, 
 
 # The largest values of uint8 and uint16, which painting tools use for "nothing here".
 _SENTINELS = (255, 65535)
-# What to do about a value that is in no table, where there are the options of fit.
+# What a user of fit can do about a value that is not in the table.
 _MEND = (
     "correct the labels, declare the value (`classes=VALUE=NAME,...`), or add `unlabelled=VALUE` if it means unlabelled"
 )
@@ -46,21 +46,27 @@ def infer_table(
     return table
 
 
-def propose_table(counts, num_classes=None, unlabelled=(), target="semantic", declared=None) -> LabelTable:
+def propose_table(
+    counts: Mapping[str, Mapping[int, int]],
+    num_classes: int | None = None,
+    unlabelled: Iterable[int] = (),
+    target: str = "semantic",
+    declared: Mapping[int, str] | None = None,
+) -> LabelTable:
     """Return the table that `infer_table` returns, whatever is wrong with it."""
     unlabelled, names = tuple(unlabelled), dict(declared or {})
     if target == "boundaries":
         return replace(BOUNDARY_TABLE, unlabelled=unlabelled)
-    found = {value for each in counts.values() for value in each}
-    values = range(num_classes) if num_classes is not None else names or sorted(v for v in found if v >= 0)
-    values = tuple(value for value in values if value not in unlabelled)
+    present = {value for of_volume in counts.values() for value in of_volume}
+    candidates = range(num_classes) if num_classes is not None else names or sorted(v for v in present if v >= 0)
+    values = tuple(value for value in candidates if value not in unlabelled)
     return LabelTable(values, tuple(names.get(value, str(value)) for value in values), unlabelled)
 
 
 def table_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> Iterator[str]:
     """Yield a sentence on everything that is wrong with the table, or with the values of a volume by it."""
-    for volume, found in counts.items():
-        yield from value_faults(volume, found, table)
+    for volume, of_volume in counts.items():
+        yield from value_faults(volume, of_volume, table)
     first = next(iter(counts))
     if table.num_classes == 1:
         yield (
@@ -74,37 +80,37 @@ def table_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> 
         )
 
 
-def value_faults(volume: str, found: Mapping[int, int], table: LabelTable) -> Iterator[str]:
+def value_faults(volume: str, counts: Mapping[int, int], table: LabelTable) -> Iterator[str]:
     """Yield a sentence on everything that is wrong with the values of one volume.
 
     Args:
         volume: its name.
-        found: voxels per raw value.
+        counts: voxels per raw value.
         table: what the values mean.
     """
-    if set(found) <= set(table.unlabelled):
+    if set(counts) <= set(table.unlabelled):
         yield (
             f"{volume}: expected some labelled voxels, found nothing labelled: every voxel is "
-            f"{' or '.join(map(str, found))}, which means unlabelled here; annotate a slice, or leave the file out."
+            f"{' or '.join(map(str, counts))}, which means unlabelled here; annotate a slice, or leave the file out."
         )
-    yield from unknown_in(volume, found, table)
+    yield from unknown_in(volume, counts, table)
 
 
-def unknown_in(volume: str, found: Mapping[int, int], table: LabelTable, mend: str = "") -> Iterator[str]:
-    """Yield a sentence on the values of one volume that are in no table, if there are any.
+def unknown_in(volume: str, counts: Mapping[int, int], table: LabelTable, mend: str = "") -> Iterator[str]:
+    """Yield a sentence on the values of one volume that are not in the table, if it has any.
 
     `mend` says what to do, by default with the options of fit; "VALUE" in it stands for the first of the values. The
     rest is as in `value_faults`.
     """
     known = {*table.values, *table.unlabelled}
     instances = table.target == "boundaries"
-    wrong = [value for value in found if value not in known and not (instances and value >= 0)]
+    wrong = [value for value in counts if value not in known and not (instances and value >= 0)]
     if wrong:
         expected = "labels of 0 or more" if instances or not table.values else f"the labels {table.shown()}"
         yield unknown_values(
             volume,
             wrong,
-            [found[value] for value in wrong],
+            [counts[value] for value in wrong],
             expected,
             mend or (_MEND_INSTANCES if instances else _MEND),
         )
@@ -114,12 +120,12 @@ def unknown_in(volume: str, found: Mapping[int, int], table: LabelTable, mend: s
 
 
 def infer_unlabelled(surveys: Sequence[Survey]) -> tuple[tuple[int, ...], str]:
-    """Return the raw values that obviously mean "unlabelled", and why; nothing where it is not obvious.
+    """Return the raw values that obviously mean "unlabelled", and why; no values where it is not obvious.
 
-    Obvious is: one single negative value; 255 or 65535 beside two or more small values; or a value that is
-    everything but whole slices, which are annotated from corner to corner.
+    It is obvious for a single negative value; for 255 or 65535 beside two or more small values; and for a value that
+    every voxel has but those of whole slices, which are annotated from corner to corner.
     """
-    values = sorted({value for each in surveys for value in each.counts})
+    values = sorted({value for survey in surveys for value in survey.counts})
     negative = [value for value in values if value < 0]
     if len(values) < 3 or len(values) > MOST_CLASSES + 1 or len(negative) > 1:
         return (), ""
@@ -127,26 +133,30 @@ def infer_unlabelled(surveys: Sequence[Survey]) -> tuple[tuple[int, ...], str]:
         return tuple(negative), "the only negative value"
     if values[-1] in _SENTINELS and values[-2] < MOST_CLASSES:
         return (values[-1],), f"far above the other values, {', '.join(map(str, values[:-1]))}"
-    total = {value: sum(each.counts.get(value, 0) for each in surveys) for value in values}
-    commonest = max(total, key=total.get)
-    holding = [each for each in surveys if commonest in each.counts]
-    if all(_is_around_whole_slices(each, commonest) for each in holding):
+    total = _total(surveys, values)
+    commonest = max(total, key=total.__getitem__)
+    if all(_is_around_whole_slices(survey, commonest) for survey in surveys if commonest in survey.counts):
         return (commonest,), "all that is not in slices labelled from corner to corner"
     return (), ""
 
 
-def _is_around_whole_slices(each: Survey, value: int) -> bool:
+def _total(surveys: Sequence[Survey], values: Iterable[int]) -> dict[int, int]:
+    """Return how many voxels of all volumes hold each of the values."""
+    return {value: sum(survey.counts.get(value, 0) for survey in surveys) for value in values}
+
+
+def _is_around_whole_slices(survey: Survey, value: int) -> bool:
     """Whether the voxels without `value` are exactly those of whole planes, of which one has two values at least."""
-    size = int(np.prod(each.shape))
-    labelled = size - each.counts[value]
-    if not each.planes or labelled * 2 > size:
+    size = int(np.prod(survey.shape))
+    labelled = size - survey.counts[value]
+    if not survey.planes or labelled * 2 > size:
         return False
     # Per axis, the planes that are (nearly) without the value.
-    full = [np.flatnonzero(held <= (1 - _FULL) * size / len(held)) for held in each.planes[value]]
-    outside = np.prod([size - len(planes) for size, planes in zip(each.shape, full, strict=True)])
+    full = [np.flatnonzero(held <= (1 - _FULL) * size / len(held)) for held in survey.planes[value]]
+    outside = np.prod([size - len(planes) for size, planes in zip(survey.shape, full, strict=True)])
     # A class that fills planes of its own, such as a layer of tissue, is no annotation.
     mixed = any(
-        sum(held[axis][plane] > 0 for other, held in each.planes.items() if other != value) > 1
+        sum(held[axis][plane] > 0 for other, held in survey.planes.items() if other != value) > 1
         for axis, planes in enumerate(full)
         for plane in planes
     )
@@ -154,10 +164,12 @@ def _is_around_whole_slices(each: Survey, value: int) -> bool:
 
 
 def doubtful_value(surveys: Sequence[Survey], table: LabelTable) -> str | None:
-    """Return a word on a class that may mean "unlabelled": nearly everything, beside two other classes or more."""
-    labelled = {value: sum(each.counts.get(value, 0) for each in surveys) for value in table.values}
-    value = max(labelled, key=labelled.get, default=None)
-    if table.target != "semantic" or len(labelled) < 3 or labelled[value] <= _NEARLY_ALL * sum(labelled.values()):
+    """Return a sentence on a class that may mean "unlabelled": nearly everything, beside two other classes or more."""
+    labelled = _total(surveys, table.values)
+    if table.target != "semantic" or len(labelled) < 3:
+        return None
+    value = max(labelled, key=labelled.__getitem__)
+    if labelled[value] <= _NEARLY_ALL * sum(labelled.values()):
         return None
     share = labelled[value] / sum(labelled.values())
     return f"{share:.1%} of the labelled voxels are {value}; if that means unlabelled, add `unlabelled={value}`"

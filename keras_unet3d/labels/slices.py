@@ -1,9 +1,11 @@
 """Which planes of a volume somebody annotated."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from keras_unet3d.geometry import widened
 from keras_unet3d.labels.table import UNLABELLED
 from keras_unet3d.volumes import Volume
 
@@ -42,24 +44,22 @@ class AnnotatedSlices:
 def annotated_slices(classes: Volume) -> AnnotatedSlices:
     """Return the annotated planes of a class volume, read once in blocks.
 
-    A voxel speaks for a plane if it and its four neighbours in the plane are labelled, so that the line along
-    which a slice of another direction is crossed does not.
+    A voxel counts for a plane if it and its four neighbours in the plane are labelled. The voxels along the line where
+    the plane crosses a slice of another direction therefore do not.
     """
     inside = [np.zeros(size, np.int64) for size in classes.shape]
     for box in classes.boxes():
-        wider = tuple(slice(max(s.start - 1, 0), min(s.stop + 1, n)) for s, n in zip(box, classes.shape, strict=True))
+        wider, own = widened(box, classes.shape)
         labelled = classes.read(wider)[..., 0] != UNLABELLED
-        own = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(box, wider, strict=True))
         along = [_with_neighbours(labelled, axis) for axis in range(3)]
         for axis, total in enumerate(inside):
-            first, second = (along[other] for other in range(3) if other != axis)
-            others = tuple(other for other in range(3) if other != axis)
-            total[box[axis]] += (first & second)[own].sum(axis=others)
+            first, second = (other for other in range(3) if other != axis)
+            total[box[axis]] += (along[first] & along[second])[own].sum(axis=(first, second))
     shares = [total * total.size / np.prod(classes.shape) for total in inside]
     least = max(_SHARE * max(share.max() for share in shares), 1e-12)
-    planes = [tuple(np.flatnonzero(share >= least).tolist()) for share in shares]
-    dense = all(len(found) > 0.9 * size for found, size in zip(planes, classes.shape, strict=True))
-    return AnnotatedSlices(*planes, dense)
+    z, y, x = (tuple(np.flatnonzero(share >= least).tolist()) for share in shares)
+    dense = all(len(planes) > 0.9 * size for planes, size in zip((z, y, x), classes.shape, strict=True))
+    return AnnotatedSlices(z, y, x, dense)
 
 
 def _with_neighbours(labelled: np.ndarray, axis: int) -> np.ndarray:
@@ -72,7 +72,7 @@ def _with_neighbours(labelled: np.ndarray, axis: int) -> np.ndarray:
     return labelled & padded[before] & padded[after]
 
 
-def _ranges(planes) -> str:
+def _ranges(planes: Sequence[int]) -> str:
     """Return "3, 7-12, 20" for planes in order."""
     parts, first = [], None
     for plane, following in zip(planes, (*planes[1:], None), strict=True):

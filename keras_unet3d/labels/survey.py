@@ -1,17 +1,23 @@
 """What a raw label volume holds: voxels per value, over all and per plane, read once in blocks."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.geometry import Box, Triple, triple
 from keras_unet3d.labels.table import MOST_CLASSES
-from keras_unet3d.volumes import Box, Volume
+from keras_unet3d.volumes import Volume
 
-# Values beyond this many are instances, not classes: their planes are of no use.
+# More values than these are instances, not classes, and nobody asks for their planes.
 _MOST_VALUES = MOST_CLASSES + 8
-# Beyond this a float is not exact any more: it is no label.
+# Floats of this size and more do not hold every whole number, so that none of them is taken for a label.
 _MOST_EXACT = 2.0**53
+
+
+# The voxels of a value in every plane across z, y and x.
+Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,9 @@ class Survey:
     """
 
     name: str
-    shape: tuple[int, int, int]
+    shape: Triple
     counts: dict[int, int]
-    planes: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(repr=False)
+    planes: dict[int, Planes] = field(repr=False)
 
 
 def survey(volume: Volume) -> Survey:
@@ -40,16 +46,16 @@ def survey(volume: Volume) -> Survey:
     """
     refuse_channels(volume)
     counts: dict[int, int] = {}
-    planes: dict[int, tuple[np.ndarray, ...]] = {}
+    planes: dict[int, Planes] = {}
     few = True
     for box, block in volume.blocks():
         block = _whole_numbers(volume.name, block[..., 0])
-        found = _count(block)
-        for value, count in found.items():
+        in_block = _count(block)
+        for value, count in in_block.items():
             counts[value] = counts.get(value, 0) + count
         few = few and len(counts) <= _MOST_VALUES
         if few:
-            _add_planes(planes, block, box, found, volume.shape)
+            _add_planes(planes, block, box, in_block, volume.shape)
     return Survey(volume.name, volume.shape, dict(sorted(counts.items())), planes if few else {})
 
 
@@ -60,12 +66,13 @@ def _count(block: np.ndarray) -> dict[int, int]:
         wide = block if block.dtype.kind == "u" else block.astype(np.int64)
         counts = np.bincount((wide.ravel() - wide.dtype.type(low)).astype(np.int64))
         return {int(code) + low: int(counts[code]) for code in np.flatnonzero(counts)}
-    return dict(zip(*(each.tolist() for each in np.unique(block, return_counts=True)), strict=True))
+    values, voxels = np.unique(block, return_counts=True)
+    return dict(zip(values.tolist(), voxels.tolist(), strict=True))
 
 
-def _add_planes(planes: dict, block: np.ndarray, box: Box, values, shape) -> None:
+def _add_planes(planes: dict[int, Planes], block: np.ndarray, box: Box, values: Iterable[int], shape: Triple) -> None:
     for value in values:
-        per_axis = planes.setdefault(value, tuple(np.zeros(size, np.int64) for size in shape))
+        per_axis = planes.setdefault(value, triple(np.zeros(size, np.int64) for size in shape))
         held = block == value
         for axis, total in enumerate(per_axis):
             total[box[axis]] += held.sum(axis=tuple(other for other in range(3) if other != axis))
@@ -84,6 +91,7 @@ def _whole_numbers(name: str, block: np.ndarray) -> np.ndarray:
 
 
 def refuse_channels(volume: Volume) -> None:
+    """Raise `InputError` unless the label volume has one value per voxel."""
     if volume.channels != 1:
         raise InputError(
             f"{volume.name}: expected one label per voxel, found {volume.channels} channels; "

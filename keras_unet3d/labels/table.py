@@ -1,6 +1,6 @@
 """The label table: raw values to classes with names, and back; which values mean "unlabelled"."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ class LabelTable(Validated):
     def faults(self) -> Iterator[str]:
         if len(self.names) != len(self.values):
             yield f"label table: expected a name per value, found {self.names} for {self.values}."
-        # The values of boundaries are written, those of unlabelled are read: instance 0 may mean unlabelled.
+        # With boundaries, `values` are what a prediction writes and `unlabelled` what files hold: both may have a 0.
         both = set(self.values) & set(self.unlabelled) if self.target == "semantic" else ()
         if len(set(self.values)) != len(self.values) or both:
             yield f"label table: expected every label value once, found {self.values} and {self.unlabelled}."
@@ -93,19 +93,22 @@ def smallest_type(values: Iterable[int]) -> np.dtype:
 
 
 def shown_class(value: int, name: str) -> str:
+    """Return value and name of a class for messages; a name that is only the value stands once."""
     return str(value) if name == str(value) else f"{value} {name}"
 
 
-def unknown_values(name: str, found, counts, known: str, mend: str) -> str:
-    """Return the sentence on values that are in no table: file, values, how many voxels hold each, what to do.
+def unknown_values(
+    name: str, values: Sequence[float] | np.ndarray, counts: Sequence[int] | np.ndarray, known: str, mend: str
+) -> str:
+    """Return the sentence on values that are not in the table: file, values, how many voxels hold each, what to do.
 
     "VALUE" in `mend` stands for the first of the values.
     """
-    # Whole numbers in full, 16777215 and not 1.67772e+07.
-    values = [str(int(value)) if float(value).is_integer() else f"{value:g}" for value in found[:5]]
-    shown = ", ".join(f"{value} ({count} voxels)" for value, count in zip(values, counts[:5], strict=True))
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    return f"{name}: expected {known}; found {shown}{more}; {mend.replace('VALUE', values[0])}."
+    # Whole numbers are written in full: 16777215, not 1.67772e+07.
+    texts = [str(int(value)) if float(value).is_integer() else f"{value:g}" for value in values[:5]]
+    shown = ", ".join(f"{text} ({count} voxels)" for text, count in zip(texts, counts[:5], strict=True))
+    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+    return f"{name}: expected {known}; found {shown}{more}; {mend.replace('VALUE', texts[0])}."
 
 
 def parse_classes(text: str) -> dict[int, str]:
