@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.geometry import Geometry, Triple, triple
+from keras_unet3d.geometry import Geometry, Triple
 from keras_unet3d.machine.compiled import compiled_network
 from keras_unet3d.machine.memory import resident_memory
 from keras_unet3d.model_spec import ModelSpec, untrained_spec
@@ -74,7 +74,7 @@ def predict_volume(
     Source: overlap-tile strategy, Ronneberger et al. 2015 (arXiv:1505.04597), section 2.
     """
     settings = PredictSettings(
-        tile=None if tile is None else triple(tile),
+        tile=tile,
         merge=merge,
         overlap=overlap,
         border=border,
