@@ -10,15 +10,16 @@ spans the region: the patch and `margin` voxels around it, from which the source
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from keras_unet3d.fields import Validated, checked
-from keras_unet3d.geometry import Triple
+from keras_unet3d.geometry import Spacing, Triple, triple
 
 # Share of the channels whose gamma works on the negative.
 _INVERTED = 0.25
-# The finest edge of a volume's voxels is taken to be at most so many times off the common one.
+# Where the finest edge of a volume's voxels differs from the common one by more than this factor, the factor is used.
 _FURTHEST = 4
 # Control points further apart deform nothing within a patch.
 _WIDEST = 128
@@ -88,7 +89,7 @@ class AugmentSettings(Validated):
 
 @dataclass(frozen=True)
 class GreyDraw:
-    """What happens to the grey values of one sample: an array `(channels,)` each, but for `noise_seed`.
+    """What happens to the grey values of one sample; arrays have a value per channel.
 
     Attributes:
         blur: standard deviation of the Gaussian, voxels `(channels, 3)`; 0 for none.
@@ -131,7 +132,13 @@ def generator(seed: int, *position: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *position])))
 
 
-def draw(rng: np.random.Generator, settings: AugmentSettings, patch: Triple, spacing=None, channels: int = 1) -> Draw:
+def draw(
+    rng: np.random.Generator,
+    settings: AugmentSettings,
+    patch: Triple,
+    spacing: Spacing | None = None,
+    channels: int = 1,
+) -> Draw:
     """Draw the parameters of one sample.
 
     Args:
@@ -142,32 +149,33 @@ def draw(rng: np.random.Generator, settings: AugmentSettings, patch: Triple, spa
             isotropic in it. None for cubes.
         channels: of the image; their grey values change independently.
     """
-    spacing = np.ones(3) if spacing is None else _in_voxels(np.asarray(spacing, float), settings.voxel)
-    matrix = _matrix(rng, settings, spacing)
-    sigma = settings.deformation / spacing
+    edges = np.ones(3) if spacing is None else _in_voxels(np.asarray(spacing, float), settings.voxel)
+    matrix = _matrix(rng, settings, edges)
+    sigma = settings.deformation / edges
     half = (np.asarray(patch) - 1) / 2
-    # Three standard deviations: what lies beyond is mirrored (image) or unlabelled.
+    # Room for displacements of three standard deviations; beyond the region the image is mirrored and nothing labelled.
     margin = np.maximum(np.ceil(np.abs(matrix) @ half - half + 3 * sigma), 0).astype(int)
-    points = np.maximum(np.round((np.asarray(patch) + 2 * margin - 1) * spacing / settings.grid_spacing).astype(int), 1)
+    points = np.maximum(np.round((np.asarray(patch) + 2 * margin - 1) * edges / settings.grid_spacing).astype(int), 1)
     displacement = rng.normal(size=(3, *(points + 1))) * sigma[:, None, None, None]
-    return Draw(matrix, displacement, tuple(margin.tolist()), _grey(rng, settings, spacing, channels))
+    return Draw(matrix, displacement, triple(margin.tolist()), _grey(rng, settings, edges, channels))
 
 
 def _in_voxels(spacing: np.ndarray, voxel: float | None) -> np.ndarray:
+    """Return the edges of a volume's voxels in the length that the settings count in."""
     finest = spacing.min()
     # A voxel size that is wrong by orders of magnitude must not ask for regions of that size.
     return spacing / (finest if voxel is None else np.clip(voxel, finest / _FURTHEST, finest * _FURTHEST))
 
 
-def _grey(rng, settings: AugmentSettings, spacing, channels: int) -> GreyDraw:
+def _grey(rng: np.random.Generator, settings: AugmentSettings, edges: np.ndarray, channels: int) -> GreyDraw:
     blurred = rng.random(channels) < settings.blur_share
     blur = _log_uniform(rng, *settings.blur, channels) * blurred
     coarse = rng.random(channels) < settings.low_resolution_share
     kept = np.where(coarse, rng.uniform(*settings.low_resolution, channels), 1)
     return GreyDraw(
-        blur=blur[:, None] / spacing,
-        # An axis that is as coarse already keeps its voxels.
-        low_resolution=np.where(coarse[:, None], np.minimum(kept[:, None] * spacing, 1), 1),
+        blur=blur[:, None] / edges,
+        # An axis that is already as coarse keeps its voxels.
+        low_resolution=np.where(coarse[:, None], np.minimum(kept[:, None] * edges, 1), 1),
         gamma=_log_uniform(rng, *settings.gamma, channels),
         inverted=rng.random(channels) < _INVERTED,
         contrast=_log_uniform(rng, *settings.contrast, channels),
@@ -177,10 +185,11 @@ def _grey(rng, settings: AugmentSettings, spacing, channels: int) -> GreyDraw:
     )
 
 
-def _matrix(rng, settings: AugmentSettings, spacing) -> np.ndarray:
-    """Rotation and scaling in physical space, expressed in voxels, from the patch to the source."""
+def _matrix(rng: np.random.Generator, settings: AugmentSettings, edges: np.ndarray) -> np.ndarray:
+    """Return rotation and scaling in physical space, expressed in voxels, from the patch to the source."""
     physical = np.eye(3)
     for axis, angle in enumerate(np.radians(rng.uniform(-settings.rotation, settings.rotation, 3))):
+        # SciPy's Rotation gives the same matrices but for their last bits, which would change every sample.
         first, second = (other for other in range(3) if other != axis)
         turn = np.eye(3)
         turn[[first, first, second, second], [first, second, first, second]] = (
@@ -193,8 +202,9 @@ def _matrix(rng, settings: AugmentSettings, spacing) -> np.ndarray:
     physical /= _log_uniform(rng, *settings.scaling)
     mirrored = [axis for axis in settings.flips if rng.random() < 0.5]
     physical[:, mirrored] *= -1
-    return physical * spacing[None, :] / spacing[:, None]
+    return physical * edges[None, :] / edges[:, None]
 
 
-def _log_uniform(rng, low: float, high: float, count: int | None = None):
+def _log_uniform(rng: np.random.Generator, low: float, high: float, count: int | None = None) -> Any:
+    """Return a number, or an array of `count` of them, whose logarithm is equally likely everywhere between the bounds."""
     return np.exp(rng.uniform(np.log(low), np.log(high), count))

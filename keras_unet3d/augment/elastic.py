@@ -2,20 +2,23 @@
 
 import contextlib
 import io
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 
-from keras_unet3d.augment import grey
+from keras_unet3d.augment import Arrays, grey
 from keras_unet3d.augment.draw import Draw
 from keras_unet3d.errors import InputError
+from keras_unet3d.geometry import triple
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.machine import compiled
 
 IMAGE_ORDER = 3  # cubic B-spline, as in the paper
 
 
-def load_elasticdeform():
+def load_elasticdeform() -> Callable[..., list[np.ndarray]]:
     """Return elasticdeform's `deform_grid`; raises `InputError` that says how to mend a broken installation."""
     try:
         # NumPy prints a page about modules built for another version of it; our sentence says what to do.
@@ -31,14 +34,14 @@ def load_elasticdeform():
     return deform_grid
 
 
-def augment(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None):
+def augment(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None) -> Arrays:
     """Return image, classes and weights of the patch: as `moved`, grey values changed."""
     image, classes, weight = moved(drawn, image, classes, weight)
-    arrays = {name: array[None] for name, array in grey.arrays(drawn.grey, classes.shape).items()}
+    arrays = {name: array[None] for name, array in grey.arrays(drawn.grey, triple(classes.shape)).items()}
     return _compiled_grey()(image[None], arrays)[0], classes, weight
 
 
-def moved(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None):
+def moved(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None) -> Arrays:
     """Return image, classes and weights of the patch, moved by the draw's map.
 
     Args:
@@ -57,7 +60,7 @@ def moved(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarra
     if IMAGE_ORDER == 3:
         channels = [_filtered(channel) for channel in channels]
     labels = [classes] if weight is None else [classes, weight]
-    found = deform_grid(
+    deformed = deform_grid(
         [np.ascontiguousarray(array) for array in (*channels, *labels)],
         drawn.displacement,
         order=[IMAGE_ORDER] * len(channels) + [0] * len(labels),
@@ -67,7 +70,7 @@ def moved(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarra
         prefilter=False,
         affine=_affine(drawn, [s.stop - s.start for s in crop]),
     )
-    channels, labels = found[: len(channels)], found[len(channels) :]
+    channels, labels = deformed[: len(channels)], deformed[len(channels) :]
     return np.stack(channels, axis=-1), labels[0], labels[1] if weight is not None else None
 
 
@@ -91,14 +94,14 @@ def _spline_filter(size: int) -> np.ndarray:
 
 
 @cache
-def _compiled_grey():
+def _compiled_grey() -> Callable[..., Any]:
     return compiled.compiled_for_host(grey.change)
 
 
-def _affine(drawn: Draw, patch) -> np.ndarray:
+def _affine(drawn: Draw, patch: Sequence[int]) -> np.ndarray:
     """Return the 3x4 matrix that elasticdeform wants: from source to patch.
 
-    It applies it in coordinates of the crop and adds the displacement afterwards (measured; version 0.5.1).
+    elasticdeform applies it in coordinates of the crop and adds the displacement afterwards (measured; version 0.5.1).
     """
     centre = (np.asarray(patch) - 1) / 2
     forward = np.linalg.inv(drawn.matrix)

@@ -1,27 +1,35 @@
 """Grey-value changes of a batch, on any Keras backend: resolution, gamma, contrast, brightness, noise; in this order."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from keras import ops
 
 from keras_unet3d.augment.draw import GreyDraw
 from keras_unet3d.geometry import AXES, Triple
+from keras_unet3d.machine.tensors import Tensor
 
 # Of a well-mixing 32-bit hash (C. Wellons, "lowbias32"), as signed numbers: every backend has those.
 _SHIFTS, _FACTORS = (16, 15, 16), (0x7FEB352D, 0x846CA68B - 2**32)
 
 
+# What a draw says of every channel, as `change` takes it.
+_PER_CHANNEL = ("gamma", "inverted", "contrast", "brightness", "noise")
+
+
 def arrays(grey: GreyDraw, patch: Triple) -> dict[str, np.ndarray]:
     """Return what `change` needs of a draw; the matrices of resolution only where it changes."""
-    values = {name: getattr(grey, name) for name in ("gamma", "inverted", "contrast", "brightness", "noise")}
-    found = {name: value.astype(np.float32) for name, value in values.items()}
-    found["noise_seed"] = np.array(divmod(grey.noise_seed, 2**31), np.int32)
-    if grey.blur.any() or (grey.low_resolution < 1).any():
-        for axis, size in enumerate(patch):
-            each = zip(grey.blur[:, axis], grey.low_resolution[:, axis], strict=True)
-            found[f"resolution_{AXES[axis]}"] = np.stack([_resolution(size, *one) for one in each]).astype(np.float32)
-    return found
+    per_channel = {name: getattr(grey, name).astype(np.float32) for name in _PER_CHANNEL}
+    per_channel["noise_seed"] = np.array(divmod(grey.noise_seed, 2**31), np.int32)
+    if not grey.blur.any() and not (grey.low_resolution < 1).any():
+        return per_channel
+    matrices = {}
+    for axis, size in enumerate(patch):
+        channels = zip(grey.blur[:, axis], grey.low_resolution[:, axis], strict=True)
+        of_axis = [_resolution(size, blur, kept) for blur, kept in channels]
+        matrices[f"resolution_{AXES[axis]}"] = np.stack(of_axis).astype(np.float32)
+    return per_channel | matrices
 
 
 def unchanged_resolution(patch: Triple, channels: int) -> dict[str, np.ndarray]:
@@ -45,17 +53,16 @@ def _resolution(size: int, blur: float, kept: float) -> np.ndarray:
 def _linear(old: int, new: int) -> np.ndarray:
     """Return the `(new, old)` matrix that samples an axis anew, linearly, the outer edges of its voxels kept."""
     positions = (np.arange(new) + 0.5) * old / new - 0.5
-    return np.stack([np.interp(positions, np.arange(old), one) for one in np.eye(old)], axis=1)
+    return np.stack([np.interp(positions, np.arange(old), voxel) for voxel in np.eye(old)], axis=1)
 
 
-def change(image, drawn: dict):
+def change(image: Tensor, drawn: dict[str, Tensor]) -> Tensor:
     """Return the normalised images `(batch, z, y, x, channels)`, float32, with the changes of `arrays`, stacked."""
     if "resolution_z" in drawn:
         image = ops.einsum("nczw,nwyxc->nzyxc", drawn["resolution_z"], image)
         image = ops.einsum("ncyw,nzwxc->nzyxc", drawn["resolution_y"], image)
         image = ops.einsum("ncxw,nzywc->nzyxc", drawn["resolution_x"], image)
-    names = ("gamma", "inverted", "contrast", "brightness", "noise")
-    gamma, inverted, contrast, brightness, noise = (drawn[name][:, None, None, None] for name in names)
+    gamma, inverted, contrast, brightness, noise = (drawn[name][:, None, None, None] for name in _PER_CHANNEL)
     low, high = (function(image, axis=(1, 2, 3), keepdims=True) for function in (ops.min, ops.max))
     extent = ops.maximum(high - low, 1e-6)
     share = (image - low) / extent
@@ -68,17 +75,17 @@ def change(image, drawn: dict):
     return image + noise * normal(drawn["noise_seed"], image.shape[1:])
 
 
-def normal(seed, shape):
+def normal(seed: Tensor, shape: Sequence[int]) -> Tensor:
     """Return standard normal values `(batch, *shape)`, a pure function of `seed` `(batch, 2)` int32 and the position.
 
-    It is the same on every backend, so that a sample is.
+    The values are the same on every backend, and with them a sample.
     """
     counter = ops.reshape(ops.arange(math.prod(shape), dtype="int32"), (1, *shape))
     first, second = (ops.reshape(seed[:, i], (-1, *(1 for _ in shape))) for i in range(2))
     return _normal(_hashed(ops.bitwise_xor(_hashed(counter + first), second)))
 
 
-def _normal(bits):
+def _normal(bits: Tensor) -> Tensor:
     """Return the normal values that 23 random bits of int32 stand for."""
     # Between -1 and 1, exclusive: one bit more would be rounded up to 1, whose normal value is infinite.
     uniform = (ops.cast(ops.bitwise_and(bits, 2**23 - 1), "float32") + 0.5) / 2**22 - 1
@@ -86,10 +93,10 @@ def _normal(bits):
     return math.sqrt(2) * ops.erfinv(uniform)
 
 
-def _hashed(values):
+def _hashed(values: Tensor) -> Tensor:
     """Return `values`, int32, thoroughly mixed."""
     for shift, factor in zip(_SHIFTS, (*_FACTORS, 1), strict=True):
-        # The shift carries the sign along: what it brought in is masked off.
+        # The shift of a negative number fills up with ones, which are masked off.
         shifted = ops.bitwise_and(ops.bitwise_right_shift(values, shift), 2 ** (32 - shift) - 1)
         values = ops.bitwise_xor(values, shifted) * factor
     return values

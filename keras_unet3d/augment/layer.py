@@ -1,11 +1,14 @@
 """Augmentation of whole batches on the device that trains."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_unet3d.augment import native
-from keras_unet3d.geometry import Triple
+from keras_unet3d.geometry import Triple, triple
 from keras_unet3d.labels import UNLABELLED
+from keras_unet3d.machine.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_unet3d")
@@ -22,11 +25,11 @@ class Augmentation(keras.layers.Layer):
     def __init__(self, inset: Triple = (0, 0, 0), name: str | None = None):
         # Coordinates and labels do not survive half precision.
         super().__init__(name=name, dtype="float32", autocast=False)
-        self.inset = tuple(inset)
+        self.inset = triple(inset)
         # There are no weights to make.
         self.built = True
 
-    def call(self, batch: dict):
+    def call(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         image, classes, weight = native.augmented(batch)
         inner = tuple(slice(inset, size - inset) for inset, size in zip(self.inset, image.shape[1:4], strict=True))
         classes = classes[:, *inner]
@@ -34,5 +37,5 @@ class Augmentation(keras.layers.Layer):
         w = ops.cast(labelled, "float32")
         return image, ops.where(labelled, classes, 0), w if weight is None else w * weight[:, *inner]
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"inset": self.inset, "name": self.name}

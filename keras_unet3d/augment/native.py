@@ -7,17 +7,19 @@ A sample comes as a dictionary of arrays, see `packed`. Its region, whose size d
 buffer whose length is one of few, so that the function is compiled for few shapes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_unet3d.augment import grey
+from keras_unet3d.augment import Arrays, grey
 from keras_unet3d.augment.draw import Draw
-from keras_unet3d.geometry import AXES, Triple
+from keras_unet3d.geometry import AXES, Triple, triple
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.machine import compiled
+from keras_unet3d.machine.tensors import Tensor
 
 # Control points per axis are filled up to a multiple of this.
 _POINTS = 8
@@ -26,15 +28,18 @@ _OPEN = {"image": (0,), "classes": (0,), "weight": (0,), "displacement": (1, 2, 
 _OPEN |= {f"along_{name}": (1,) for name in AXES}
 
 
-def augment(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None):
+def augment(drawn: Draw, image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None) -> Arrays:
     """Return image, classes and weights of the patch, moved by the draw's map and changed; as `elastic.augment`."""
-    one = {name: array[None] for name, array in packed(drawn, image, classes, weight).items()}
-    image, classes, weight = _compiled()(one)
+    image, classes, weight = _compiled()(_batch_of_one(packed(drawn, image, classes, weight)))
     return image[0], classes[0].astype(np.uint8), weight if weight is None else weight[0]
 
 
+def _batch_of_one(sample: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array[None] for name, array in sample.items()}
+
+
 @cache
-def _compiled():
+def _compiled() -> Callable[..., Any]:
     return compiled.compiled_for_host(augmented)
 
 
@@ -48,10 +53,10 @@ def packed(
         image: `(z, y, x, channels)`, float32, the region: the patch and `drawn.margin` on each side.
         classes: `(z, y, x)`, uint8.
         weight: `(z, y, x)`, float32, or None.
-        complete: whether what changes nothing is there too, so that all samples have the same entries.
+        complete: whether matrices that change nothing are included, so that all samples have the same entries.
     """
     size = classes.shape
-    patch = tuple(extent - 2 * margin for extent, margin in zip(size, drawn.margin, strict=True))
+    patch = triple(extent - 2 * margin for extent, margin in zip(size, drawn.margin, strict=True))
     # The next power of two above the number of voxels.
     length = 1 << (classes.size - 1).bit_length()
     points = drawn.displacement.shape[1:]
@@ -76,7 +81,7 @@ def stacked(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     together = {}
     for name in samples[0]:
         arrays = [sample[name] for sample in samples]
-        shape = np.max([array.shape for array in arrays], axis=0)
+        shape = np.max([array.shape for array in arrays], axis=0).tolist()
         together[name] = np.stack([_resized(array, shape) for array in arrays])
     return together
 
@@ -89,15 +94,14 @@ def shape_of(name: str, array: np.ndarray) -> tuple[int | None, ...]:
 def source_positions(drawn: Draw, patch: Triple) -> np.ndarray:
     """Return where every voxel of a patch comes from, `(3, z, y, x)`, in voxels counted from the patch's first."""
     shape = tuple(extent + 2 * margin for extent, margin in zip(patch, drawn.margin, strict=True))
-    one = packed(drawn, np.zeros((*shape, 1), np.float32), np.zeros(shape, np.uint8), None)
-    batch = {name: array[None] for name, array in one.items()}
+    batch = _batch_of_one(packed(drawn, np.zeros((*shape, 1), np.float32), np.zeros(shape, np.uint8), None))
     source = _source(batch, [_per_sample(batch["size"][:, axis]) for axis in range(3)])
-    within = [ops.convert_to_numpy(each)[0] - margin for each, margin in zip(source, drawn.margin, strict=True)]
-    return np.stack(within)
+    in_region = [ops.convert_to_numpy(position)[0] for position in source]
+    return np.stack([position - margin for position, margin in zip(in_region, drawn.margin, strict=True)])
 
 
-def _resized(array: np.ndarray, shape) -> np.ndarray:
-    """Return `array` in the corner of a larger one; what is beyond is never read, or multiplied by 0."""
+def _resized(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Return `array` in the corner of a larger one; the rest of that is never read, or is multiplied by 0."""
     if array.shape == tuple(shape):
         return array
     larger = np.zeros(shape, array.dtype)
@@ -108,7 +112,7 @@ def _resized(array: np.ndarray, shape) -> np.ndarray:
 def spline_weights(drawn: Draw, patch: Triple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a matrix `(voxels, control points)` per axis: the cubic B-spline through the control points."""
     points = drawn.displacement.shape[1:]
-    return tuple(_spline_weights(*each) for each in zip(patch, drawn.margin, points, strict=True))
+    return triple(_spline_weights(*of_axis) for of_axis in zip(patch, drawn.margin, points, strict=True))
 
 
 @lru_cache(1024)
@@ -116,18 +120,18 @@ def _spline_weights(size: int, margin: int, points: int) -> np.ndarray:
     from scipy.ndimage import map_coordinates
 
     positions = (np.arange(size) + margin) * (points - 1) / max(size + 2 * margin - 1, 1)
-    each = [map_coordinates(one, positions[None], order=3, mode="mirror") for one in np.eye(points)]
-    return np.stack(each, axis=1).astype(np.float32)
+    weights = [map_coordinates(point, positions[None], order=3, mode="mirror") for point in np.eye(points)]
+    return np.stack(weights, axis=1).astype(np.float32)
 
 
-def augmented(batch: dict):
+def augmented(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return images, classes and weights of the patches of a batch: as `moved`, grey values changed."""
     image, classes, weight = moved(batch)
     return grey.change(image, batch), classes, weight
 
 
-def moved(batch: dict):
-    """Return images, classes and weights of a batch, moved by the draws' maps: tensors of `packed` samples in, tensors out.
+def moved(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return images, classes and weights of a batch of `packed` samples, moved by the draws' maps.
 
     Returns:
         image: `(batch, z, y, x, channels)` float32; voxels from outside the region are mirrored.
@@ -149,15 +153,15 @@ def moved(batch: dict):
     return image, classes, weight
 
 
-def _per_sample(values):
+def _per_sample(values: Tensor) -> Tensor:
     return ops.reshape(values, [-1, 1, 1, 1])
 
 
-def _taken(values, index):
+def _taken(values: Tensor, index: Tensor) -> Tensor:
     return ops.take(ops.reshape(values, [-1]), index)
 
 
-def _source(batch: dict, sizes):
+def _source(batch: dict[str, Tensor], sizes: Sequence[Tensor]) -> list[Tensor]:
     """Return where every voxel of the patches comes from, voxels of the region: a tensor per axis."""
     along = [batch[f"along_{name}"] for name in AXES]
     # The largest product last, so that it writes its voxels in their order.
@@ -178,9 +182,10 @@ def _source(batch: dict, sizes):
     ]
 
 
-def _nearest(source, sizes):
+def _nearest(source: Sequence[Tensor], sizes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return the flat index of the nearest voxel, and whether it is inside the region."""
-    flat, inside = 0, True
+    flat: Tensor = 0
+    inside: Tensor = True
     for position, size in zip(source, sizes, strict=True):
         index = ops.cast(ops.floor(position + 0.5), "int32")
         inside = ops.logical_and(inside, ops.logical_and(index >= 0, index < size))
@@ -188,10 +193,10 @@ def _nearest(source, sizes):
     return flat, inside
 
 
-def _linear(voxels, source, sizes, begin):
+def _linear(voxels: Tensor, source: Sequence[Tensor], sizes: Sequence[Tensor], begin: Tensor) -> Tensor:
     """Return the image interpolated linearly, mirrored at the border of the region."""
-    low, high, share = zip(*(_neighbours(*each) for each in zip(source, sizes, strict=True)), strict=True)
-    total = 0.0
+    low, high, share = zip(*map(_neighbours, source, sizes), strict=True)
+    total: Tensor = 0.0
     for z, of_z in ((low[0], 1 - share[0]), (high[0], share[0])):
         for y, of_y in ((low[1], 1 - share[1]), (high[1], share[1])):
             row = begin + (z * sizes[1] + y) * sizes[2]
@@ -201,10 +206,10 @@ def _linear(voxels, source, sizes, begin):
     return total
 
 
-def _neighbours(position, size):
+def _neighbours(position: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the voxels before and after a mirrored position along one axis, and the share of the latter."""
     last = ops.cast(size - 1, "float32")
-    # Mirrored once at either end: the region's margin is three standard deviations, so that nothing is further off.
+    # Mirroring once at either end is enough: the region's margin is three standard deviations of the displacements.
     folded = ops.clip(last - ops.abs(last - ops.abs(position)), 0.0, last)
     before = ops.floor(folded)
     index = ops.cast(before, "int32")

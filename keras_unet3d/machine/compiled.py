@@ -1,11 +1,12 @@
 """Functions of arrays, compiled for the CPU."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 
-def compiled_for_host(function: Callable) -> Callable:
+def compiled_for_host(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function`, of arrays and dictionaries of them, compiled for the CPU: NumPy arrays in and out.
 
     XLA compiles it anew for every combination of shapes (0.3 s and more each).
@@ -15,22 +16,22 @@ def compiled_for_host(function: Callable) -> Callable:
     backend = keras.backend.backend()
     compiled = _COMPILERS[backend](function) if backend in _COMPILERS else function
 
-    def call(*arguments):
-        # A GPU has better to do, and what it made would have to come back.
+    def call(*arguments: Any) -> Any:
+        # A GPU is busy with the network, and its results would have to be copied back.
         with keras.device("cpu:0"):
-            found = compiled(*arguments)
-        return keras.tree.map_structure(keras.ops.convert_to_numpy, found, none_is_leaf=False)
+            results = compiled(*arguments)
+        return keras.tree.map_structure(keras.ops.convert_to_numpy, results, none_is_leaf=False)
 
     return call
 
 
-def _compiled_by_tensorflow(function: Callable) -> Callable:
+def _compiled_by_tensorflow(function: Callable[..., Any]) -> Callable[..., Any]:
     import tensorflow as tf
 
     return tf.function(function, jit_compile=True)
 
 
-def _compiled_by_jax(function: Callable) -> Callable:
+def _compiled_by_jax(function: Callable[..., Any]) -> Callable[..., Any]:
     import jax
 
     return jax.jit(function)
@@ -39,8 +40,8 @@ def _compiled_by_jax(function: Callable) -> Callable:
 _COMPILERS = {"tensorflow": _compiled_by_tensorflow, "jax": _compiled_by_jax}
 
 
-def compiled_network(model) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a Keras model as one function from array to array; unlike `predict` it does not grow in long loops."""
+def compiled_network(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a Keras model as a function from array to array, whose memory, unlike that of `predict`, does not grow in loops."""
     import keras
 
     if keras.backend.backend() != "tensorflow":

@@ -1,11 +1,13 @@
-"""The one place that touches process-wide state: kernels, precision, memory growth."""
+"""The devices that the Keras backend computes on, and how a training is spread over them."""
 
 import functools
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.machine.tensors import Tensor
 
 
 def has_gpu() -> bool:
@@ -50,6 +52,7 @@ def device_count() -> int:
 
 
 def device_names() -> list[str]:
+    """Return what the backend calls the devices that it computes on: its GPUs where it has any, else its CPUs."""
     import keras
 
     backend = keras.backend.backend()
@@ -99,12 +102,12 @@ def accumulates_on_devices() -> bool:
     return keras.backend.backend() != "tensorflow"
 
 
-def _mirrored(names: list[str]):
+def _mirrored(names: list[str]) -> AbstractContextManager[Any]:
     return _mirrored_strategy(tuple(names)).scope()
 
 
 @functools.cache
-def _mirrored_strategy(names: tuple[str, ...]):
+def _mirrored_strategy(names: tuple[str, ...]) -> Any:
     # A second one in the same process would take the first one's messages for its own.
     import tensorflow as tf
 
@@ -128,13 +131,13 @@ _SPREAD = {"tensorflow": _mirrored, "jax": _data_parallel}
 
 def replicas() -> int:
     """Return over how many replicas the current computation is spread by `tf.distribute`."""
-    # Without TensorFlow there are none; it is not loaded to find out.
+    # Without TensorFlow there is one; TensorFlow is not loaded to find out.
     tf = sys.modules.get("tensorflow")
     context = tf.distribute.get_replica_context() if tf and hasattr(tf, "distribute") else None
     return context.num_replicas_in_sync if context else 1
 
 
-def summed_over_replicas(values: tuple) -> tuple:
+def summed_over_replicas(values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Return every value summed over the replicas; gradients pass through."""
     if replicas() == 1:
         return values

@@ -22,7 +22,7 @@ def _gpu_memory() -> int | None:
 
 
 def _host_memory() -> int:
-    """Return what the system calls available, or what a container leaves of it, of which psutil does not know."""
+    """Return what the system calls available, or less where a container limits it: psutil does not know of that."""
     available = psutil.virtual_memory().available
     try:
         with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as used:

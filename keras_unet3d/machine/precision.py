@@ -5,11 +5,9 @@ from contextlib import contextmanager
 
 from keras_unet3d.machine.devices import has_gpu
 
-PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
-
 
 def resolve_precision(precision: str) -> str:
-    """Return the Keras dtype policy for one of `PRECISIONS`; "auto" is float16 on GPUs with tensor cores, else float32."""
+    """Return the Keras dtype policy for one of `choices.PRECISIONS`; "auto" is float16 on GPUs with tensor cores, else float32."""
     if precision != "auto":
         return precision
     return "mixed_float16" if _has_tensor_cores() else "float32"

@@ -1,4 +1,4 @@
-"""What a network is built from: validated when made, and enough to build it again. Free of Keras."""
+"""What a network is built from, without Keras."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from keras_unet3d.geometry import Geometry, Triple
 
 @dataclass(frozen=True)
 class Architecture(Validated):
-    """What `build_model` was asked for: validated when made, and enough to build the network again."""
+    """The arguments of `build_model`: validated when made, and enough to build the network again."""
 
     WHAT = "the architecture of a network"
 
@@ -31,16 +31,15 @@ class Architecture(Validated):
     name: str = "unet3d"
     filters: tuple[int, ...] | None = checked(None, least=1)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
-        # One triple per level; a further one, for the bottom level's absent pooling, is dropped.
-        kernels = ((3,) * 3,) * self.depth if self.kernel_sizes is None else self.kernel_sizes
-        pools = ((2,) * 3,) * (self.depth - 1) if self.pool_sizes is None else self.pool_sizes[: self.depth - 1]
+        geometry = self.geometry
         # The first convolution's channels, as the name says.
         first = self.base_filters if self.filters is None else self.filters[0]
-        for name, value in (("kernel_sizes", kernels), ("pool_sizes", pools), ("base_filters", first)):
+        decided = {"kernel_sizes": geometry.kernel_sizes, "pool_sizes": geometry.pool_sizes, "base_filters": first}
+        for name, value in decided.items():
             object.__setattr__(self, name, value)
-        self.geometry.check(self.input_shape[:3], "input_shape")
+        geometry.check(self.input_shape[:3], "input_shape")
 
     def faults(self) -> Iterator[str]:
         sizes = [size for size in self.input_shape if size is not None]
@@ -71,7 +70,10 @@ class Architecture(Validated):
     @property
     def geometry(self) -> Geometry:
         """What this network does to sizes."""
-        return Geometry(self.kernel_sizes, self.pool_sizes, self.padding)
+        kernels = ((3, 3, 3),) * self.depth if self.kernel_sizes is None else self.kernel_sizes
+        # A triple for the bottom level, which has no pooling, may be given and is dropped.
+        pools = ((2, 2, 2),) * (self.depth - 1) if self.pool_sizes is None else self.pool_sizes[: self.depth - 1]
+        return Geometry(kernels, pools, self.padding)
 
     @property
     def input_channels(self) -> int:

@@ -1,4 +1,4 @@
-"""A network again in another form, with the same weights: its logits, in float32, normalisation folded in."""
+"""A network in another form, with the same weights: up to its logits, in float32, with normalisation folded in."""
 
 from dataclasses import replace
 
@@ -39,11 +39,11 @@ def folded_copy(model: keras.Model) -> keras.Model:
         return model
     with precision.dtype_policy("float32"):
         copy = build(replace(architecture, normalization="none"))
-    theirs = {layer.name: layer for layer in model.layers}
+    originals = {layer.name: layer for layer in model.layers}
     for layer in copy.layers:
-        weights = [ops.convert_to_numpy(weight) for weight in theirs[layer.name].weights]
-        # "analysis_0_conv_1" is normalised by "analysis_0_norm_1".
-        normalization = theirs.get(layer.name.replace("_conv_", "_norm_")) if "_conv_" in layer.name else None
+        weights = [ops.convert_to_numpy(weight) for weight in originals[layer.name].weights]
+        # By the names that `unet` gives: "analysis_0_conv_1" is normalised by "analysis_0_norm_1".
+        normalization = originals.get(layer.name.replace("_conv_", "_norm_")) if "_conv_" in layer.name else None
         if normalization is not None:
             gamma, beta, mean, variance = (ops.convert_to_numpy(weight) for weight in normalization.weights)
             factor = gamma / np.sqrt(variance + normalization.epsilon)

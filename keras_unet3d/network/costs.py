@@ -1,15 +1,16 @@
 """What a training step costs: memory and arithmetic, read off the network before it runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 import keras
 
-from keras_unet3d.geometry import Triple
+from keras_unet3d.geometry import Triple, triple
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.unet import build
 
-# Layers whose output is kept for the backward pass; what else there is shares its memory with one of them.
+# Layers whose output is kept for the backward pass; the output of any other shares its memory with one of them.
 _KEPT = (
     "Conv3D",
     "Conv3DTranspose",
@@ -24,18 +25,22 @@ _KEPT = (
 # The gradients under way and the scratch memory of the convolutions, as a multiple of the largest features.
 _UNDER_WAY = 4
 _FLOAT = 4
+# Of a prediction: what the allocator holds on top of the features, as a factor (measured), and the size of the tile whose
+# features are counted, in which the share of borders is small.
+_OVERHEAD = 1.15
+_TILE = 128
 _CONVOLUTIONS = (keras.layers.Conv3D, keras.layers.Conv3DTranspose)
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one training step.
+    """What one training step costs.
 
     Attributes:
         parameters: bytes of the weights, their gradients, and what the optimiser keeps for them.
         activations: bytes of the features that the backward pass needs, and of the gradients under way.
         flops: floating-point operations of the convolutions, forward and backward.
-        forward: those of the forward pass alone.
+        forward: floating-point operations of the forward pass alone.
     """
 
     parameters: int
@@ -85,28 +90,25 @@ def _forward_flops(layer: keras.Layer) -> int:
 def inference_bytes(architecture: Architecture) -> float:
     """Return the bytes per voxel of a tile that a prediction takes at its peak.
 
-    These are the features that are still needed, and the copies that a convolution makes of those it works on, in a layout
-    of its own. Batch normalisation is taken to be within the convolutions.
+    At that moment memory holds the features that are still needed, and the copies that a convolution makes of those it
+    works on, in a layout of its own. Batch normalisation is taken to be within the convolutions.
     """
     plain = "none" if architecture.normalization == "batch" else architecture.normalization
-    tile = tuple(architecture.geometry.legal_at_least(_TILE, axis) for axis in range(3))
+    tile = triple(architecture.geometry.legal_at_least(_TILE, axis) for axis in range(3))
     model = build(replace(architecture, input_shape=(*tile, architecture.input_shape[3]), normalization=plain))
-    inputs = [
-        {tensor.name: prod(tensor.shape[1:]) for tensor in keras.tree.flatten(layer.input)} for layer in model.layers
-    ]
+    inputs = [_sizes(keras.tree.flatten(layer.input)) for layer in model.layers]
     alive: dict[str, int] = {}
     most = 0
     for position, layer in enumerate(model.layers):
-        output = {layer.output.name: prod(layer.output.shape[1:])}
+        output = _sizes([layer.output])
         alive |= output
         copied = inputs[position] | output if isinstance(layer, _CONVOLUTIONS) else {}
         most = max(most, sum(alive.values()) + sum(copied.values()))
-        later = {name for each in inputs[position + 1 :] for name in each}
-        alive = {name: size for name, size in alive.items() if name in later}
+        needed = set().union(*inputs[position + 1 :])
+        alive = {name: size for name, size in alive.items() if name in needed}
     return _OVERHEAD * _FLOAT * most / prod(tile)
 
 
-# Measured: what the allocator holds beside.
-_OVERHEAD = 1.15
-# Of which the features are counted; the share of borders is small in it.
-_TILE = 128
+def _sizes(features: Sequence[keras.KerasTensor]) -> dict[str, int]:
+    """Return the number of values per patch in features, by name."""
+    return {tensor.name: prod(tensor.shape[1:]) for tensor in features}

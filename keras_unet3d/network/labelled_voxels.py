@@ -2,8 +2,12 @@
 
 from keras import ops
 
+from keras_unet3d.machine.tensors import Tensor
 
-def labelled_voxels(y_true, y_pred, sample_weight=None, ignore_label=None):
+
+def labelled_voxels(
+    y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None, ignore_label: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Return labels (int32) and weights (float32), shaped like `y_pred` without its channels.
 
     Voxels that do not count (weight 0, or `ignore_label`) have label 0 and weight 0, whatever they held.
@@ -28,17 +32,18 @@ def labelled_voxels(y_true, y_pred, sample_weight=None, ignore_label=None):
     return ops.where(labelled, labels, 0), ops.where(labelled, weights, 0.0)
 
 
-def _per_voxel(what, values, y_pred):
+def _per_voxel(name: str, values: Tensor, y_pred: Tensor) -> Tensor:
+    """Return labels or weights in the shape of `y_pred` without its channels; `name` is what a message calls them."""
     values = ops.convert_to_tensor(values)
     expected, shape = tuple(y_pred.shape[:-1]), tuple(values.shape)
     if len(shape) == len(expected) + 1 and shape[-1] == 1:
         shape = shape[:-1]
     fits = len(shape) == len(expected) and all(
-        found == wanted or None in (found, wanted) for found, wanted in zip(shape, expected, strict=True)
+        size == wanted or None in (size, wanted) for size, wanted in zip(shape, expected, strict=True)
     )
     if not fits:
         raise ValueError(
-            f"{what}: expected one value per voxel, shape {expected} or {(*expected, 1)}; "
+            f"{name}: expected one value per voxel, shape {expected} or {(*expected, 1)}; "
             f"found {tuple(values.shape)} for predictions of shape {tuple(y_pred.shape)}."
         )
     # Sizes that are unknown while a graph is traced are checked by this reshape when it runs.

@@ -1,14 +1,16 @@
 """The sample-weighted sparse cross-entropy (Çiçek et al. 2016, section 3.2), optionally with soft Dice."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_unet3d.machine import devices
+from keras_unet3d.machine.tensors import Tensor
 from keras_unet3d.network.labelled_voxels import labelled_voxels
 
-# Probabilities below this count as this: the smallest float32 whose reciprocal is finite.
+# Smaller probabilities count as this one, the smallest float32 whose reciprocal is finite.
 _TINY = 1.2e-38
 
 
@@ -18,7 +20,7 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
 
     Called as `loss(y_true, y_pred, sample_weight)`: integer labels `(batch, z, y, x[, 1])`, predictions
     `(batch, z, y, x, classes)`, weights of the labels' shape. Voxels of weight 0 or of `ignore_label` have no
-    part: neither their label (any value) nor a NaN prediction there reaches value or gradient. Where nothing
+    part: neither their label (any value) nor a NaN that is predicted for them reaches value or gradient. Where nothing
     is labelled the loss is 0. A labelled voxel whose label is no class makes it NaN.
 
     Args:
@@ -57,10 +59,10 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
         if self.class_weights is not None and not all(weight >= 0 for weight in self.class_weights):
             raise ValueError(f"class_weights: expected numbers of at least 0, found {class_weights}.")
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         return self.call(y_true, y_pred, sample_weight) / devices.replicas()
 
-    def call(self, y_true, y_pred, sample_weight=None):
+    def call(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         y_pred = ops.cast(ops.convert_to_tensor(y_pred), "float32")
         classes = y_pred.shape[-1]
         labels, weights = labelled_voxels(y_true, y_pred, sample_weight, self.ignore_label)
@@ -80,7 +82,8 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
             loss += self.dice_weight * _dice_loss(probabilities, is_class, labelled)
         return loss
 
-    def _class_factors(self, labels, classes: int):
+    def _class_factors(self, labels: Tensor, classes: int) -> Tensor:
+        """Return the factor of every voxel's class."""
         if self.class_weights is None:
             return 1.0
         if len(self.class_weights) != classes:
@@ -89,7 +92,7 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
             )
         return ops.take(ops.convert_to_tensor(self.class_weights, dtype="float32"), labels, axis=0)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             "from_logits": self.from_logits,
             "class_weights": self.class_weights,
@@ -100,17 +103,17 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
         }
 
 
-def _totals(*sums):
+def _totals(*sums: Tensor) -> tuple[Tensor, ...]:
     """Return sums over the whole batch, of which every replica has a part."""
     return devices.summed_over_replicas(sums)
 
 
-def _ratio(numerator, denominator):
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """Return the quotient, and a finite 0 with a zero gradient where the denominator is 0."""
     return ops.where(denominator > 0, numerator / ops.where(denominator > 0, denominator, 1.0), 0.0)
 
 
-def _dice_loss(probabilities, is_class, labelled):
+def _dice_loss(probabilities: Tensor, is_class: Tensor, labelled: Tensor) -> Tensor:
     voxels = tuple(range(len(probabilities.shape) - 1))
     mask = ops.cast(labelled, "float32")
     truth = ops.cast(is_class, "float32") * mask
@@ -130,19 +133,19 @@ class OfLogits(keras.losses.Loss):
         loss: a Keras loss, or a function of `(y_true, y_pred)` whose values are averaged by the weights.
     """
 
-    def __init__(self, loss: keras.losses.Loss | Callable):
+    def __init__(self, loss: keras.losses.Loss | Callable[[Tensor, Tensor], Tensor]):
         super().__init__(name=getattr(loss, "name", "loss"), reduction="mean_with_sample_weight", dtype="float32")
         self.loss = loss
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         if not isinstance(self.loss, keras.losses.Loss):
             return super().__call__(y_true, y_pred, sample_weight)
         # Its reduction is its own.
         return self.loss(y_true, _probabilities(y_pred), sample_weight)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return self.loss(y_true, _probabilities(y_pred))
 
 
-def _probabilities(logits):
+def _probabilities(logits: Tensor) -> Tensor:
     return ops.softmax(ops.cast(logits, "float32"), axis=-1)

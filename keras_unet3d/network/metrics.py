@@ -1,8 +1,11 @@
 """Intersection over union and Dice over the labelled voxels, exact over an epoch."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_unet3d.machine.tensors import Tensor
 from keras_unet3d.network.labelled_voxels import labelled_voxels
 
 # Counters hold count = high * _CARRY + low in two 32-bit integers: exact to 2**51 voxels on every backend.
@@ -12,7 +15,7 @@ _CARRY = 2**20
 class _Overlap(keras.metrics.Metric):
     """Counts per class: voxels in truth and prediction, in the prediction, in the truth."""
 
-    def __init__(self, num_classes: int, class_id: int | None = None, name: str | None = None, dtype=None):
+    def __init__(self, num_classes: int, class_id: int | None = None, name: str | None = None, dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         if class_id is not None and not 0 <= class_id < num_classes:
             raise ValueError(f"class_id: expected 0 to {num_classes - 1}, found {class_id}.")
@@ -20,11 +23,11 @@ class _Overlap(keras.metrics.Metric):
         self.class_id = class_id
         self.counts = self.add_variable((2, 3, num_classes), initializer="zeros", dtype="int32", name="counts")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         y_pred = ops.convert_to_tensor(y_pred)
         labels, weights = labelled_voxels(y_true, y_pred, sample_weight)
-        # A pass over the voxels for a table of truth and prediction, instead of one per class: what is no class and what is
-        # unlabelled have a row each behind those of the classes.
+        # One pass over the voxels makes a table of truth and prediction, instead of a pass per class. Labels that are no
+        # class, and voxels without a label, have a row each behind those of the classes.
         classes = self.num_classes
         is_class = ops.logical_and(labels >= 0, labels < classes)
         row = ops.where(weights > 0, ops.where(is_class, labels, classes), classes + 1)
@@ -38,24 +41,29 @@ class _Overlap(keras.metrics.Metric):
         carried = ops.floor_divide(low, _CARRY)
         self.counts.assign(ops.stack([self.counts[0] + carried, low - carried * _CARRY]))
 
-    def per_class(self):
+    def per_class(self) -> Tensor:
         """Return the figure of every class, float32; 0 for a class that is in neither truth nor prediction."""
         return self._figures()[0]
 
-    def result(self):
-        """Return the figure of `class_id`, or the mean over the classes found in truth or prediction."""
+    def result(self) -> Tensor:
+        """Return the figure of `class_id`, or the mean over the classes that truth or prediction have."""
         figures, present = self._figures()
         if self.class_id is not None:
             return figures[self.class_id]
         return ops.sum(figures * present) / ops.maximum(ops.sum(present), 1.0)
 
-    def _figures(self):
+    def _figures(self) -> tuple[Tensor, Tensor]:
+        """Return the figure of every class, and 1 for each that truth or prediction have, 0 for the others."""
         high, low = ops.cast(self.counts[0], "float32"), ops.cast(self.counts[1], "float32")
         both, predicted, truth = ops.unstack(high * _CARRY + low, num=3)
         present = ops.cast(predicted + truth > 0, "float32")
         return self._figure(both, predicted, truth), present
 
-    def get_config(self) -> dict:
+    @staticmethod
+    def _figure(both: Tensor, predicted: Tensor, truth: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
         return {
             "num_classes": self.num_classes,
             "class_id": self.class_id,
@@ -75,11 +83,11 @@ class IoU(_Overlap):
     The weights only select voxels, they do not scale. Counts are integers, accumulated over the epoch.
     """
 
-    def __init__(self, num_classes: int, class_id: int | None = None, name: str = "iou", dtype=None):
+    def __init__(self, num_classes: int, class_id: int | None = None, name: str = "iou", dtype: Any = None):
         super().__init__(num_classes, class_id, name, dtype)
 
     @staticmethod
-    def _figure(both, predicted, truth):
+    def _figure(both: Tensor, predicted: Tensor, truth: Tensor) -> Tensor:
         return both / ops.maximum(predicted + truth - both, 1.0)
 
 
@@ -87,9 +95,9 @@ class IoU(_Overlap):
 class Dice(_Overlap):
     """Dice coefficient, `2 |A and B| / (|A| + |B|)`; arguments and counting as in `IoU`."""
 
-    def __init__(self, num_classes: int, class_id: int | None = None, name: str = "dice", dtype=None):
+    def __init__(self, num_classes: int, class_id: int | None = None, name: str = "dice", dtype: Any = None):
         super().__init__(num_classes, class_id, name, dtype)
 
     @staticmethod
-    def _figure(both, predicted, truth):
+    def _figure(both: Tensor, predicted: Tensor, truth: Tensor) -> Tensor:
         return 2 * both / ops.maximum(predicted + truth, 1.0)

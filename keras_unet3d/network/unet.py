@@ -1,27 +1,30 @@
 """The 3D U-Net (Çiçek et al. 2016, section 2) as a functional Keras graph."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
+from typing import Any
 
 import keras
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.geometry import CONVOLUTIONS
+from keras_unet3d.geometry import CONVOLUTIONS, Triple, triple
 from keras_unet3d.network.architecture import Architecture
 
-_ANY_GROUPS = 8
+# Groups of a group normalisation, where the number of channels is a multiple of it.
+_MOST_GROUPS = 8
+# The factor by which squeeze-and-excitation has fewer channels inside.
 _SQUEEZE = 4
 # Keras' default of 0.99 needs hundreds of steps before the moving statistics are those of the network.
 _MOMENTUM = 0.95
 
 
-def _group_normalization(channels: int, name: str):
-    return keras.layers.GroupNormalization(groups=gcd(_ANY_GROUPS, channels), name=name)
+def _group_normalization(channels: int, name: str) -> keras.Layer:
+    return keras.layers.GroupNormalization(groups=gcd(_MOST_GROUPS, channels), name=name)
 
 
-_NORMALIZATION_LAYERS: dict[str, Callable | None] = {
+_NORMALIZATION_LAYERS: dict[str, Callable[[int, str], keras.Layer] | None] = {
     "batch": lambda channels, name: keras.layers.BatchNormalization(momentum=_MOMENTUM, name=name),
     # One group per channel: what batch normalisation with current statistics is for a batch of one.
     "instance": lambda channels, name: keras.layers.GroupNormalization(groups=-1, name=name),
@@ -31,22 +34,22 @@ _NORMALIZATION_LAYERS: dict[str, Callable | None] = {
 
 
 def build_model(
-    input_shape=(None, None, None, 1),
-    num_classes=2,
-    base_filters=32,
-    depth=4,
-    padding="same",
-    normalization="batch",
-    block="plain",
-    kernel_sizes=None,
-    pool_sizes=None,
-    upsampling="transpose",
-    dropout=0.0,
-    l2=0.0,
-    output="probabilities",
-    seed=None,
-    name="unet3d",
-    filters=None,
+    input_shape: tuple[int | None, ...] = (None, None, None, 1),
+    num_classes: int = 2,
+    base_filters: int = 32,
+    depth: int = 4,
+    padding: str = "same",
+    normalization: str = "batch",
+    block: str = "plain",
+    kernel_sizes: Sequence[Triple] | None = None,
+    pool_sizes: Sequence[Triple] | None = None,
+    upsampling: str = "transpose",
+    dropout: float = 0.0,
+    l2: float = 0.0,
+    output: str = "probabilities",
+    seed: int | None = None,
+    name: str = "unet3d",
+    filters: Sequence[int] | None = None,
 ) -> keras.Model:
     """Return an uncompiled functional 3D U-Net: `(batch, z, y, x, channels)` in, one map per class out.
 
@@ -86,8 +89,7 @@ def build_model(
 
 def build(architecture: Architecture) -> keras.Model:
     """Return the network that `architecture` describes."""
-    seeds = itertools.count(architecture.seed) if architecture.seed is not None else itertools.repeat(None)
-    parts = _Parts(architecture, seeds)
+    parts = _Parts(architecture, _seeds(architecture.seed))
     inputs = keras.Input(architecture.input_shape, name="volume")
     bottom = architecture.depth - 1
     x, skips = inputs, []
@@ -95,7 +97,7 @@ def build(architecture: Architecture) -> keras.Model:
         x = parts.block(x, architecture.channels(level), level, f"analysis_{level}")
         if level < bottom:
             skips.append(x)
-            x = keras.layers.MaxPooling3D(architecture.pool_sizes[level], name=f"pool_{level}")(x)
+            x = keras.layers.MaxPooling3D(architecture.geometry.pool_sizes[level], name=f"pool_{level}")(x)
     for level in reversed(range(bottom)):
         _, wide = architecture.channels(level)
         x = parts.up(x, level)
@@ -103,6 +105,11 @@ def build(architecture: Architecture) -> keras.Model:
         x = parts.block(x, (wide, wide), level, f"synthesis_{level}")
     outputs = parts.head(x)
     return keras.Model(inputs, outputs, name=architecture.name)
+
+
+def _seeds(first: int | None) -> Iterator[int | None]:
+    """Return a seed for every layer, one after the other; None for random ones."""
+    return itertools.repeat(None) if first is None else itertools.count(first)
 
 
 def architecture_of(model: keras.Model) -> Architecture:
@@ -122,13 +129,9 @@ def architecture_of(model: keras.Model) -> Architecture:
             depth=depth,
             padding=first.padding,
             normalization=_normalization_of(layers.get(f"analysis_{depth - 1}_norm_1")),
-            block="residual_se"
-            if "analysis_0_se_scale" in layers
-            else "residual"
-            if "analysis_0_add" in layers
-            else "plain",
-            kernel_sizes=tuple(tuple(layers[f"analysis_{level}_conv_0"].kernel_size) for level in range(depth)),
-            pool_sizes=tuple(tuple(layers[f"pool_{level}"].pool_size) for level in range(depth - 1)),
+            block=_block_of(layers),
+            kernel_sizes=tuple(triple(layers[f"analysis_{level}_conv_0"].kernel_size) for level in range(depth)),
+            pool_sizes=tuple(triple(layers[f"pool_{level}"].pool_size) for level in range(depth - 1)),
             upsampling="interpolate" if "interpolate_0" in layers else "transpose",
             dropout=layers["analysis_0_dropout"].rate if "analysis_0_dropout" in layers else 0.0,
             l2=float(first.kernel_regularizer.l2) if first.kernel_regularizer else 0.0,
@@ -143,13 +146,19 @@ def architecture_of(model: keras.Model) -> Architecture:
         ) from error
 
 
-def _filters_of(layers: dict, depth: int) -> tuple[int, ...] | None:
+def _block_of(layers: dict[str, keras.Layer]) -> str:
+    if "analysis_0_se_scale" in layers:
+        return "residual_se"
+    return "residual" if "analysis_0_add" in layers else "plain"
+
+
+def _filters_of(layers: dict[str, Any], depth: int) -> tuple[int, ...] | None:
     """Return the channels per level; None where they double within the levels, as they do from `base_filters`."""
     pairs = [tuple(layers[f"analysis_{level}_conv_{i}"].filters for i in range(CONVOLUTIONS)) for level in range(depth)]
     return None if pairs[0][1] == 2 * pairs[0][0] else tuple(first for first, _ in pairs)
 
 
-def _normalization_of(layer) -> str:
+def _normalization_of(layer: Any) -> str:
     if layer is None:
         return "none"
     if isinstance(layer, keras.layers.BatchNormalization):
@@ -163,13 +172,14 @@ class _Parts:
     """The pieces of the graph; every layer draws its initial weights from the next seed."""
 
     architecture: Architecture
-    seeds: itertools.count
+    seeds: Iterator[int | None]
 
-    def block(self, x, filters, level, name):
+    def block(self, x: keras.KerasTensor, filters: tuple[int, int], level: int, name: str) -> keras.KerasTensor:
+        """The convolutions of one level on one path."""
         plain = self.architecture.block == "plain"
         shortcut = x
         for i in range(CONVOLUTIONS):
-            x = self.conv(x, filters[i], self.architecture.kernel_sizes[level], f"{name}_conv_{i}")
+            x = self.conv(x, filters[i], self.architecture.geometry.kernel_sizes[level], f"{name}_conv_{i}")
             x = self.normalized(x, f"{name}_norm_{i}")
             if plain or i < CONVOLUTIONS - 1:
                 x = keras.layers.ReLU(name=f"{name}_relu_{i}")(x)
@@ -182,17 +192,17 @@ class _Parts:
             x = keras.layers.Dropout(self.architecture.dropout, seed=next(self.seeds), name=f"{name}_dropout")(x)
         return x
 
-    def shortcut(self, x, filters, level, name):
+    def shortcut(self, x: keras.KerasTensor, filters: int, level: int, name: str) -> keras.KerasTensor:
         """The identity of a residual block: as many channels as the block's output, and cropped to its size."""
         if self.architecture.padding == "valid":
-            kernel = self.architecture.kernel_sizes[level]
+            kernel = self.architecture.geometry.kernel_sizes[level]
             crop = tuple(CONVOLUTIONS * (size - 1) // 2 for size in kernel)
             x = keras.layers.Cropping3D(crop, name=f"{name}_shortcut_crop")(x)
         if x.shape[-1] == filters:
             return x
         return self.conv(x, filters, (1, 1, 1), f"{name}_shortcut")
 
-    def excited(self, x, name):
+    def excited(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         """Squeeze-and-excitation over channels (Hu et al. 2018)."""
         channels = x.shape[-1]
         gate = keras.layers.GlobalAveragePooling3D(keepdims=True, name=f"{name}_squeeze")(x)
@@ -200,8 +210,9 @@ class _Parts:
         gate = self.conv(gate, channels, (1, 1, 1), f"{name}_excite", activation="sigmoid")
         return keras.layers.Multiply(name=f"{name}_scale")([x, gate])
 
-    def up(self, x, level):
-        pool, channels = self.architecture.pool_sizes[level], x.shape[-1]
+    def up(self, x: keras.KerasTensor, level: int) -> keras.KerasTensor:
+        """The step from the level below up to `level`."""
+        pool, channels = self.architecture.geometry.pool_sizes[level], x.shape[-1]
         if self.architecture.filters is not None:
             channels = self.architecture.filters[level]
         if self.architecture.upsampling == "interpolate":
@@ -217,35 +228,36 @@ class _Parts:
             name=f"up_{level}",
         )(x)
 
-    def cropped(self, skip, level):
+    def cropped(self, skip: keras.KerasTensor, level: int) -> keras.KerasTensor:
+        """A skip connection in the size of what it is joined with."""
         crop = self.architecture.geometry.crop(level)
         return keras.layers.Cropping3D(crop, name=f"crop_{level}")(skip) if any(crop) else skip
 
-    def head(self, x):
+    def head(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """One map per class."""
         logits = self.conv(x, self.architecture.num_classes, (1, 1, 1), "logits", dtype="float32")
         if self.architecture.output == "logits":
             return logits
         return keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
 
-    def normalized(self, x, name):
+    def normalized(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         layer = _NORMALIZATION_LAYERS[self.architecture.normalization]
         return layer(x.shape[-1], name)(x) if layer else x
 
-    def conv(self, x, filters, kernel, name, activation=None, use_bias=True, dtype=None):
+    def conv(self, x: keras.KerasTensor, filters: int, kernel: Triple, name: str, **options: Any) -> keras.KerasTensor:
+        """A convolution; `options` are further ones of its layer."""
         return keras.layers.Conv3D(
             filters,
             kernel,
             padding=self.architecture.padding,
-            activation=activation,
-            use_bias=use_bias,
             kernel_initializer=self.initializer(),
             kernel_regularizer=self.regularizer(),
-            dtype=dtype,
             name=name,
+            **options,
         )(x)
 
-    def initializer(self):
+    def initializer(self) -> keras.initializers.Initializer:
         return keras.initializers.HeNormal(seed=next(self.seeds))
 
-    def regularizer(self):
+    def regularizer(self) -> keras.regularizers.Regularizer | None:
         return keras.regularizers.L2(self.architecture.l2) if self.architecture.l2 else None
