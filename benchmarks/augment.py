@@ -4,7 +4,7 @@ Image and labels of one patch: rotation, scaling and B-spline deformation as `fi
 a region around the patch, so that no invented border enters, and change the grey values too, but for "map alone"; the
 peers get the bare patch and leave grey values as they are.
 Every figure is of a process of its own that may use so many cores: ours with as many threads, as in `tf.data`; the peers
-(`augment_peers.py`, run by the PYTHON of an environment of their own, see README.md) with as many worker processes.
+(`peers/augment.py`, run by the PYTHON of an environment of their own, see README.md) with as many worker processes.
 """
 
 import argparse
@@ -42,14 +42,14 @@ def main() -> None:
     print("| --- " * (2 + len(options.cores)) + "|")
     for side in SIDES:
         rates = [in_a_process_of_its_own(side, cores, options) for cores in options.cores]
-        print(f"| {side} | " + " | ".join(f"{each:.1f}" for each in rates) + " | |", flush=True)
-    for name, found in peers(options).items():
-        if found:
-            rates = [found[str(count)] for count in options.cores]
+        print(f"| {side} | " + " | ".join(f"{figure:.1f}" for figure in rates) + " | |", flush=True)
+    for name, peer in peers(options).items():
+        if peer:
+            rates = [peer[str(count)] for count in options.cores]
             print(
-                f"| {name} {found['version']} | "
-                + " | ".join(f"{each:.1f}" for each in rates)
-                + f" | {found['what']} |"
+                f"| {name} {peer['version']} | "
+                + " | ".join(f"{figure:.1f}" for figure in rates)
+                + f" | {peer['what']} |"
             )
 
 
@@ -65,13 +65,13 @@ def in_a_process_of_its_own(side: str, cores: int, options) -> float:
 
 
 def peers(options) -> dict:
-    """Return what the peers' program found; nothing where their environment is not given."""
+    """Return what the peers' program measured; nothing where their environment is not given."""
     if not options.peers:
         return {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "peers.json"
         wanted = ["--threads", *options.cores, "--seconds", options.seconds, "--patch", *options.patch, "--json", file]
-        program = [options.peers, Path(__file__).with_name("augment_peers.py"), *wanted]
+        program = [options.peers, Path(__file__).parent / "peers" / "augment.py", *wanted]
         subprocess.run(list(map(str, program)), check=True, stdout=subprocess.DEVNULL)
         return json.loads(file.read_text())
 
@@ -83,9 +83,9 @@ def rate(side: str, patch: tuple, threads: int, seconds: float) -> float:
 
     from keras_unet3d.augment import ENGINES, elastic, native
     from keras_unet3d.augment.draw import AugmentSettings, draw, generator
-    from keras_unet3d.machine import compiled
+    from keras_unet3d.machine.compiled import compiled_for_host
 
-    moved = compiled.compiled_for_host(native.moved)
+    moved = compiled_for_host(native.moved)
     augment = {
         "native engine": ENGINES["native"],
         "elasticdeform engine": ENGINES["elasticdeform"],

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_unet3d import Listener
 from keras_unet3d.augment.draw import AugmentSettings
 from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.datasets import phantom
@@ -19,10 +20,20 @@ from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.machine import precision
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.unet import build
-from keras_unet3d.patches.batches import Chain, Waiting, batches, stacked, training_batches, validation_batches
+from keras_unet3d.patches.batches import (
+    Batching,
+    Chain,
+    Waiting,
+    batches,
+    stacked,
+    training_batches,
+    validation_batches,
+)
 from keras_unet3d.patches.samples import PatchSettings, training_sample, validation_positions
 from keras_unet3d.patches.source import Source, index_labels
-from keras_unet3d.training import Callbacks, Feed, Schedule, Shown, train
+from keras_unet3d.run_folder import RunFolder
+from keras_unet3d.training.loop import train
+from keras_unet3d.training.schedule import Feed, Schedule, Shown
 from keras_unet3d.volumes import from_array
 from keras_unet3d.volumes.grey_values import measure
 
@@ -61,9 +72,9 @@ def main() -> None:
 
 def phantom_source() -> Source:
     """Return the embedded sample eight times over, half a stack in each direction beside itself."""
-    made = phantom.phantom()
-    image = from_array(np.tile(made.image, (2, 2, 2)), spacing=made.spacing)
-    classes = np.where(made.sparse == phantom.UNLABELLED, UNLABELLED, made.sparse).astype(np.uint8)
+    stack = phantom.phantom()
+    image = from_array(np.tile(stack.image, (2, 2, 2)), spacing=stack.spacing)
+    classes = np.where(stack.sparse == phantom.UNLABELLED, UNLABELLED, stack.sparse).astype(np.uint8)
     classes = from_array(np.tile(classes, (2, 2, 2)))
     return Source("phantom", image, classes, None, measure(image), index_labels(classes, len(phantom.NAMES)))
 
@@ -74,15 +85,15 @@ def run(side: str, source: Source, options) -> tuple[list[float], float]:
     engine = "elasticdeform" if side == "elasticdeform" else "native"
     settings = PatchSettings(patch, patch, augment=AugmentSettings(), engine=engine)
     waiting, size = Waiting(), options.batch_size
-    on_device = side.endswith("device")
+    batching = Batching(size, options.workers, on_device=side.endswith("device"))
     if side == CONSTANT:
         fixed = [training_sample([source], settings, 0, index) for index in range(size)]
         training = batches(Chain(lambda index: fixed[index % size], stacked, size, 1), waiting)
     else:
-        training = training_batches([source], settings, size, 0, options.workers, waiting, on_device)
+        training = training_batches([source], settings, batching, waiting=waiting)
     positions = validation_positions([source], settings, 1)
-    validation = validation_batches([source], settings, size, positions, 1)
-    feed = Feed(lambda first: training, validation, waiting, Augmentation() if on_device else None, "", str)
+    validation = validation_batches([source], settings, batching, positions)
+    feed = Feed(lambda first: training, validation, waiting, Augmentation() if batching.on_device else None, "", str)
     with precision.dtype_policy(precision.resolve_precision(options.precision)):
         model = build(Architecture(num_classes=3, base_filters=options.base_filters, depth=3, seed=0))
     ends, waited = [], []
@@ -91,10 +102,10 @@ def run(side: str, source: Source, options) -> tuple[list[float], float]:
         ends.append(time.perf_counter())
         waited.append(waiting.seconds)
 
-    x, y, w = training_sample([source], settings, 0, 0)
+    shown = Shown(training_sample([source], settings, 0, 0), phantom.NAMES, None)
     schedule = Schedule(1, WARM_UP + options.steps, 1e-3, "crossentropy+dice")
     with tempfile.TemporaryDirectory() as folder:
-        train(model, feed, Shown((x, y, w), phantom.NAMES, None), schedule, Path(folder), Callbacks(print, progress))
+        train(model, feed, schedule, RunFolder(Path(folder)), shown=shown, listener=Listener(print, progress))
     share = (waited[-1] - waited[WARM_UP]) / (ends[-1] - ends[WARM_UP])
     return np.diff(ends[WARM_UP:]).tolist(), share
 

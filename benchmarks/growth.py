@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import keras
 import numpy as np
 
-from keras_unet3d import FitSettings, fit
+from keras_unet3d import FitSettings, Listener, fit
 from keras_unet3d.augment.draw import AugmentSettings
 from keras_unet3d.patches import batches as chains
 from keras_unet3d.patches.samples import PatchSettings
@@ -41,7 +41,7 @@ def main() -> None:
     for backend in ("tensorflow", "other"):
         # Which chain is made is the Keras backend's; both run here.
         chains._backend = lambda backend=backend: backend
-        data = chains.training_batches([source], settings, 1, 0, options.workers)
+        data = chains.training_batches([source], settings, chains.Batching(1, options.workers))
         batches = (
             (data[index] for index in range(options.samples)) if backend == "other" else data.take(options.samples)
         )
@@ -74,7 +74,7 @@ def training(options: argparse.Namespace) -> None:
         steps_per_epoch=options.samples // 10,
     )
     with TemporaryDirectory() as folder:
-        fit("sample", Path(folder) / "run", settings=settings, say=say)
+        fit("sample", Path(folder) / "run", settings=settings, listener=Listener(say))
     shown = ", ".join(f"{size:.0f}" for size in sizes)
     print(f"training: {shown} MB after every {options.samples // 10} steps")
 

@@ -32,8 +32,8 @@ def main() -> None:
         write(path, shape)
         label = open_volume(path, "label")
         with timed("survey of the values"):
-            found = survey(label)
-        classes = class_volume(label, infer_table({"labels": found.counts}, unlabelled=[UNLABELLED]))
+            values = survey(label)
+        classes = class_volume(label, infer_table({"labels": values.counts}, unlabelled=[UNLABELLED]))
         with timed("annotated slices"):
             slices = annotated_slices(classes)
         with timed("index"):

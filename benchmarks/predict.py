@@ -18,8 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from predict_peers import peak, resident
-from train_peers import CLASSES, NETWORKS
+from peers.common import CLASSES, NETWORKS, peak, resident
 
 OURS = ("ours, exact, 4 GB", "ours, exact, 2 GB", "ours, blended, the tile of the others", "ours, blended, 2 GB")
 
@@ -54,7 +53,7 @@ def table(options: argparse.Namespace) -> None:
     """Run all sides in turns and print them."""
     sides = {side: [sys.executable, __file__] for side in OURS}
     if options.peers:
-        program = str(Path(__file__).with_name("predict_peers.py"))
+        program = str(Path(__file__).parent / "peers" / "predict.py")
         names = json.loads(subprocess.run([options.peers, program], capture_output=True, check=True, text=True).stdout)
         sides |= {name: [options.peers, program] for name in names}
     rounds: dict[str, list[dict]] = {side: [] for side in sides}
@@ -63,10 +62,10 @@ def table(options: argparse.Namespace) -> None:
             rounds[side].append(_run([*command, "--side", side], options))
     print(f"{options.network}, {options.size}^3 voxels, tile {options.tile}^3, overlap {options.overlap}\n")
     print("| | s | kvoxel/s | peak, GB | before the first tile, GB | |\n| --- | --- | --- | --- | --- | --- |")
-    for side, found in rounds.items():
-        if None in found:
+    for side, results in rounds.items():
+        if None in results:
             continue  # not installed
-        one = min(found, key=lambda each: each["seconds"])
+        one = min(results, key=lambda result: result["seconds"])
         print(
             f"| {side} | {one['seconds']:.2f} | {one['speed'] / 1e3:.0f} | {one['peak']:.2f} | {one['base']:.2f} | "
             f"{one.get('tiles', '')} |"
@@ -84,9 +83,8 @@ def ours(options: argparse.Namespace) -> dict:
     from keras_unet3d.machine import kernels
 
     kernels.prefer_fast_cpu_kernels()
-    from keras_unet3d.settings.predict import PredictSettings
+    from keras_unet3d import PredictSettings
     from keras_unet3d.volumes import from_array
-    from keras_unet3d.workflows.predict.files import described
 
     predictor, volume = _predictor(options), from_array(_noise((options.size,) * 3))
     merge = "exact" if "exact" in options.side else "blend"
@@ -94,7 +92,7 @@ def ours(options: argparse.Namespace) -> dict:
     ram = None if fixed else options.side.split()[-2] + "G"
     settings = PredictSettings(tile=fixed, merge=merge, overlap=options.overlap, max_ram=ram)
     base, times = resident(), []
-    tiles = described(predictor.tiling(volume.shape, settings))
+    tiles = predictor.tiling(volume.shape, settings).in_words()
     for _ in range(options.rounds):
         begun = time.perf_counter()
         predictor.predict(volume, "probabilities", settings)
@@ -119,12 +117,7 @@ def _noise(shape: tuple) -> np.ndarray:
 
 def cluster_predictor(network: str):
     """Return the predictor of a worker; two of them share the cores."""
-    from dataclasses import replace
-
-    from keras_unet3d.labels import LabelTable
-
-    table = LabelTable(tuple(range(CLASSES)), tuple(map(str, range(CLASSES))))
-    return replace(_predictor(argparse.Namespace(network=network)), table=table)
+    return _predictor(argparse.Namespace(network=network))
 
 
 def cluster(options: argparse.Namespace, workers: int) -> float:
@@ -134,10 +127,8 @@ def cluster(options: argparse.Namespace, workers: int) -> float:
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_ENABLE_ONEDNN_OPTS": "1"}
     from distributed import LocalCluster
 
-    from keras_unet3d.settings.predict import PredictSettings
+    from keras_unet3d import PredictSettings, Recipe, predict
     from keras_unet3d.volumes import from_array, write_volume
-    from keras_unet3d.workflows.predict.blocks import Recipe
-    from keras_unet3d.workflows.predict.files import predict
 
     with tempfile.TemporaryDirectory() as folder:
         image = _noise((options.size,) * 3)
@@ -153,7 +144,6 @@ def cluster(options: argparse.Namespace, workers: int) -> float:
                     settings=PredictSettings(tile=(options.tile,) * 3, merge="exact"),
                     scheduler=local.scheduler_address,
                     recipe=Recipe(cluster_predictor, (options.network,)),
-                    say=lambda line: None,
                 )
                 return time.perf_counter() - begun
 
@@ -165,22 +155,20 @@ def growth(options: argparse.Namespace) -> None:
     """Print the peak of file-to-file predictions of a volume and of one eight times as large."""
     for side in (512, 1024):
         for suffix in (".zarr", ".nii"):
-            found = _run(
+            result = _run(
                 [sys.executable, __file__, "--growth", str(options.growth), "--side", f"{side}{suffix}"], options
             )
             print(
-                f"{side} x {side} x {2 * side} float32 ({side**3 * 8 / 1e9:.1f} GB) {suffix}: {found['peak']:.2f} GB at most, "
-                f"{found['base']:.2f} GB before; {found['seconds']:.0f} s"
+                f"{side} x {side} x {2 * side} float32 ({side**3 * 8 / 1e9:.1f} GB) {suffix}: {result['peak']:.2f} GB at most, "
+                f"{result['base']:.2f} GB before; {result['seconds']:.0f} s"
             )
 
 
 def grown(options: argparse.Namespace) -> dict:
     """Return time and peak of one prediction with a stand-in for the network."""
-    from keras_unet3d import Architecture
-    from keras_unet3d.prediction.predictor import Predictor
-    from keras_unet3d.settings.predict import PredictSettings
+    from keras_unet3d import Architecture, PredictSettings, predict
+    from keras_unet3d.prediction.array_api import function_predictor
     from keras_unet3d.volumes import create_volume, from_array
-    from keras_unet3d.workflows.predict.files import predict
 
     side, suffix = options.side.split(".")
     shape, source = (int(side), int(side), 2 * int(side)), options.growth / f"image{options.side}"
@@ -190,14 +178,12 @@ def grown(options: argparse.Namespace) -> dict:
             plane = np.random.default_rng(0).normal(size=(16, *shape[1:])).astype(np.float32)
             for z in range(0, shape[0], 16):
                 write((slice(z, z + 16), slice(0, shape[1]), slice(0, shape[2])), plane)
-    stand_in = Predictor(
+    stand_in = function_predictor(
         lambda batch: np.concatenate([batch, -batch], -1), Architecture(depth=3).geometry, normalization="none"
     )
     base, begun, own = own_memory(), time.perf_counter(), Watch()
     target = options.growth / f"labels.{suffix}"
-    predict(
-        stand_in, [source], target, settings=PredictSettings(tile=(128,) * 3), overwrite=True, say=lambda line: None
-    )
+    predict(stand_in, [source], target, settings=PredictSettings(tile=(128,) * 3), overwrite=True)
     return {"seconds": time.perf_counter() - begun, "peak": own.most, "base": base, "speed": 0}
 
 
@@ -208,7 +194,7 @@ def own_memory() -> float:
 
 
 class Watch(threading.Thread):
-    """Keeps the most memory that there was."""
+    """Keeps the most memory that the process held."""
 
     def __init__(self):
         super().__init__(daemon=True)

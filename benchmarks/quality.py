@@ -2,7 +2,7 @@
 
 DATA is a folder with `dataset.json`. Ours is `fit` as a user runs it, validation and pictures included, in one run whose
 learning rate falls to 0 at the last mark; at every mark the last network of it is kept. With `--peers PYTHON` the program
-`quality_peers.py` trains MONAI's network afterwards, on the same volumes for the same minutes, with its own transforms.
+`peers/quality.py` trains MONAI's network afterwards, on the same volumes for the same minutes, with its own transforms.
 Dice is per class and volume, averaged over the volumes.
 """
 
@@ -16,10 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_unet3d import FitSettings, fit, zoo
-from keras_unet3d.datasets import DataKeys, open_data
+from keras_unet3d import FitSettings, Listener, fit, open_data, zoo
 from keras_unet3d.prediction.array_api import trained_predictor
-from keras_unet3d.zoo.loading import read_run
+from keras_unet3d.run_folder import RunFolder
 
 
 class _TimeIsUp(Exception):
@@ -46,16 +45,16 @@ def main() -> None:
         results["MONAI"] = peers(options, held_out)
     print("| | minutes | mean Dice | by class |\n| --- | --- | --- | --- |")
     for side, marks in results.items():
-        for minutes, found in marks.items():
-            print(f"| {side} | {minutes} | {np.mean(found):.4f} | {', '.join(f'{value:.4f}' for value in found)} |")
+        for minutes, scores in marks.items():
+            print(f"| {side} | {minutes} | {np.mean(scores):.4f} | {', '.join(f'{value:.4f}' for value in scores)} |")
     (options.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
 
 
 def step_seconds(options: argparse.Namespace, settings: FitSettings) -> float:
     """Return the seconds of a step, by a short run with `--profile`."""
-    out = options.out / "profile"
-    fit(options.data, out, settings=replace(settings, epochs=1, steps_per_epoch=1), profile=True, overwrite=True)
-    return json.loads((out / "profile.json").read_text())["seconds"]["step"]
+    run = RunFolder(options.out / "profile")
+    fit(options.data, run.path, settings=replace(settings, epochs=1, steps_per_epoch=1), profile=True, overwrite=True)
+    return json.loads(run.profile.read_text())["seconds"]["step"]
 
 
 def length(options: argparse.Namespace, step: float) -> dict:
@@ -66,7 +65,7 @@ def length(options: argparse.Namespace, step: float) -> dict:
 
 def train(options: argparse.Namespace, settings: FitSettings) -> dict[float, Path]:
     """Train until the last mark, and return the network that was there at each."""
-    run, begun, kept = options.out / "run", time.perf_counter(), {}
+    run, begun, kept = RunFolder(options.out / "run"), time.perf_counter(), {}
     before = options.out / "before.keras"
 
     def say(line: str) -> None:
@@ -74,15 +73,15 @@ def train(options: argparse.Namespace, settings: FitSettings) -> dict[float, Pat
         if not line.startswith("epoch"):
             return
         for minutes in options.minutes:
-            # The clock has passed a mark: what there was an epoch earlier is kept.
+            # The clock has passed a mark: the network of the epoch before is kept.
             if minutes not in kept and time.perf_counter() - begun > 60 * minutes:
                 kept[minutes] = Path(shutil.copy(before, options.out / f"{minutes:g}.keras"))
         if len(kept) == len(options.minutes):
             raise _TimeIsUp
-        shutil.copy(run / "last.keras", before)
+        shutil.copy(run.last_network, before)
 
     try:
-        fit(options.data, run, settings=settings, say=say, overwrite=True)
+        fit(options.data, run.path, settings=settings, listener=Listener(say), overwrite=True)
     except _TimeIsUp:
         return kept
     return kept | {minutes: before for minutes in options.minutes if minutes not in kept}
@@ -92,16 +91,16 @@ def dice(network: Path, data: Path, held_out: list[str]) -> list[float]:
     """Return the Dice of every class but the first, averaged over the volumes."""
     import keras
 
-    _, spec = read_run(network.parent / "run")
+    spec = RunFolder(network.parent / "run").read_config().model
     predictor = trained_predictor(keras.models.load_model(network, compile=False), spec)
-    found = []
-    for example in open_data([data], DataKeys()).examples:
-        if str(example.image.path.resolve()) in held_out:
+    scores = []
+    for example in open_data(data).examples:
+        if example.file in held_out:
             box = tuple(slice(0, size) for size in example.image.shape)
             truth = example.label.read(box)[..., 0]
             predicted = predictor(example.image.read(box))
-            found.append([overlap(predicted == value, truth == value) for value in spec.labels.values[1:]])
-    return np.mean(found, axis=0).tolist()
+            scores.append([overlap(predicted == value, truth == value) for value in spec.labels.values[1:]])
+    return np.mean(scores, axis=0).tolist()
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
@@ -111,7 +110,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 def peers(options: argparse.Namespace, held_out: list[str]) -> dict[str, list[float]]:
     """Return what MONAI's network reaches."""
-    program = Path(__file__).with_name("quality_peers.py")
+    program = Path(__file__).parent / "peers" / "quality.py"
     (options.out / "held_out.json").write_text(json.dumps(held_out))
     result = options.out / "peers.json"
     command = [options.peers, program, options.data, options.out / "held_out.json", result, *options.minutes]

@@ -40,11 +40,11 @@ def main() -> None:
     print(f"{'volume':<16} {'peak':>8} {'more':>8} {'preparation':>12} {'start':>8} {'per step':>9}")
     own = None
     for name, file in VOLUMES.items():
-        found = json.loads(_again(given, "--fit", file).splitlines()[-1])
-        own = own or found["peak"]
+        figures = json.loads(_again(given, "--fit", file).splitlines()[-1])
+        own = own or figures["peak"]
         print(
-            f"{name:<16} {found['peak'] / GB:>5.2f} GB {(found['peak'] - own) / GB:>5.2f} GB "
-            f"{found['preparation']:>10.1f} s {found['start']:>6.1f} s {found['per_step']:>7.2f} s",
+            f"{name:<16} {figures['peak'] / GB:>5.2f} GB {(figures['peak'] - own) / GB:>5.2f} GB "
+            f"{figures['preparation']:>10.1f} s {figures['start']:>6.1f} s {figures['per_step']:>7.2f} s",
             flush=True,
         )
 
@@ -80,8 +80,7 @@ def fit(path: Path, steps: int) -> dict:
             path,
             Path(folder) / "run",
             settings=settings,
-            say=say,
-            progress=lambda done, of: ticks.setdefault(done, time.perf_counter()),
+            listener=keras_unet3d.Listener(say, lambda done, of: ticks.setdefault(done, time.perf_counter())),
         )
     first, last = min(ticks), max(ticks)
     return {
@@ -134,7 +133,7 @@ def make(folder: Path, size: int) -> None:
                 tiny["raw"], tiny["label"] = raw[:, :TINY, :TINY], shown
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     sizes = {name: _bytes(folder / name) / GB for name in ("large.h5", "large.zarr")}
-    on_disk = ", ".join(f"{name} {each:.2f} GB" for name, each in sizes.items())
+    on_disk = ", ".join(f"{name} {size:.2f} GB" for name, size in sizes.items())
     said = f"{size}^3 voxels, {3 * size**3 / GB:.1f} GB of image and labels; on disk {on_disk}; made with {peak:.2f} GB"
     (folder / "made.json").write_text(json.dumps(said) + "\n")
 
@@ -146,7 +145,7 @@ def _interpolation(np, size: int):
 
 
 def _bytes(path: Path) -> int:
-    return sum(each.stat().st_size for each in ([path] if path.is_file() else path.rglob("*")) if each.is_file())
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
 
 
 if __name__ == "__main__":

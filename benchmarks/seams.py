@@ -8,10 +8,9 @@ import argparse
 
 import numpy as np
 
-from keras_unet3d import zoo
+from keras_unet3d import PredictSettings, zoo
 from keras_unet3d.datasets import phantom
 from keras_unet3d.evaluation.overlap import count, figures
-from keras_unet3d.settings.predict import PredictSettings
 from keras_unet3d.volumes import from_array
 
 
@@ -29,8 +28,8 @@ def main() -> None:
     parser.add_argument("--overlap", type=float, nargs="+", default=(0.0, 0.25, 0.5))
     options = parser.parse_args()
     predictor = zoo.predictor(options.model)
-    made = phantom.phantom()
-    volume = from_array(made.image, "sample", made.spacing, "um")
+    stack = phantom.phantom()
+    volume = from_array(stack.image, "sample", stack.spacing, "um")
     whole = predictor.predict(volume, "probabilities")
     print(f"one pass: mean IoU {mean_iou(whole.argmax(-1)):.4f}")
     for overlap in options.overlap:

@@ -6,20 +6,24 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_unet3d.datasets import SAMPLE, DataKeys, open_data, phantom
+from keras_unet3d import DataOptions, FitSettings, LabelledData, open_data
+from keras_unet3d.datasets import SAMPLE, DataKeys, Example, phantom
 from keras_unet3d.evaluation.overlap import count, figures, means
-from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume, infer_table, survey
+from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume
+from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.unet import build
-from keras_unet3d.patches.batches import Waiting, training_batches, validation_batches
+from keras_unet3d.patches.holdout import hold_out
 from keras_unet3d.patches.samples import validation_positions, validation_sample
 from keras_unet3d.patches.source import Source, index_labels
 from keras_unet3d.prediction.array_api import trained_predictor
 from keras_unet3d.prediction.predictor import Predictor
-from keras_unet3d.settings.fit import FitSettings
-from keras_unet3d.training import Callbacks, Feed, Schedule, Shown, train
+from keras_unet3d.run_folder import RunFolder
+from keras_unet3d.training.loop import train
+from keras_unet3d.training.schedule import Shown
 from keras_unet3d.volumes import Volume, from_array
 from keras_unet3d.volumes.grey_values import measure
-from keras_unet3d.workflows.fit import plan
+from keras_unet3d.workflows.fit.feed import make_feed
+from keras_unet3d.workflows.fit.plan import make_plan
 
 TARGETS = ("semantic", "boundaries", "cells")
 _CELLS = LabelTable((0, 1, 2), ("background", "interior", "boundary"))
@@ -37,19 +41,16 @@ class Dense:
 def load(data: str, target: str = "semantic", volume: str | None = None) -> Dense:
     """Return one volume of DATA; "cells" makes background, interior and boundary of instance labels."""
     if data == SAMPLE:
-        made = phantom.phantom()
+        stack = phantom.phantom()
         table = LabelTable((0, 1, 2), phantom.NAMES)
-        return Dense(from_array(made.image, SAMPLE, made.spacing, "um"), made.truth, table)
-    opened = open_data([data], DataKeys())
-    example = next(each for each in opened.examples if volume is None or volume in each.name)
-    counts = {example.name: survey(example.label).counts}
-    kind = "semantic" if target == "semantic" else "boundaries"
-    table = infer_table(counts, target=kind, declared=opened.label_names if kind == "semantic" else None)
-    classes = class_volume(example.label, table).array()[..., 0]
+        return Dense(from_array(stack.image, SAMPLE, stack.spacing, "um"), stack.truth, table)
+    opened = open_data(data, options=DataOptions(target="semantic" if target == "semantic" else "boundaries"))
+    example = next(example for example in opened.examples if volume is None or volume in example.name)
+    classes = class_volume(example.label, opened.table).array()[..., 0]
     if target == "cells":
         inside = example.label.array()[..., 0] > 0
         return Dense(example.image, np.where(classes == 1, 2, inside).astype(np.uint8), _CELLS)
-    return Dense(example.image, classes, replace(table, target="semantic"))
+    return Dense(example.image, classes, replace(opened.table, target="semantic"))
 
 
 def evenly(shape, per_direction: int) -> list[tuple[int, int]]:
@@ -88,39 +89,30 @@ def learn(dense: Dense, classes: np.ndarray, variant: Variant) -> Predictor:
         base_filters=8,
         depth=3,
         deformation=4.0,
+        # "auto" would measure: the experiments are to be the same everywhere.
+        engine="elasticdeform",
     )
     sparse = from_array(classes, "sparse labels", dense.image.spacing)
-    keys = DataKeys()
-    example = _Example(dense.image, sparse)
-    spec, settings = plan.plan([example], dense.table, keys, settings)
+    data = LabelledData((Example("sparse", dense.image, sparse),), (), dense.table, DataKeys())
+    plan = make_plan(data, settings)
     if variant.dimensions == 2:
-        depth = spec.architecture.depth
-        flat = replace(spec.architecture, kernel_sizes=((1, 3, 3),) * depth, pool_sizes=((1, 2, 2),) * (depth - 1))
-        spec = replace(spec, architecture=flat)
+        plan = replace(plan, spec=replace(plan.spec, architecture=flat(plan.spec.architecture)))
     index = index_labels(sparse, dense.table.num_classes)
-    sources = [Source("sparse", dense.image, sparse, None, measure(dense.image), index)]
-    changed, plain = (plan.patch_settings(spec, settings, augment) for augment in (True, False))
-    model = build(spec.architecture)
-    positions = validation_positions(sources, plain, 2)
-    feed = Feed(
-        lambda first: training_batches(sources, changed, settings.batch_size, variant.seed, settings.workers),
-        validation_batches(sources, plain, settings.batch_size, positions, settings.workers),
-        Waiting(),
-        augmentation=None,
-        advice="",
-        origin=str,
-    )
-    shown = Shown(validation_sample(sources, plain, positions[0]), dense.table.names, spec.spacing)
-    schedule = Schedule(1, variant.steps, settings.learning_rate, settings.loss)
+    source = Source("sparse", dense.image, sparse, None, measure(dense.image), index)
+    holdout = hold_out([source], [], share=0, seed=variant.seed)
+    model = build(plan.spec.architecture)
+    position = validation_positions(holdout.validation, plan.unchanged_patches, 1)[0]
+    sample = validation_sample(holdout.validation, plan.unchanged_patches, position)
+    shown = Shown(sample, dense.table.names, plan.spec.spacing)
     with tempfile.TemporaryDirectory() as run:
-        train(model, feed, shown, schedule, Path(run), Callbacks(lambda line: None, lambda done, of: None))
-    return trained_predictor(model, spec)
+        train(model, make_feed(holdout, plan), plan.schedule, RunFolder(Path(run)), shown=shown)
+    return trained_predictor(model, plan.spec)
 
 
-@dataclass(frozen=True)
-class _Example:
-    image: Volume
-    label: Volume
+def flat(architecture: Architecture) -> Architecture:
+    """Return the same network with kernels and pooling of one voxel along z."""
+    depth = architecture.depth
+    return replace(architecture, kernel_sizes=((1, 3, 3),) * depth, pool_sizes=((1, 2, 2),) * (depth - 1))
 
 
 def score(dense: Dense, predicted: np.ndarray, where: np.ndarray) -> dict:

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from semi_automated import TARGETS, Variant, evenly, keep, learn, load, score
 
+from keras_unet3d.labels import UNLABELLED
+
 DENSE = "dense"
 KS = (1, 2, 3, 5, DENSE)
 
@@ -44,7 +46,7 @@ def main() -> None:
         predicted = learn(dense, classes, variant).predict(dense.image, "classes")
         figures = score(dense, predicted, tested)
         rows.append(
-            {"network": name, "k": k, "seed": variant.seed, "labelled": float((classes != 255).mean())}
+            {"network": name, "k": k, "seed": variant.seed, "labelled": float((classes != UNLABELLED).mean())}
             | {"iou": figures, "seconds": round(time.monotonic() - start)}
         )
         print(json.dumps(rows[-1]), flush=True)
@@ -72,8 +74,8 @@ def table(rows: list[dict]) -> str:
     lines.append("| --- " * (4 + len(classes)) + "|")
     for network, k in dict.fromkeys((row["network"], row["k"]) for row in rows):
         same = [row for row in rows if (row["network"], row["k"]) == (network, k)]
-        each = [f"{np.mean([row['iou'][name] or 0 for row in same]):.3f}" for name in (*classes, "mean")]
-        lines.append(f"| {network} | {k} | {same[0]['labelled']:.1%} | {' | '.join(each)} |")
+        figures = [f"{np.mean([row['iou'][name] or 0 for row in same]):.3f}" for name in (*classes, "mean")]
+        lines.append(f"| {network} | {k} | {same[0]['labelled']:.1%} | {' | '.join(figures)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -86,7 +88,7 @@ def plot(results: dict[str, list[dict]], path: Path) -> None:
     for axis, (title, rows) in zip(panels, results.items(), strict=True):
         for network, mark in (("3D with BN", "o-"), ("3D without BN", "s--"), ("2D with BN", "^:")):
             values = [[row["iou"]["mean"] for row in rows if (row["network"], row["k"]) == (network, k)] for k in KS]
-            shown = [position for position, each in enumerate(values) if each]
+            shown = [position for position, seeds in enumerate(values) if seeds]
             axis.plot(shown, [np.mean(values[position]) for position in shown], mark, label=network)
         axis.set_xticks(range(len(KS)), KS)
         axis.set_xlabel("annotated slices per direction")

@@ -50,19 +50,19 @@ def one_round(dense, seed: int, arguments) -> list[dict]:
     begun = [(axis, int(rng.integers(size // 5, size - size // 5))) for axis, size in enumerate(shape)]
     classes = keep(dense.classes, begun)
     first = learn(dense, classes, variant).predict(dense.image, "probabilities")
-    asked = suggest_slices(
+    suggestions = suggest_slices(
         entropy(first), classes != UNLABELLED, arguments.count, (0, 1, 2), dense.image.spacing, arguments.reach
     )
     free = [(axis, plane) for axis, size in enumerate(shape) for plane in range(size) if (axis, plane) not in begun]
     drawn = rng.permutation(len(free))[: arguments.count]
     added = {
         "begun": [],
-        "suggested": [(each.axis, each.plane) for each in asked],
+        "suggested": [(suggestion.axis, suggestion.plane) for suggestion in suggestions],
         "random": [free[number] for number in drawn],
         "even": evenly_spaced(shape, arguments.count, begun),
     }
     tested = np.ones(shape, bool)
-    for axis, plane in [*begun, *(each for slices in added.values() for each in slices)]:
+    for axis, plane in itertools.chain(begun, *added.values()):
         tested[(slice(None),) * axis + (plane,)] = False
     rows = []
     for name, slices in added.items():

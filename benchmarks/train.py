@@ -1,6 +1,6 @@
 """Seconds and peak memory of a training step: python benchmarks/train.py [--peers PYTHON] [--patch N] [--networks small paper]
 
-Ours, the same network in PyTorch (`train_peers.py`), and the 3D U-Nets of pytorch-3dunet and MONAI as their users run them:
+Ours, the same network in PyTorch (`peers/train.py`), and the 3D U-Nets of pytorch-3dunet and MONAI as their users run them:
 same patch, batch of one, three classes, cross-entropy and soft Dice. Networks: small, 3 levels and 16 filters; paper, 4
 levels and 32. Every side is a process of its own, so that its peak memory is its own; the sides take turns, and the best of
 the rounds counts. Beside ours, in the same process: its convolutions alone, forward and backward in one compiled function,
@@ -9,7 +9,6 @@ and the product of two float32 matrices of 2048.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -17,9 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from peers.common import CLASSES, NETWORKS, peak
 
-NETWORKS = {"small": (16, 3), "paper": (32, 4)}
-CLASSES = 3
 OURS = ("ours", "ours, bfloat16")
 
 
@@ -44,7 +42,7 @@ def report(network: str, options: argparse.Namespace) -> None:
     """Run all sides in turns and print their table."""
     sides = {side: [sys.executable, __file__, "--side", side] for side in OURS}
     if options.peers:
-        program = str(Path(__file__).with_name("train_peers.py"))
+        program = str(Path(__file__).parent / "peers" / "train.py")
         names = json.loads(subprocess.run([options.peers, program], capture_output=True, check=True, text=True).stdout)
         sides |= {name: [options.peers, program, "--side", name] for name in names}
     rounds: dict[str, list[dict]] = {side: [] for side in sides}
@@ -53,7 +51,7 @@ def report(network: str, options: argparse.Namespace) -> None:
             size = ["--networks", network, "--patch", str(options.patch), "--steps", str(options.steps)]
             printed = subprocess.run([*command, *size], capture_output=True, check=True, text=True).stdout
             rounds[side].append(json.loads(printed.splitlines()[-1]))
-    best = {side: min(found, key=lambda one: one["step"]) for side, found in rounds.items()}
+    best = {side: min(results, key=lambda result: result["step"]) for side, results in rounds.items()}
     base, depth = NETWORKS[network]
     print(f"\n{network}: {depth} levels, {base} filters, patch {options.patch}^3, batch 1\n")
     print("| | step, s | ours over it | peak memory, GB | parameters |\n| --- | --- | --- | --- | --- |")
@@ -73,11 +71,13 @@ def measure(side: str, options: argparse.Namespace) -> dict:
     """Return the figures of one of our sides."""
     import keras
 
-    from keras_unet3d.machine import compiled, kernels, precision
+    from keras_unet3d.machine import kernels, precision
+    from keras_unet3d.machine.compiled import compiled_for_host
     from keras_unet3d.network.architecture import Architecture
     from keras_unet3d.network.costs import step_costs
     from keras_unet3d.network.unet import build
-    from keras_unet3d.training import Schedule, compiled_network
+    from keras_unet3d.training.loop import compiled_network
+    from keras_unet3d.training.schedule import Schedule
 
     kernels.prefer_fast_cpu_kernels()
     base, depth = NETWORKS[options.networks[0]]
@@ -90,12 +90,12 @@ def measure(side: str, options: argparse.Namespace) -> dict:
     x, y, w = batch(patch)
     step = seconds(lambda: trained.train_on_batch(x, y, sample_weight=w), options.steps)
     # Before anything else takes memory.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    most = peak()
     matrix = keras.random.normal((2048, 2048), seed=0)
-    product = compiled.compiled_for_host(lambda one: keras.ops.matmul(one, one)[0, 0])
+    product = compiled_for_host(lambda one: keras.ops.matmul(one, one)[0, 0])
     return {
         "step": step,
-        "peak": peak,
+        "peak": most,
         "parameters": model.count_params(),
         "convolutions": seconds(convolutions(model, policy), options.steps),
         "gflops": step_costs(architecture, patch, 1, policy).flops / step / 1e9,
@@ -146,7 +146,7 @@ def convolutions(model, policy: str) -> Callable[[], object]:
             wanted = [x] * bool(number) + layers[number].trainable_weights
             gradients += tapes[number].gradient(outputs[number], wanted, gradient)
         # One value of each is enough to have all of it computed.
-        return tf.add_n([tf.cast(tf.reshape(each, [-1])[0], tf.float32) for each in outputs + gradients])
+        return tf.add_n([tf.cast(tf.reshape(tensor, [-1])[0], tf.float32) for tensor in outputs + gradients])
 
     return lambda: run(features).numpy()
 

@@ -1,6 +1,6 @@
-"""Patches per second of other libraries' spatial augmentation: python augment_peers.py [--threads N ...] [--json FILE]
+"""Other libraries' side of benchmarks/augment.py: python benchmarks/peers/augment.py [--threads N ...] [--json FILE]
 
-Each augments float32 smooth noise and its sign, the uint8 labels, by rotation, scaling and deformation, or what it has
+Patches per second of spatial augmentation. Every library augments float32 smooth noise and its sign, the uint8 labels, by rotation, scaling and deformation, or what it has
 of them. N threads are N worker processes of one core and thread each, as under a DataLoader; their rates are summed.
 """
 
@@ -65,7 +65,7 @@ def report(name: str, options: argparse.Namespace) -> dict | None:
         return None
     rates = {str(count): rate(name, tuple(options.patch), count, options.seconds) for count in options.threads}
     release = version(peer.module.partition(".")[0])
-    print(f"| {name} {release} | {''.join(f'{each:.1f} | ' for each in rates.values())}{peer.what} |", flush=True)
+    print(f"| {name} {release} | {''.join(f'{figure:.1f} | ' for figure in rates.values())}{peer.what} |", flush=True)
     return rates | {"what": peer.what, "version": release}
 
 
@@ -133,7 +133,7 @@ def plain_scipy(module, patch, order: int):
     def augment(image, labels):
         matrix, field = draw(patch)
         positions = np.tensordot(matrix[:, :3], np.indices(patch), 1) + matrix[:, 3, None, None, None]
-        positions += [module.zoom(each, np.divide(patch, each.shape), order=3, mode="nearest") for each in field]
+        positions += [module.zoom(along, np.divide(patch, along.shape), order=3, mode="nearest") for along in field]
         moved = module.map_coordinates(image, positions, order=order, mode="mirror")
         return moved, module.map_coordinates(labels, positions, order=0, cval=255)
 

@@ -1,4 +1,4 @@
-"""pytorch-3dunet's side of boundaries.py: python boundaries_peers.py TRAIN TRAIN TEST RESULT.npy MINUTES
+"""pytorch-3dunet's side of benchmarks/boundaries.py: python benchmarks/peers/boundaries.py TRAIN TRAIN TEST RESULT.npy MINUTES
 
 Its `UNet3D` (16 feature maps, 4 levels, group normalisation), BCE and Dice, Adam with its rate, and the transforms of its
 example configurations: standardised, flips, quarter turns, rotation, elastic deformation, noise; boundaries by its own
@@ -68,7 +68,7 @@ def sample(stack: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> tu
     image, label = stack[0][box], stack[1][box]
     for move in moves:
         # The same draws for both.
-        image, label = (move(np.random.RandomState(seed), order)(each) for each, order in ((image, 3), (label, 0)))
+        image, label = (move(np.random.RandomState(seed), order)(array) for array, order in ((image, 3), (label, 0)))
     image = transforms.AdditiveGaussianNoise(np.random.RandomState(seed), scale=(0, 0.2))(image)
     target = transforms.StandardLabelToBoundary()(label)
     return torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None], torch.from_numpy(

@@ -1,4 +1,4 @@
-"""MONAI's side of quality.py: python quality_peers.py DATA HELD_OUT.json RESULT.json MINUTES ...
+"""MONAI's side of benchmarks/quality.py: python benchmarks/peers/quality.py DATA HELD_OUT.json RESULT.json MINUTES ...
 
 `UNet`, channels 16-32-64-128, two residual units, strided first convolution, AdamW, Dice and cross-entropy, and the
 transforms of its tutorials: affine and grey values. Batches of 2 patches of 40x56x40, volumes cached in memory. The
@@ -37,17 +37,17 @@ def main() -> None:
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=1e-4)
     loader = torch.utils.data.DataLoader(Endless(training), batch_size=2, num_workers=0)
-    begun, found = time.perf_counter(), {}
+    begun, marks = time.perf_counter(), {}
     away = 0.0
     for steps, (image, label) in enumerate(loader):
         passed = time.perf_counter() - begun - away
         for mark in minutes:
-            if str(mark) not in found and passed > 60 * mark:
+            if str(mark) not in marks and passed > 60 * mark:
                 paused = time.perf_counter()
-                found[str(mark)] = dice(model, validation)
+                marks[str(mark)] = dice(model, validation)
                 away += time.perf_counter() - paused
-                print(f"MONAI: {mark:g} minutes, {steps} steps, Dice {np.mean(found[str(mark)]):.4f}", flush=True)
-        if len(found) == len(minutes):
+                print(f"MONAI: {mark:g} minutes, {steps} steps, Dice {np.mean(marks[str(mark)]):.4f}", flush=True)
+        if len(marks) == len(minutes):
             break
         for group in optimizer.param_groups:
             group["lr"] = RATE * max(1 - passed / (60 * max(minutes)), 0.0) ** 0.9
@@ -55,7 +55,7 @@ def main() -> None:
         value = loss(model(image), label)
         value.backward()
         optimizer.step()
-    result.write_text(json.dumps(found))
+    result.write_text(json.dumps(marks))
 
 
 def load(path: Path, data: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -102,14 +102,14 @@ class Endless(torch.utils.data.IterableDataset):
 def dice(model: torch.nn.Module, volumes: list) -> list[float]:
     """Return the Dice of both classes, averaged over the volumes, each in one pass."""
     model.eval()
-    found = []
+    scores = []
     for image, label in volumes:
         pad = [(0, 0)] + [(0, -size % 8) for size in image.shape[1:]]
         predicted = model(torch.from_numpy(np.pad(image, pad, mode="reflect"))[None])[0].argmax(0).numpy()
         predicted = predicted[tuple(slice(0, size) for size in image.shape[1:])]
-        found.append([overlap(predicted == value, label[0] == value) for value in (1, 2)])
+        scores.append([overlap(predicted == value, label[0] == value) for value in (1, 2)])
     model.train()
-    return np.mean(found, axis=0).tolist()
+    return np.mean(scores, axis=0).tolist()
 
 
 def overlap(one, other) -> float:

@@ -1,7 +1,6 @@
-"""Tiled prediction of other libraries: python predict_peers.py --side NAME --size 160 --tile 64 --overlap 0.25
+"""Other libraries' side of benchmarks/predict.py: python benchmarks/peers/predict.py --side NAME --size 160 --tile 64
 
-For `predict.py`; without a side, their names. The network of `train_peers.py` with a softmax, one tile at a time, over
-a volume of noise, by MONAI's sliding window (Gaussian, in memory) or by pytorch-3dunet's predictor (HDF5 to HDF5 in a
+Without a side it prints their names. The network of `peers/train.py` with a softmax, one tile at a time, over a volume of noise, by MONAI's sliding window (Gaussian, in memory) or by pytorch-3dunet's predictor (HDF5 to HDF5 in a
 temporary folder, reading and writing included; no halo, overlaps overwritten, patches read in the same process so that
 its memory counts). `--filters` and `--depth` replace those of `--network`. One JSON object: seconds of the best round
 after one tile to warm up, voxels of the volume per second, the most memory that the process held (GB of 2^30 bytes) and
@@ -14,14 +13,14 @@ import argparse
 import contextlib
 import itertools
 import json
-import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-from train_peers import CLASSES, NETWORKS, same_network
+from common import CLASSES, NETWORKS, peak, resident
+from train import same_network
 
 
 def main() -> None:
@@ -44,8 +43,8 @@ def main() -> None:
         print(json.dumps(list(SIDES)))
         return
     with contextlib.redirect_stdout(sys.stderr):
-        found = figures(options)
-    print(json.dumps(found))
+        result = figures(options)
+    print(json.dumps(result))
 
 
 def figures(options: argparse.Namespace) -> dict | None:
@@ -91,18 +90,8 @@ def measure(options: argparse.Namespace) -> dict:
         "speed": speed,
         "peak": most,
         "base": base,
-        "tiles": described(tiles, options),
+        "tiles": in_words(tiles, options),
     }
-
-
-def resident() -> float:
-    """Return the memory that this process holds, GB."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**30
-
-
-def peak() -> float:
-    """Return the most memory that this process ever held, GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def overlaps(tiles: list[tuple[slice, ...]], side: int) -> list[float]:
@@ -111,7 +100,7 @@ def overlaps(tiles: list[tuple[slice, ...]], side: int) -> list[float]:
     return sorted({1 - (b - a) / side for a, b in itertools.pairwise(starts)})
 
 
-def described(tiles: list[tuple[slice, ...]], options: argparse.Namespace) -> str:
+def in_words(tiles: list[tuple[slice, ...]], options: argparse.Namespace) -> str:
     """Return tiles in words, as predict.py has ours."""
     times = len(tiles) * options.tile**3 / options.size**3
     sizes, count = " x ".join([str(options.tile)] * 3), "1 tile" if len(tiles) == 1 else f"{len(tiles)} tiles"

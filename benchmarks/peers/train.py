@@ -1,14 +1,14 @@
-"""The peers of train.py: python train_peers.py --side NAME --networks small --patch 64; without a side, their names."""
+"""Other libraries' side of benchmarks/train.py: python benchmarks/peers/train.py --side NAME --networks small --patch 64
+
+Without a side it prints their names. Run by the PYTHON of the peers' environment, see benchmarks/README.md.
+"""
 
 import argparse
 import json
-import resource
 import time
 
 import numpy as np
-
-NETWORKS = {"small": (16, 3), "paper": (32, 4)}
-CLASSES = 3
+from common import CLASSES, NETWORKS, peak
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def measure(options: argparse.Namespace) -> dict:
         times.append(time.perf_counter() - begun)
     return {
         "step": float(np.median(times[2:])),
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak": peak(),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
 
