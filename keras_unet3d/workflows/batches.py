@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from keras_unet3d.errors import InputError
-from keras_unet3d.geometry import Triple
+from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.geometry import Triple, triple
 from keras_unet3d.patches.batches import Batching, training_batches, validation_batches
 from keras_unet3d.patches.holdout import hold_out
 from keras_unet3d.patches.samples import PatchSettings, Transform, validation_positions
-from keras_unet3d.settings import AugmentationOptions
-from keras_unet3d.workflows.data import LabelledData
+from keras_unet3d.settings import AugmentationOptions, FitSettings
+from keras_unet3d.workflows.data import LabelledData, other_channels
 from keras_unet3d.workflows.fit.feed import VALIDATION_PATCHES
 from keras_unet3d.workflows.fit.plan import changes_of, common_spacing, worker_count
 from keras_unet3d.workflows.fit.sources import read_sources
@@ -51,24 +51,34 @@ def make_batches(
     Raises:
         InputError: a `ValueError`: sizes that are no patch, broken volumes, or too few annotations to hold some out.
     """
-    patch = _size("patch", patch)
-    output = patch if output is None else _size("output", output)
-    if any(o > p or (p - o) % 2 for p, o in zip(patch, output, strict=True)):
+    # The options of `fit` know what may be given, and say it.
+    options = FitSettings(
+        patch=patch,
+        batch_size=batch_size,
+        sampling=sampling,
+        validation_share=validation_share,
+        seed=seed,
+        workers=workers,
+        memory=memory,
+    )
+    patch, seen = triple(patch), tuple(patch if output is None else output)
+    if len(seen) != 3 or any(o < 1 or o > p or (p - o) % 2 for p, o in zip(patch, seen, strict=True)):
         raise InputError(
-            f"output: expected the patch {patch} less the same number of voxels on both sides, found {output}."
+            f"output: expected the patch {patch} less the same number of voxels on both sides, found {seen}."
         )
     if augmentation.augment_on == "device":
         raise InputError("augment_on: expected host, found device: the batches would not be x, y and w.")
-    spacing, _ = common_spacing([example.image for example in data.examples])
+    images = [example.image for example in data.examples]
+    refuse(other_channels(images))
     settings = PatchSettings(
         patch,
-        output,
-        augment=changes_of(patch, spacing, augmentation),
+        triple(seen),
+        augment=changes_of(patch, common_spacing(images)[0], augmentation),
         sampling=sampling,
         engine="native" if augmentation.engine == "auto" else augmentation.engine,
         transforms=tuple(transforms),
     )
-    batching = Batching(batch_size, worker_count(workers), seed)
+    batching = Batching(batch_size, worker_count(options.workers), seed)
     sources, count = read_sources(data.examples, data.table, memory), len(data.training)
     holdout = hold_out(sources[:count], sources[count:], validation_share, seed)
     positions = validation_positions(holdout.validation, settings, VALIDATION_PATCHES)
@@ -76,10 +86,3 @@ def make_batches(
         training_batches(holdout.training, settings, batching),
         validation_batches(holdout.validation, settings, batching, positions),
     )
-
-
-def _size(name: str, given: Sequence[int]) -> Triple:
-    size = tuple(given)
-    if len(size) != 3 or not all(isinstance(voxels, int) and voxels > 0 for voxels in size):
-        raise InputError(f"{name}: expected three whole numbers (z, y, x) of at least 1, found {given!r}.")
-    return size
