@@ -10,11 +10,14 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, field, fields
 from functools import cache
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from keras_unet3d.errors import InputError, did_you_mean, refuse
 
-_Kind = TypeVar("_Kind")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Kind = TypeVar("_Kind", bound="DataclassInstance")
 
 
 def option(default: Any, text: str, choices: Iterable[str] = (), least: float | None = None) -> Any:
@@ -81,10 +84,13 @@ class Validated:
             raise InputError(f"{source}: {error}") from error
 
 
-@cache
+# Reading type hints is slow, and the same classes are made again and again.
+_hints = cache(typing.get_type_hints)
+
+
 def _fields(kind: type) -> list[tuple[Field, Any]]:
     """Return every field of a class with its type."""
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     return [(entry, hints[entry.name]) for entry in fields(kind)]
 
 

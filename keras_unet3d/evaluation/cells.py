@@ -1,4 +1,4 @@
-"""How well instances were found."""
+"""How well instances agree with the truth."""
 
 from collections.abc import Iterable
 
@@ -7,12 +7,12 @@ import numpy as np
 from keras_unet3d.segments.cells import scikit_image
 
 
-def adapted_rand_error(truth: np.ndarray, found: np.ndarray, unlabelled: Iterable[int] = ()) -> float | None:
+def adapted_rand_error(truth: np.ndarray, predicted: np.ndarray, unlabelled: Iterable[int] = ()) -> float | None:
     """Return the adapted Rand error of instances, 0 (equal) to 1; None where the truth has none.
 
     Args:
-        truth: instances, 0 for what is none of them, integers of any shape.
-        found: instances, integers of the same shape.
+        truth: instances, 0 for voxels that belong to none, integers of any shape.
+        predicted: instances, integers of the same shape.
         unlabelled: further values of the truth that count nowhere.
 
     Raises:
@@ -24,5 +24,6 @@ def adapted_rand_error(truth: np.ndarray, found: np.ndarray, unlabelled: Iterabl
     if np.isin(truth, ignored).all():
         return None
     metrics = scikit_image("metrics")
-    # scikit-image wants a signed type for what it makes of them.
-    return float(metrics.adapted_rand_error(truth.astype(np.int64), found.astype(np.int64), ignore_labels=ignored)[0])
+    # scikit-image needs signed types.
+    truth, predicted = truth.astype(np.int64), predicted.astype(np.int64)
+    return float(metrics.adapted_rand_error(truth, predicted, ignore_labels=ignored)[0])

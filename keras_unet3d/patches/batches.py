@@ -7,18 +7,23 @@ Where the device augments, a batch is a dictionary of regions and draws, see `au
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_unet3d.augment import native
-from keras_unet3d.patches.samples import PatchSettings, training_region, training_sample, validation_sample
+from keras_unet3d.patches.samples import PatchSettings, Sample, training_region, training_sample, validation_sample
 from keras_unet3d.patches.source import Source
 
 # Batches that are ready before they are asked for.
 _AHEAD = 2
+# A `tf.data.Dataset` or a `keras.utils.PyDataset`, which have no type in common.
+Batches = Any
+# Of TensorFlow, which is imported only on its own backend.
+Tensor = Any
 
 
 @dataclass
@@ -57,7 +62,7 @@ class Chain:
     count: int | None = None
     first: int = 0
     together: int = 1
-    finish: Callable[[tuple], tuple] | None = None
+    finish: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def training_batches(
     batching: Batching,
     first: int = 0,
     waiting: Waiting | None = None,
-):
+) -> Batches:
     """Return endless batches `(x, y, w)`, the same in the same order for any number of workers.
 
     Args:
@@ -95,14 +100,14 @@ def training_batches(
         settings: what a patch is.
         batching: how patches become batches.
         first: number of the batch to begin with.
-        waiting: is told how long whoever iterates waits.
+        waiting: adds up how long the training waits for batches.
     """
     seed, accumulate = batching.seed, batching.accumulate
 
-    def augmented(index):
+    def augmented(index: int) -> Sample:
         return training_sample(sources, settings, seed, index)
 
-    def packed(index):
+    def packed(index: int) -> dict[str, np.ndarray]:
         drawn, image, classes, weight = training_region(sources, settings, seed, index)
         if weight is None and any(source.weight for source in sources):
             weight = np.ones(classes.shape, np.float32)
@@ -125,14 +130,16 @@ def weights_of_sum(total: float, class_weights: Sequence[float] | None) -> Calla
 
     def scaled(batch: tuple) -> tuple:
         x, y, w = batch
-        each = w if class_weights is None else w * np.asarray(class_weights, np.float32)[y]
-        there = each.sum(dtype=np.float64)
-        return x, y, (w * (total / there if there else 0.0)).astype(np.float32)
+        weights = w if class_weights is None else w * np.asarray(class_weights, np.float32)[y]
+        actual = weights.sum(dtype=np.float64)
+        return x, y, (w * (total / actual if actual else 0.0)).astype(np.float32)
 
     return scaled
 
 
-def validation_batches(sources: list[Source], settings: PatchSettings, batching: Batching, positions: Sequence):
+def validation_batches(
+    sources: list[Source], settings: PatchSettings, batching: Batching, positions: Sequence
+) -> Batches:
     """Return the finite batches `(x, y, w)` of the patches at `positions`, made once and kept in memory."""
     chain = Chain(
         lambda index: validation_sample(sources, settings, positions[index]),
@@ -146,8 +153,8 @@ def validation_batches(sources: list[Source], settings: PatchSettings, batching:
     return batches(chain)
 
 
-def batches(chain: Chain, waiting: Waiting | None = None):
-    """Return the batches of a chain as what the Keras backend takes best; `waiting` is told what is waited for them."""
+def batches(chain: Chain, waiting: Waiting | None = None) -> Batches:
+    """Return the batches of a chain in the form that suits the Keras backend best; `waiting` adds up the time waited."""
     return _BATCHES[_backend()](chain, waiting)
 
 
@@ -160,21 +167,21 @@ def stacked(samples: Sequence[tuple]) -> tuple:
     return tuple(np.stack(arrays) for arrays in zip(*samples, strict=True))
 
 
-def _tf_data(chain: Chain, waiting: Waiting | None):
+def _tf_data(chain: Chain, waiting: Waiting | None) -> Batches:
     import tensorflow as tf
 
-    # What the samples look like is read off the first one.
-    example = chain.sample(0)
-    names = list(example) if isinstance(example, dict) else range(len(example))
+    # The first sample tells the shapes and types of all.
+    example: Any = chain.sample(0)
+    names: list[Any] = list(example) if isinstance(example, dict) else list(range(len(example)))
     arrays = [example[name] for name in names]
     types = [array.dtype for array in arrays]
     shapes = [native.shape_of(name, array) for name, array in zip(names, arrays, strict=True)]
 
-    def make(index):
-        sample = chain.sample(int(index))
+    def make(index: np.ndarray) -> list[np.ndarray]:
+        sample: Any = chain.sample(int(index))
         return [sample[name] for name in names]
 
-    def load(index):
+    def load(index: Tensor) -> dict[str, Tensor] | tuple[Tensor, ...]:
         arrays = tf.numpy_function(make, [index], types, stateful=False)
         # numpy_function loses the shapes; without them Keras could not check the weights against the labels.
         shaped = [tf.ensure_shape(part, shape) for part, shape in zip(arrays, shapes, strict=True)]
@@ -185,10 +192,11 @@ def _tf_data(chain: Chain, waiting: Waiting | None):
     indices = tf.data.Dataset.counter(begun) if chain.count is None else tf.data.Dataset.range(chain.count)
     samples = indices.map(load, num_parallel_calls=chain.workers, deterministic=True)
     batches = samples.padded_batch(size) if isinstance(example, dict) else samples.batch(size)
-    if chain.finish:
+    finish = chain.finish
+    if finish is not None:
 
-        def finished(*batch):
-            arrays = tf.numpy_function(lambda *arrays: chain.finish(arrays), batch, types, stateful=False)
+        def finished(*batch: Tensor) -> tuple[Tensor, ...]:
+            arrays = tf.numpy_function(lambda *arrays: finish(arrays), batch, types, stateful=False)
             return tuple(tf.ensure_shape(part, (None, *shape)) for part, shape in zip(arrays, shapes, strict=True))
 
         batches = batches.map(finished)
@@ -199,28 +207,28 @@ def _tf_data(chain: Chain, waiting: Waiting | None):
     return _timed(batches.prefetch(_AHEAD), waiting) if waiting else batches.prefetch(_AHEAD)
 
 
-def _timed(batches, waiting: Waiting):
+def _timed(batches: Batches, waiting: Waiting) -> Batches:
     """Return the same `tf.data.Dataset`, telling `waiting` how long each batch was waited for.
 
-    Keras fetches a batch inside its compiled step. There, a clock is read before the batch is asked for and once it is
-    there: `zip` asks its parts in turn, in the thread of whoever iterates.
+    Keras fetches a batch inside its compiled step. A clock is read there, before the batch is asked for and as soon as it
+    has come: `zip` asks its parts one after the other, in the thread that iterates.
     """
     import tensorflow as tf
 
-    def clock(tell: Callable[[], None]):
-        def call():
+    def clock(tell: Callable[[], None]) -> Tensor:
+        def call() -> np.float32:
             tell()
             return np.float32(0)
 
         return tf.numpy_function(call, [], tf.float32, stateful=True)
 
-    def ended(begun, batch):
+    def ended(begun: Tensor, batch: Any) -> Any:
         with tf.control_dependencies([begun]), tf.control_dependencies([clock(waiting.end)]):
             return tf.nest.map_structure(tf.identity, batch)
 
     begun = tf.data.Dataset.counter().map(lambda _: clock(waiting.begin))
     options = tf.data.Options()
-    # A buffer behind the clocks would wait in the place of whoever iterates.
+    # A buffer behind the clocks would do the waiting, where nobody measures it.
     options.experimental_optimization.inject_prefetch = False
     return tf.data.Dataset.zip((begun, batches)).map(ended).with_options(options)
 
@@ -229,21 +237,21 @@ class _PyBatches(keras.utils.PyDataset):
     """The batches of a chain without TensorFlow: threads of its own make samples ahead of need, in order."""
 
     def __init__(self, chain: Chain, waiting: Waiting | None):
-        # Keras' own threads would hide how long is waited.
+        # Keras' own threads would hide how long a training waits.
         super().__init__(workers=1)
         self._chain, self._waiting = chain, waiting or Waiting()
         self._pool = ThreadPoolExecutor(chain.workers)
-        # What is stacked together, under way: its number and the futures of its samples, in order.
-        self._under_way: deque = deque()
-        # What was made, by its number: all of a finite chain, else the last.
-        self._kept: dict[int, tuple | dict] = {}
+        # Stacks under way, in order: the number of the stack, and the futures of its samples.
+        self._under_way: deque[tuple[int, list[Future]]] = deque()
+        # Finished stacks by number: all of a finite chain, only the last of an endless one.
+        self._kept: dict[int, Any] = {}
 
     @property
     def num_batches(self) -> int | None:
         chain = self._chain
         return None if chain.count is None else -(-chain.count // chain.batch_size)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> Any:
         chain = self._chain
         number, part = divmod(index + chain.first, chain.together)
         if number not in self._kept:
@@ -254,7 +262,7 @@ class _PyBatches(keras.utils.PyDataset):
         rows = slice(part * chain.batch_size, (part + 1) * chain.batch_size)
         return tuple(array[rows] for array in self._kept[number])
 
-    def _made(self, number: int):
+    def _made(self, number: int) -> Any:
         self._send_for(number)
         _, futures = self._under_way.popleft()
         self._waiting.begin()
@@ -264,7 +272,7 @@ class _PyBatches(keras.utils.PyDataset):
         return self._chain.finish(stack) if self._chain.finish else stack
 
     def _send_for(self, index: int) -> None:
-        """Have number `index` made, and some behind it; what is under way for others is dropped."""
+        """Have stack number `index` made, and a few after it; work on any others is dropped."""
         if self._under_way and self._under_way[0][0] != index:
             for _, futures in self._under_way:
                 for future in futures:
@@ -274,7 +282,7 @@ class _PyBatches(keras.utils.PyDataset):
         for number in range(index + len(self._under_way), last + 1):
             self._under_way.append((number, self._futures(number)))
 
-    def _futures(self, number: int) -> list:
+    def _futures(self, number: int) -> list[Future]:
         size = self._chain.batch_size * self._chain.together
         end = (number + 1) * size if self._chain.count is None else min((number + 1) * size, self._chain.count)
         return [self._pool.submit(self._chain.sample, index) for index in range(number * size, end)]

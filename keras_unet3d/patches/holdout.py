@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.geometry import Box, Triple
 from keras_unet3d.labels import UNLABELLED, AnnotatedSlices, annotated_slices
 from keras_unet3d.patches.source import Source, index_labels
 from keras_unet3d.volumes import Volume
+from keras_unet3d.words import plural
 
-# Voxels on either side of what is held out that training does not see either: neighbours are nearly copies.
+# Voxels on either side of what is held out that training does not see either, because neighbours are nearly copies.
 GUARD = 2
-# Choices of slices that are looked at before any will do that leaves two classes on both sides.
+# Choices of slices that are tried for one that leaves training every class; after that two classes on both sides are enough.
 _ATTEMPTS = 20
 
 
@@ -46,7 +48,7 @@ def hold_out(training: list[Source], given: list[Source], share: float, seed: in
     """
     count = len(training)
     if given:
-        return Holdout(training, given, f"{len(given)} given volume{'s' if len(given) > 1 else ''}", True)
+        return Holdout(training, given, f"{plural(len(given), 'given volume')}", True)
     if not share:
         return Holdout(training, training, "nothing held out: its figures are of the training labels", False)
     if count > 1:
@@ -173,7 +175,7 @@ def split_by_region(classes: Volume, share: float, num_classes: int) -> Parts:
     )
 
 
-def _beyond(shape, axis: int, first: int) -> list[np.ndarray]:
+def _beyond(shape: Triple, axis: int, first: int) -> list[np.ndarray]:
     return [(np.arange(size) >= first) & (other == axis) for other, size in enumerate(shape)]
 
 
@@ -193,7 +195,7 @@ def _labelled_where(classes: Volume, marks: Sequence[np.ndarray], marked: bool) 
     `marks` holds a flag per plane across z, y and x.
     """
 
-    def read(box):
+    def read(box: Box) -> np.ndarray:
         z, y, x = (flags[part] for flags, part in zip(marks, box, strict=True))
         in_marked = z[:, None, None] | y[:, None] | x
         return np.where((in_marked == marked)[..., None], classes.read(box), np.uint8(UNLABELLED))

@@ -1,26 +1,26 @@
 """From sources to samples `(x, y, w)`: pure functions of (seed, index), the same wherever they are called."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
-from keras_unet3d.augment import ENGINES
+from keras_unet3d.augment import ENGINES, Arrays
 from keras_unet3d.augment.draw import AugmentSettings, Draw, draw, generator
 from keras_unet3d.errors import InputError
-from keras_unet3d.geometry import Triple
+from keras_unet3d.geometry import Triple, triple
 from keras_unet3d.labels import UNLABELLED
-from keras_unet3d.patches.source import Source, draw_patch_start, draw_voxel, read_filled, read_mirrored
+from keras_unet3d.patches.source import PerAxis, Source, draw_patch_start, draw_voxel, read_filled, read_mirrored
 from keras_unet3d.volumes.grey_values import normalize
 
-# A one-voxel slice can vanish when a map shrinks the image: such a sample is drawn again, this often.
+# Times that a sample is drawn before it is taken as it is: a slice of one voxel can vanish when a map shrinks the image.
 _ATTEMPTS = 8
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 # x, y, w of a sample and its random generator -> x, y, w.
 Transform = Callable[[np.ndarray, np.ndarray, np.ndarray, np.random.Generator], Sample]
-# The generator of transforms draws from numbers of its own: what is drawn before does not move them.
+# Part of the seed of the transforms' own generator: it gives the same numbers, however many were drawn before.
 _TRANSFORMS = 2**20
 
 
@@ -48,7 +48,7 @@ class PatchSettings:
     @property
     def inset(self) -> Triple:
         """Voxels (z, y, x) that the output lacks on each side of the input."""
-        return tuple((p - o) // 2 for p, o in zip(self.patch, self.output, strict=True))
+        return triple((p - o) // 2 for p, o in zip(self.patch, self.output, strict=True))
 
 
 def training_sample(sources: list[Source], settings: PatchSettings, seed: int, index: int) -> Sample:
@@ -82,22 +82,25 @@ def transformed(sample: Sample, transforms: Sequence[Transform], rng: np.random.
                 f"transforms: expected {getattr(transform, '__name__', transform)} to return x, y and w of shapes "
                 f"{', '.join(str(array.shape) for array in sample)}; found {shapes}."
             )
-        sample = tuple(np.asarray(new, old.dtype) for new, old in zip(changed, sample, strict=True))
+        sample = triple(np.asarray(new, old.dtype) for new, old in zip(changed, sample, strict=True))
     return sample
 
 
-def sample_origin(sources: list[Source], settings: PatchSettings, seed: int, index: int) -> tuple[str, tuple]:
+def sample_origin(sources: list[Source], settings: PatchSettings, seed: int, index: int) -> tuple[str, Triple]:
     """Return the volume of sample number `index` and the first voxel (z, y, x) of its patch."""
     _, source, start = _training_sample(sources, settings, seed, index)
-    return source.name, tuple(int(first) for first in start)
+    return source.name, triple(int(first) for first in start)
 
 
-def _training_sample(sources: list[Source], settings: PatchSettings, seed: int, index: int):
+def _training_sample(
+    sources: list[Source], settings: PatchSettings, seed: int, index: int
+) -> tuple[Sample, Source, np.ndarray]:
+    """Return a sample before its transforms, the source that it is taken from, and the patch's first voxel."""
     for attempt in range(_ATTEMPTS):
         rng, source, start = _drawn_patch(sources, settings, seed, index, attempt)
-        if not settings.augment:
+        if settings.augment is None:
             break
-        drawn, *region = _drawn_region(source, settings, start, rng)
+        drawn, region = _drawn_region(source, settings, settings.augment, start, rng)
         sample = finished(*ENGINES[settings.engine](drawn, *region), settings)
         if sample[2].any():
             return sample, source, start
@@ -111,11 +114,15 @@ def training_region(
 
     It is the first attempt of `training_sample`: labels that are one voxel thick may vanish.
     """
+    assert settings.augment is not None, "a region is what an engine changes"
     rng, source, start = _drawn_patch(sources, settings, seed, index, 0)
-    return _drawn_region(source, settings, start, rng)
+    drawn, region = _drawn_region(source, settings, settings.augment, start, rng)
+    return drawn, *region
 
 
-def _drawn_patch(sources: list[Source], settings: PatchSettings, seed: int, index: int, attempt: int):
+def _drawn_patch(
+    sources: list[Source], settings: PatchSettings, seed: int, index: int, attempt: int
+) -> tuple[np.random.Generator, Source, np.ndarray]:
     """Return the generator of a sample, the source that it is taken from, and the patch's first voxel."""
     rng = generator(seed, index)
     source = sources[rng.integers(len(sources))]
@@ -124,11 +131,13 @@ def _drawn_patch(sources: list[Source], settings: PatchSettings, seed: int, inde
     return rng, source, draw_patch_start(rng, voxel, settings.patch, settings.output, source.image.shape)
 
 
-def _drawn_region(source: Source, settings: PatchSettings, start, rng):
+def _drawn_region(
+    source: Source, settings: PatchSettings, augment: AugmentSettings, start: np.ndarray, rng: np.random.Generator
+) -> tuple[Draw, Arrays]:
     image = source.image
-    drawn = draw(rng, settings.augment, settings.patch, image.spacing, image.channels)
+    drawn = draw(rng, augment, settings.patch, image.spacing, image.channels)
     margin = np.asarray(drawn.margin)
-    return drawn, *_read(source, start - margin, settings.patch + 2 * margin, settings.normalization)
+    return drawn, _read(source, start - margin, settings.patch + 2 * margin, settings.normalization)
 
 
 def validation_positions(sources: list[Source], settings: PatchSettings, most: int) -> list[tuple[int, np.ndarray]]:
@@ -144,7 +153,7 @@ def validation_positions(sources: list[Source], settings: PatchSettings, most: i
     return [positions[i] for i in chosen]
 
 
-def _grid(shape, settings: PatchSettings):
+def _grid(shape: Triple, settings: PatchSettings) -> Iterator[np.ndarray]:
     """Yield patch starts whose outputs cover the volume, spread evenly; a small volume lies in the middle."""
     per_axis = []
     for extent, size in zip(shape, settings.output, strict=True):
@@ -157,17 +166,17 @@ def _grid(shape, settings: PatchSettings):
         yield np.array(first) - settings.inset
 
 
-def validation_sample(sources: list[Source], settings: PatchSettings, position) -> Sample:
+def validation_sample(sources: list[Source], settings: PatchSettings, position: tuple[int, np.ndarray]) -> Sample:
     """Return the patch at one of `validation_positions`, not augmented."""
     number, start = position
     return _plain(sources[number], settings, start)
 
 
-def _plain(source: Source, settings: PatchSettings, start) -> Sample:
+def _plain(source: Source, settings: PatchSettings, start: PerAxis) -> Sample:
     return finished(*_read(source, start, settings.patch, settings.normalization), settings)
 
 
-def _read(source: Source, start, size, normalization: str):
+def _read(source: Source, start: PerAxis, size: PerAxis, normalization: str) -> Arrays:
     image = normalize(read_mirrored(source.image, start, size), source.statistics, normalization)
     classes = read_filled(source.classes, start, size, UNLABELLED)[..., 0]
     weight = None
@@ -176,7 +185,7 @@ def _read(source: Source, start, size, normalization: str):
     return image, classes, weight
 
 
-def finished(image, classes, weight, settings: PatchSettings) -> Sample:
+def finished(image: np.ndarray, classes: np.ndarray, weight: np.ndarray | None, settings: PatchSettings) -> Sample:
     """Cut labels `(z, y, x)` to the network's output and turn "unlabelled" into weight 0."""
     centre = tuple(slice(i, i + o) for i, o in zip(settings.inset, settings.output, strict=True))
     classes = classes[centre]

@@ -1,6 +1,6 @@
 """Where patches are taken, and why there: around labelled voxels, every class as often as any other by default."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -8,11 +8,14 @@ import numpy as np
 
 from keras_unet3d.datasets import Example
 from keras_unet3d.errors import refuse
+from keras_unet3d.geometry import Box, Triple, triple
 from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume
-from keras_unet3d.volumes import Box, Volume, in_memory
+from keras_unet3d.volumes import Volume, in_memory
 from keras_unet3d.volumes.grey_values import Statistics, measure
 
 _BLOCK = 32
+# A whole number per axis (z, y, x): a position or a size.
+PerAxis = Sequence[int] | np.ndarray
 
 # How patch centres are drawn -> the shares of the classes among them, by their numbers of labelled voxels.
 SAMPLINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -97,7 +100,7 @@ def weight_faults(weight: Volume, classes: Volume | None) -> Iterator[str]:
 def where_weighted(classes: Volume, weight: Volume) -> Volume:
     """Return the class volume with voxels of weight 0 unlabelled, so that no patch is drawn around one."""
 
-    def read(box):
+    def read(box: Box) -> np.ndarray:
         return np.where(weight.read(box) > 0, classes.read(box), np.uint8(UNLABELLED))
 
     return replace(classes, read=read)
@@ -114,11 +117,11 @@ def index_labels(classes: Volume, num_classes: int) -> LabelIndex:
     return LabelIndex(np.array(corners, int).reshape(-1, 3), np.array(counts, int).reshape(-1, num_classes))
 
 
-def _index_blocks(classes: Volume) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
-    """Yield corner and voxels of the index' blocks, reading many of them at a time."""
+def _index_blocks(classes: Volume) -> Iterator[tuple[Triple, np.ndarray]]:
+    """Yield corner and voxels of the index' blocks; many of them are read at a time."""
     for box, voxels in classes.blocks():
         for start in product(*(range(0, size, _BLOCK) for size in voxels.shape[:3])):
-            corner = tuple(s.start + a for s, a in zip(box, start, strict=True))
+            corner = triple(s.start + a for s, a in zip(box, start, strict=True))
             yield corner, voxels[tuple(slice(a, a + _BLOCK) for a in start)]
 
 
@@ -136,12 +139,14 @@ def draw_voxel(rng: np.random.Generator, source: Source, how: str = "classes") -
     return corner + np.argwhere(voxels == chosen)[within]
 
 
-def block_at(corner, shape) -> Box:
+def block_at(corner: PerAxis, shape: PerAxis) -> Box:
     """Return the box of the index' block that begins at `corner`."""
     return tuple(slice(int(a), min(int(a) + _BLOCK, n)) for a, n in zip(corner, shape, strict=True))
 
 
-def draw_patch_start(rng: np.random.Generator, voxel, patch, output, shape) -> np.ndarray:
+def draw_patch_start(
+    rng: np.random.Generator, voxel: PerAxis, patch: PerAxis, output: PerAxis, shape: PerAxis
+) -> np.ndarray:
     """Return the first voxel of a patch that sees `voxel` in the middle half of its output.
 
     Args:
@@ -158,7 +163,7 @@ def draw_patch_start(rng: np.random.Generator, voxel, patch, output, shape) -> n
     return np.where(shape < output, centred, first) - (patch - output) // 2
 
 
-def read_mirrored(volume: Volume, start, size, border: str = "mirror") -> np.ndarray:
+def read_mirrored(volume: Volume, start: PerAxis, size: PerAxis, border: str = "mirror") -> np.ndarray:
     """Return the box at `start` (may be negative) with what is outside the volume mirrored at its border.
 
     With the `border` "edge" the outermost voxels are repeated instead.
@@ -168,7 +173,7 @@ def read_mirrored(volume: Volume, start, size, border: str = "mirror") -> np.nda
     box = tuple(slice(int(index.min()), int(index.max()) + 1) for index in indices)
     voxels = volume.read(box)
     for axis, (index, s, first) in enumerate(zip(indices, box, start, strict=True)):
-        # Copying is slow: only axes along which something is mirrored.
+        # Copying is slow, so it is done only along axes that stick out of the volume.
         if first != s.start or len(index) != s.stop - s.start:
             voxels = voxels.take(index - s.start, axis)
     return voxels
@@ -189,7 +194,7 @@ def _edge(index: np.ndarray, extent: int) -> np.ndarray:
 _INSIDE = {"mirror": _mirror, "edge": _edge}
 
 
-def read_filled(volume: Volume, start, size, fill) -> np.ndarray:
+def read_filled(volume: Volume, start: PerAxis, size: PerAxis, fill: float) -> np.ndarray:
     """Return the box at `start` (may be negative) with `fill` where it is outside the volume."""
     result = np.full((*size, volume.channels), fill, volume.dtype)
     inside = tuple(slice(max(a, 0), min(a + n, extent)) for a, n, extent in zip(start, size, volume.shape, strict=True))

@@ -5,7 +5,7 @@ from pathlib import Path
 from keras_unet3d.pictures import drawing
 
 
-def draw_curves(rows: list[dict], path: Path) -> None:
+def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
     """Draw loss and overlap over the epochs; a row holds the figures of one epoch, "val_" for validation."""
     epochs = range(1, len(rows) + 1)
     figure, axes = drawing.figure(1, 2, (9, 3.4))

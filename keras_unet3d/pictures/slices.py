@@ -3,16 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from keras_unet3d.geometry import AXES, Spacing
 from keras_unet3d.pictures import drawing
 
 # Of labels over an image.
 _OPACITY = 0.45
 
 
-def draw_patch(image, classes, labelled, predicted, path: Path, names: Sequence[str] = (), spacing=None) -> None:
+def draw_patch(
+    image: np.ndarray,
+    classes: np.ndarray,
+    labelled: np.ndarray,
+    predicted: np.ndarray,
+    path: Path,
+    names: Sequence[str] = (),
+    spacing: Spacing | None = None,
+) -> None:
     """Draw image, labels and prediction `(z, y, x)` in the plane of each axis that has most to show.
 
     An image larger than its labels (valid padding) is cut to their size.
@@ -23,8 +33,17 @@ def draw_patch(image, classes, labelled, predicted, path: Path, names: Sequence[
     draw_slices(columns, [_fullest(minority(classes, labelled), axis) for axis in range(3)], path, names, spacing)
 
 
+def _voxel(spacing: Spacing | None) -> np.ndarray:
+    """Return the edges of a voxel for drawing: those of a cube where nobody knows them."""
+    return np.ones(3) if spacing is None else np.asarray(spacing)
+
+
 def draw_slices(
-    columns: dict[str, np.ndarray], planes: list[int], path: Path, names: Sequence[str] = (), spacing=None
+    columns: dict[str, np.ndarray],
+    planes: list[int],
+    path: Path,
+    names: Sequence[str] = (),
+    spacing: Spacing | None = None,
 ) -> None:
     """Draw one row per axis (z, y, x) and one column per volume.
 
@@ -35,8 +54,8 @@ def draw_slices(
         names: of the classes, for a legend.
         spacing: voxel size (z, y, x), for the right proportions.
     """
-    spacing = np.ones(3) if spacing is None else np.asarray(spacing)
-    size = next(iter(columns.values())).shape * spacing
+    voxel = _voxel(spacing)
+    size = next(iter(columns.values())).shape * voxel
     heights = [size[1] / size[2], size[0] / size[2], size[0] / size[1]]
     # Room for the pictures, their titles and the legend, in inches.
     height = 2.9 * sum(heights) + 3 * 0.35 + (0.4 if names else 0)
@@ -46,8 +65,8 @@ def draw_slices(
         for axis, (title, volume) in zip(axes[row], columns.items(), strict=True):
             shown = volume.take(plane, axis=row)
             picture = drawing.grey(shown) if shown.dtype.kind == "f" else drawing.coloured(shown)
-            axis.imshow(picture, aspect=spacing[vertical] / spacing[horizontal], interpolation="nearest")
-            axis.set_title(f"{title}, {drawing.AXES[row]} = {plane}", fontsize=9)
+            axis.imshow(picture, aspect=voxel[vertical] / voxel[horizontal], interpolation="nearest")
+            axis.set_title(f"{title}, {AXES[row]} = {plane}", fontsize=9)
             axis.set_xticks([])
             axis.set_yticks([])
     drawing.legend(figure, names)
@@ -70,7 +89,7 @@ class Panel:
     image: np.ndarray
     classes: np.ndarray
     axis: int
-    spacing: tuple[float, float, float] | None = None
+    spacing: Spacing | None = None
 
     @property
     def aspect(self) -> float:
@@ -116,30 +135,30 @@ class Change:
     after: np.ndarray
     classes: np.ndarray
     source: np.ndarray
-    spacing: tuple[float, float, float] | None = None
+    spacing: Spacing | None = None
 
 
 def draw_changes(rows: Sequence[Change], path: Path, names: Sequence[str]) -> None:
     """Draw a row per change: a plane across z before and after with label contours, the deformed grid, and one across y."""
-    spacing = [np.ones(3) if row.spacing is None else np.asarray(row.spacing) for row in rows]
+    voxels = [_voxel(row.spacing) for row in rows]
     heights = [
-        row.after.shape[1] * size[1] / (row.after.shape[2] * size[2]) for row, size in zip(rows, spacing, strict=True)
+        row.after.shape[1] * voxel[1] / (row.after.shape[2] * voxel[2]) for row, voxel in zip(rows, voxels, strict=True)
     ]
     figure, axes = drawing.figure(len(rows), 5, (13, 2.6 * sum(heights) + 0.35 * len(rows) + 0.4), heights)
-    for line, row, size in zip(axes, rows, spacing, strict=True):
+    for line, row, voxel in zip(axes, rows, voxels, strict=True):
         for axis, (title, across, contours, grid) in zip(line, _CHANGE_PANELS, strict=True):
             plane = _fullest(minority(row.classes, row.classes >= 0), across)
             vertical, horizontal = (other for other in range(3) if other != across)
             image = (row.before if title == "before" else row.after).take(plane, across)
             axis.imshow(
-                drawing.grey(image.astype(float)), aspect=size[vertical] / size[horizontal], interpolation="nearest"
+                drawing.grey(image.astype(float)), aspect=voxel[vertical] / voxel[horizontal], interpolation="nearest"
             )
             if contours:
                 _contours(axis, row.classes.take(plane, across), len(names))
             if grid:
                 for along in (vertical, horizontal):
                     _lines(axis, row.source[along].take(plane, across))
-            axis.set_title(f"{title}, {drawing.AXES[across]} = {plane}", fontsize=8)
+            axis.set_title(f"{title}, {AXES[across]} = {plane}", fontsize=8)
             axis.set_xticks([])
             axis.set_yticks([])
     drawing.legend(figure, names)
@@ -158,27 +177,29 @@ _CHANGE_PANELS = (
 _GRID = 8
 
 
-def _contours(axis, classes, count: int) -> None:
+def _contours(axis: Any, classes: np.ndarray, count: int) -> None:
+    """Draw the outlines of the first `count` classes of a plane."""
     for number in range(count):
         inside = classes == number
         if inside.any() and not inside.all():
             axis.contour(inside, levels=[0.5], colors=drawing.COLOURS[number % len(drawing.COLOURS)], linewidths=0.9)
 
 
-def _lines(axis, source) -> None:
-    """Draw what were straight lines before the deformation."""
+def _lines(axis: Any, source: np.ndarray) -> None:
+    """Draw the lines of a grid that was straight before the deformation."""
     levels = np.arange(np.ceil(source.min() / _GRID), np.floor(source.max() / _GRID) + 1) * _GRID
     if len(levels):
         axis.contour(source, levels=levels, colors="#F0E442", linewidths=0.7, linestyles="solid")
 
 
-def minority(classes, labelled) -> np.ndarray:
-    """Return which labelled voxels are not of the commonest class: where there is something to see."""
+def minority(classes: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """Return which labelled voxels are not of the commonest class: these are the ones worth seeing."""
     if not labelled.any():
         return labelled
     return labelled & (classes != np.bincount(classes[labelled]).argmax())
 
 
-def _fullest(shown, axis: int) -> int:
+def _fullest(shown: np.ndarray, axis: int) -> int:
+    """Return the plane across `axis` with most of the voxels that are to be shown."""
     others = tuple(other for other in range(3) if other != axis)
     return int(np.argmax(shown.sum(axis=others)))

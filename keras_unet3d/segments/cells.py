@@ -1,17 +1,19 @@
 """Cells cut apart along predicted boundaries."""
 
 import importlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from keras_unet3d.errors import InputError
+from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.segments.cleaning import refuse_other_axes
 
 
 def instances(
     boundary: np.ndarray,
     threshold: float = 0.5,
-    spacing=None,
+    spacing: Sequence[float] | np.ndarray | None = None,
     least: int = 100,
     smoothing: float = 2.0,
 ) -> np.ndarray:
@@ -30,19 +32,12 @@ def instances(
 
     Source: the distance-transform watershed of Wolny et al. 2020 (doi:10.7554/eLife.57613), with scikit-image.
     """
-    from scipy import ndimage
-
     segmentation = scikit_image("segmentation")
     refuse_other_axes(boundary, "instances")
     voxel = np.ones(3) if spacing is None else np.asarray(spacing, float)
     if voxel.shape != (3,) or not (np.isfinite(voxel) & (voxel > 0)).all():
         raise InputError(f"instances: expected a spacing of three numbers above 0, found {spacing}.")
-    if least < 1:
-        raise InputError(f"instances: expected least to be a number of voxels of at least 1, found {least}.")
-    if not smoothing >= 0:
-        raise InputError(f"instances: expected a smoothing of 0 or more, found {smoothing}.")
-    if not 0 < threshold < 1:
-        raise InputError(f"instances: expected a threshold between 0 and 1, found {threshold}.")
+    refuse(_option_faults(threshold, least, smoothing))
     if not boundary.size:
         return np.zeros(boundary.shape, np.uint8)
     if not (boundary.min() >= 0 and boundary.max() <= 1):
@@ -50,25 +45,49 @@ def instances(
             f"instances: expected probabilities from 0 to 1, found {boundary.min():.3g} to {boundary.max():.3g}."
         )
     voxel = voxel / voxel.min()
-    distance = ndimage.distance_transform_edt(boundary < threshold, sampling=voxel).astype(np.float32)
-    smooth = ndimage.gaussian_filter(distance, smoothing / voxel)
-    peaks = (smooth == ndimage.maximum_filter(smooth, size=_odd(2 * smoothing / voxel))) & (distance > 0)
-    seeds, _ = ndimage.label(peaks, np.ones((3, 3, 3)))
+    smooth, seeds = _seeds(boundary < threshold, smoothing / voxel, voxel)
     if not seeds.any():
         return np.ones(boundary.shape, np.uint8)
-    found = segmentation.watershed(boundary - 0.01 * smooth / max(float(smooth.max()), 1e-6), seeds)
-    sizes = np.bincount(found.ravel())
+    cells = segmentation.watershed(boundary - 0.01 * smooth / max(float(smooth.max()), 1e-6), seeds)
+    sizes = np.bincount(cells.ravel())
     small = np.flatnonzero(sizes < least)
-    if 0 < np.isin(np.unique(found), small).sum() < len(np.unique(found)):
-        found[np.isin(found, small)] = 0
-        found = segmentation.watershed(boundary, found)
-    numbers = np.cumsum(np.bincount(found.ravel()) > 0)
+    if 0 < np.isin(np.unique(cells), small).sum() < len(np.unique(cells)):
+        cells[np.isin(cells, small)] = 0
+        cells = segmentation.watershed(boundary, cells)
+    numbers = np.cumsum(np.bincount(cells.ravel()) > 0)
     # Numbers begin at 1; 0 does not occur.
     kind = np.min_scalar_type(int(numbers[-1]))
-    return numbers[found].astype(kind)
+    return numbers[cells].astype(kind)
 
 
-def scikit_image(part: str):
+def _option_faults(threshold: float, least: int, smoothing: float) -> Iterator[str]:
+    if least < 1:
+        yield f"instances: expected least to be a number of voxels of at least 1, found {least}."
+    if not smoothing >= 0:
+        yield f"instances: expected a smoothing of 0 or more, found {smoothing}."
+    if not 0 < threshold < 1:
+        yield f"instances: expected a threshold between 0 and 1, found {threshold}."
+
+
+def _seeds(inside: np.ndarray, sigma: np.ndarray, voxel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the smoothed distance from the boundaries, and a number for each of its peaks, 0 elsewhere.
+
+    Args:
+        inside: what is no boundary, `(z, y, x)`.
+        sigma: by how many voxels of an axis distances are smoothed.
+        voxel: edges of a voxel, the finest being 1.
+    """
+    from scipy import ndimage
+
+    distance = ndimage.distance_transform_edt(inside, sampling=voxel).astype(np.float32)
+    smooth = ndimage.gaussian_filter(distance, sigma)
+    peaks = (smooth == ndimage.maximum_filter(smooth, size=_odd(2 * sigma))) & (distance > 0)
+    seeds, _ = ndimage.label(peaks, np.ones((3, 3, 3)))
+    return smooth, seeds
+
+
+def scikit_image(part: str) -> Any:
+    """Return a module of scikit-image; raises `InputError` where that is not installed."""
     try:
         return importlib.import_module(f"skimage.{part}")
     except ImportError as error:

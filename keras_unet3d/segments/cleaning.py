@@ -1,10 +1,11 @@
-"""What people do to a label volume after the network: arrays in, arrays out. Voxels are connected by their faces."""
+"""What people do to a label volume after the prediction: arrays in, arrays out. Voxels are connected by their faces."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.geometry import beside_faces
 
 
 def keep_largest(labels: np.ndarray, background: int = 0) -> np.ndarray:
@@ -48,14 +49,15 @@ def fill_holes(labels: np.ndarray, background: int = 0) -> np.ndarray:
     # Numbers of classes: raw values and pieces have no common integer type where those are uint64.
     values, numbers = np.unique(labels, return_inverse=True)
     numbers = numbers.reshape(labels.shape)
-    found = []
+    contacts = []
     for axis in range(3):
-        ahead, behind = _neighbours(axis)
-        for one, other in ((ahead, behind), (behind, ahead)):
-            touching = (pieces[one] > 0) & (labels[other] != background)
-            found.append(pieces[one][touching].astype(np.int64) * len(values) + numbers[other][touching])
-    pairs, faces = np.unique(np.concatenate(found), return_counts=True)
-    # Of every hole the class of most faces is assigned last.
+        before, behind = beside_faces(axis)
+        for hole_side, class_side in ((before, behind), (behind, before)):
+            touching = (pieces[hole_side] > 0) & (labels[class_side] != background)
+            holes, classes = pieces[hole_side][touching], numbers[class_side][touching]
+            contacts.append(holes.astype(np.int64) * len(values) + classes)
+    pairs, faces = np.unique(np.concatenate(contacts), return_counts=True)
+    # The class of most faces comes last, and so is the one that a hole keeps.
     order = np.argsort(faces, kind="stable")
     fill = np.full(count + 1, background, labels.dtype)
     hole, number = np.divmod(pairs[order], len(values))
@@ -64,7 +66,7 @@ def fill_holes(labels: np.ndarray, background: int = 0) -> np.ndarray:
 
 
 def _without_pieces(labels: np.ndarray, background: int, unwanted: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return the labels without the pieces that `unwanted` says of their sizes, class by class."""
+    """Return the labels with pieces of a class turned to background: those that `unwanted` picks by their sizes."""
     from scipy import ndimage
 
     refuse_other_axes(labels, "labels")
@@ -78,20 +80,13 @@ def _without_pieces(labels: np.ndarray, background: int, unwanted: Callable[[np.
         if value == background:
             continue
         pieces, _ = ndimage.label(labels[box] == value)
-        # The first is what belongs to none.
+        # The first number stands for the voxels that belong to no piece.
         gone = np.append(False, unwanted(np.bincount(pieces.ravel())[1:]))
         result[box][gone[pieces]] = background
     return result
 
 
-def _neighbours(axis: int) -> tuple[tuple, tuple]:
-    """Return the indices of all voxels but the last and but the first along an axis."""
-    everything = [slice(None)] * 3
-    ahead, behind = list(everything), list(everything)
-    ahead[axis], behind[axis] = slice(None, -1), slice(1, None)
-    return tuple(ahead), tuple(behind)
-
-
-def refuse_other_axes(array: np.ndarray, what: str) -> None:
+def refuse_other_axes(array: np.ndarray, name: str) -> None:
+    """Raise `InputError` unless the array is `(z, y, x)`; `name` is what the message calls it."""
     if array.ndim != 3:
-        raise InputError(f"{what}: expected an array (z, y, x), found shape {array.shape}.")
+        raise InputError(f"{name}: expected an array (z, y, x), found shape {array.shape}.")
