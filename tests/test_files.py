@@ -2,17 +2,12 @@
 
 import json
 import os
-import re
 
 import pytest
+from helpers import says
 
 from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.files import read_json, refuse_existing, refuse_existing_folder, whole_file, whole_folder, write_json
-
-
-def says(*words):
-    """Return a pattern that a sentence matches if every one of `words` is in it."""
-    return "(?s)^" + "".join(f"(?=.*{re.escape(str(word))})" for word in words)
 
 
 class Interrupted(BaseException):
@@ -118,7 +113,7 @@ def test_an_existing_file_is_refused_unless_it_may_be_replaced(tmp_path):
     path = tmp_path / "out"
     assert refuse_existing(path, overwrite=False) is None
     path.write_text("old")
-    with pytest.raises(InputError, match=says(path, "the labels exists already", "--overwrite")):
+    with pytest.raises(InputError, match=says(path, "the labels exists already", "`overwrite=True`")):
         refuse_existing(path, overwrite=False, what="labels")
     assert refuse_existing(path, overwrite=True) is None
     assert path.read_text() == "old"
@@ -136,7 +131,7 @@ def test_an_existing_folder_is_refused_unless_it_is_one_to_replace(tmp_path):
         prepare()
         assert refuse_existing_folder(path, False, "run", ("config.json",)) is None
     (path / "thesis.txt").write_text("precious")
-    with pytest.raises(InputError, match=says(path, "the run exists already", "--overwrite")):
+    with pytest.raises(InputError, match=says(path, "the run exists already", "`overwrite=True`")):
         refuse_existing_folder(path, False, "run", ("config.json",))
     with pytest.raises(InputError, match=says(path, "expected an earlier run", "found a folder without config.json")):
         refuse_existing_folder(path, True, "run", ("config.json",))

@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from keras_unet3d.datasets import open_data
+from keras_unet3d.datasets import open_examples
 from keras_unet3d.labels import boundaries, class_volume, infer_table, survey
 from keras_unet3d.volumes import open_volume, write_volume
 
@@ -19,7 +19,7 @@ pytestmark = [
 
 
 def test_hippocampus_is_read_as_described():
-    data = open_data([DATA / "hippocampus"])
+    data = open_examples([DATA / "hippocampus"])
     assert len(data.examples) == 208
     assert data.label_names == {0: "background", 1: "Anterior", 2: "Posterior"}
     counts = {example.name: survey(example.label).counts for example in data.examples}
@@ -38,7 +38,7 @@ def test_a_prediction_has_the_scans_affine_and_place(tmp_path):
 
 
 def test_ovules_have_their_voxel_size_and_boundaries():
-    data = open_data([DATA / "ovules"])
+    data = open_examples([DATA / "ovules"])
     assert [example.image.shape for example in data.examples] == [(100, 100, 100), (100, 100, 100), (32, 128, 128)]
     np.testing.assert_allclose(data.examples[0].image.spacing, (0.2837, 0.1268, 0.1268), atol=1e-4)
     example = data.examples[2]

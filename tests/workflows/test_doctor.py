@@ -20,12 +20,12 @@ def test_says_what_is_installed_and_what_works():
     import keras
 
     findings = found()
-    assert findings["keras"].found == keras.__version__
-    assert findings["backend"].found == "tensorflow"
-    assert findings["augmentation"].found == "elasticdeform and native"
-    assert findings["oneDNN"].found.startswith("on")
-    assert findings["precision"].found == "--precision auto is float32 here"
-    assert "no GPU" in findings["devices"].found and "pip install" in findings["devices"].todo
+    assert findings["keras"].state == keras.__version__
+    assert findings["backend"].state == "tensorflow"
+    assert findings["augmentation"].state == "elasticdeform and native"
+    assert findings["oneDNN"].state.startswith("on")
+    assert findings["precision"].state == "`precision=auto` is float32 here"
+    assert "no GPU" in findings["devices"].state and "pip install" in findings["devices"].todo
 
 
 def test_says_what_to_do(monkeypatch):
@@ -36,10 +36,10 @@ def test_says_what_to_do(monkeypatch):
     monkeypatch.setattr(versions, "is_installed", lambda module: False)
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     findings = found()
-    assert findings["augmentation"].found == "native" and "numpy<2" in findings["augmentation"].todo
+    assert findings["augmentation"].state == "native" and "numpy<2" in findings["augmentation"].todo
     assert findings["skimage"].todo == "pip install 'keras-unet3d[instances]'"
     assert findings["zarr"].todo == "pip install 'keras-unet3d[zarr]'"
-    assert findings["oneDNN"].found == "off" and "TF_ENABLE_ONEDNN_OPTS=1" in findings["oneDNN"].todo
+    assert findings["oneDNN"].state == "off" and "TF_ENABLE_ONEDNN_OPTS=1" in findings["oneDNN"].todo
 
 
 def test_on_the_command_line():
@@ -57,5 +57,5 @@ def test_says_which_engine_is_the_fastest():
         raise InputError("engine: expected the packages onnxruntime and tf2onnx")
 
     finding = found({"keras": slow, "onnx": lambda network: lambda batch: None, "other": missing})["prediction"]
-    assert finding.found == "keras 0.05 s, onnx 0.00 s for a tile of 64 x 64 x 64"
-    assert finding.todo == "--engine onnx is the fastest here"
+    assert finding.state == "keras 0.05 s, onnx 0.00 s for a tile of 64 x 64 x 64"
+    assert finding.todo == "`engine=onnx` is the fastest here"

@@ -9,21 +9,28 @@ import numpy as np
 import pytest
 from helpers import UNLABELLED, tiny_volume, write_pair
 
-from keras_unet3d import FitSettings, check
+from keras_unet3d import DataOptions, FitSettings, check
 from keras_unet3d.cli import main
 from keras_unet3d.datasets.phantom import phantom
 from keras_unet3d.listener import Listener
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
-NINE = FitSettings(unlabelled=(UNLABELLED,))
+NINE = DataOptions(unlabelled=(UNLABELLED,))
 
 
-def checked(*data, settings=NINE, **more):
+def in_json(value):
+    """Return what comes back from JSON: lists for tuples, and nothing else is another one."""
+    if isinstance(value, dict):
+        return {key: in_json(each) for key, each in value.items()}
+    return [in_json(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def checked(*data, settings=NINE, progress=lambda done, of: None, **more):
     """Return what `check` returns, with the lines that it said."""
     said = []
-    result = check(data, settings=settings, listener=Listener(said.append), **more)
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    return result | {"said": said}
+    result = check(data, settings=settings, listener=Listener(said.append, progress), **more)
+    assert json.loads(json.dumps(result, allow_nan=False)) == in_json(result)
+    return in_json(result) | {"said": said}
 
 
 def faults(*data, **more):
@@ -63,7 +70,7 @@ def write_nifti_pair(folder, name, image=None, label=None, affine=AFFINE):
 
 def test_the_sample_by_hand():
     image, sparse = phantom().image, phantom().sparse
-    result = checked("sample", settings=FitSettings())
+    result = checked("sample", settings=DataOptions())
     assert set(result) == {"volumes", "labels", "faults", "notes", "said"}
     assert (result["faults"], result["notes"]) == ([], [])
     assert result["labels"] == {
@@ -101,7 +108,7 @@ def test_the_sample_by_hand():
 
 
 def test_what_is_said_of_the_sample():
-    said = checked("sample", settings=FitSettings())["said"]
+    said = checked("sample", settings=DataOptions())["said"]
     assert said[0] == "sample"
     assert said[1].startswith("  image: 40 x 96 x 96 (z y x), voxel 2 x 1 x 1 um, uint8, grey values ")
     assert said[2] == ("  labels: 11.3% of the voxels; lumen: 7697, wall: 7443, background: 26568")
@@ -151,7 +158,7 @@ def test_a_folder_with_dataset_json(tmp_path):
     (tmp_path / "label").rename(tmp_path / "labelsTr")
     (tmp_path / "imagesTr" / "a.nii.gz").rename(tmp_path / "imagesTr" / "a_0000.nii.gz")
     (tmp_path / "dataset.json").write_text(json.dumps(described))
-    result = checked(tmp_path, settings=FitSettings())
+    result = checked(tmp_path, settings=DataOptions())
     assert result["faults"] == []
     assert result["notes"] == ["the class 6 wall is declared, but occurs in no volume"]
     assert result["volumes"][0]["labelled"] == {"background": 1920, "cell": 1920, "wall": 0}
@@ -175,7 +182,7 @@ def test_of_many_volumes_twenty_are_told_of(tmp_path):
     result = checked(tmp_path)
     assert len(result["volumes"]) == 22
     assert [line for line in result["said"] if line.endswith(".h5")] == [f"{number:02}.h5" for number in range(20)]
-    assert "... and 2 more volumes (--json has them all)" in result["said"]
+    assert "... and 2 more volumes (the JSON has them all)" in result["said"]
 
 
 # ---- what is worth a word ----------------------------------------------------------------------------
@@ -184,7 +191,7 @@ def test_of_many_volumes_twenty_are_told_of(tmp_path):
 def test_a_value_that_is_inferred_to_be_unlabelled_is_said(tmp_path):
     image, label = sparse_volume()
     write_pair(tmp_path / "a.h5", raw=image, label=np.where(label == UNLABELLED, 255, label))
-    result = checked(tmp_path / "a.h5", settings=FitSettings())
+    result = checked(tmp_path / "a.h5", settings=DataOptions())
     (note,) = result["notes"]
     assert note.startswith("unlabelled: 255, far above the other values, 0, 5 (if that is wrong, declare")
     assert f"note: {note}" in result["said"]
@@ -196,7 +203,7 @@ def test_a_class_that_may_mean_unlabelled_is_said(tmp_path):
     label[8, 2:14, 8], label[8, 8, 2:14] = 1, 2
     write_pair(tmp_path / "a.h5", label=label)
     (note,) = checked(tmp_path / "a.h5", settings=FitSettings(validation_share=0))["notes"]
-    assert note == "99.4% of the labelled voxels are 0; if that means unlabelled, add --unlabelled 0"
+    assert note == "99.4% of the labelled voxels are 0; if that means unlabelled, add `unlabelled=0`"
 
 
 def test_a_label_that_is_in_one_of_many_volumes_only_is_said(tmp_path):
@@ -247,7 +254,7 @@ NOISE = np.random.default_rng(0).choice([0, 5, 9], LABEL.shape).astype(np.uint8)
 TEXTS = np.full(LABEL.shape, b"x")
 # File -> what replaces the good arrays in it, and the fault that must be named.
 PLANTED = {
-    "no_label": (dict(label=None), ": expected a data set 'label', found raw; name it with"),
+    "no_label": (dict(label=None), ": expected a data set 'label', found raw; name it by `raw_key`, `label_key` or"),
     "shape": (dict(label=LABEL[:, :12]), ":label: expected the shape of the image"),
     "value": (dict(label=changed(LABEL, 7)), ":label: expected the labels 0 air, 5 wall; found 7 (2 voxels); correct"),
     "nan": (dict(raw=changed(IMAGE, np.nan)), ":raw: expected finite grey values, found NaN or infinity in 2 voxels"),
@@ -257,9 +264,9 @@ PLANTED = {
     "empty": (dict(label=np.full_like(LABEL, 9)), ":label: expected some labelled voxels, found nothing labelled"),
     "channels": (dict(raw=np.stack([IMAGE] * 2, -1)), ":raw: expected 1 channels like"),
     "weight": (dict(weight=changed(np.ones(LABEL.shape), -1)), ":weight: expected finite weights of 0 or more"),
-    "flat": (dict(raw=IMAGE[0]), ":raw: expected 4 axes (zyxc), found an array of shape (16, 16); correct --axes"),
+    "flat": (dict(raw=IMAGE[0]), ":raw: expected 4 axes (zyxc), found an array of shape (16, 16); correct `axes`"),
 }
-DECLARED = FitSettings(unlabelled=(9,), classes="0=air,5=wall", axes="zyxc")
+DECLARED = DataOptions(unlabelled=(9,), classes="0=air,5=wall", axes="zyxc")
 
 
 def plant(folder, *names):
@@ -408,11 +415,11 @@ def test_check_never_raises_for_a_file_that_is_cut_off(tmp_path, broken):
         (
             [],
             {},
-            "DATA: expected HDF5 or Zarr volumes, a folder, --images and --labels, or the word sample; found none",
+            "DATA: expected HDF5 or Zarr volumes, a folder, `images` and `labels`, or the word sample; found none",
         ),
         (["gone.h5"], {}, "gone.h5: expected data, found no such file or folder"),
-        ([], {"images": "*.tif"}, "--images and --labels: expected both, found one"),
-        ([], {"images": "*.tif", "labels": "*.tif"}, "--images *.tif: expected files, found none"),
+        ([], {"images": "*.tif"}, "`images` and `labels`: expected both, found one"),
+        ([], {"images": "*.tif", "labels": "*.tif"}, "`images=*.tif`: expected files, found none"),
         (["notes.txt"], {}, "notes.txt: expected an HDF5 or Zarr volume that holds image and labels, found .txt"),
         (["broken"], {}, "broken/dataset.json: expected the description of a data set in JSON"),
     ],
@@ -434,7 +441,7 @@ def test_data_sets_that_disagree_are_a_fault_and_still_read(tmp_path):
         write_nifti_pair(folder, "a.nii.gz", label=np.where(LABEL == 9, 0, LABEL))
         training = [{"image": "image/a.nii.gz", "label": "label/a.nii.gz"}]
         (folder / "dataset.json").write_text(json.dumps({"labels": names, "training": training}))
-    result = checked(tmp_path / "0", tmp_path / "1", settings=FitSettings())
+    result = checked(tmp_path / "0", tmp_path / "1", settings=DataOptions())
     (fault,) = result["faults"]
     assert fault.startswith("DATA: expected data sets that agree on their labels, found 0 to mean 'air' in one and")
     assert [volume["labelled"] for volume in result["volumes"]] == [{"0": 2176, "5": 1920}] * 2
@@ -585,7 +592,7 @@ def test_json_and_picture_are_written_and_not_written_over(call):
         (["--picture", "p.jpg"], "p.jpg: expected a file ending in .png; choose another name."),
         (["--json", "a.h5", "--overwrite"], "a.h5: expected a file ending in .json"),
         (["--picture", "folder.png"], "folder.png: expected a file to write the output to, found a folder"),
-        (["--classes", "0=air"], "classes: expected 2 to 64 classes, found 1"),
+        (["--classes", "0=air"], "--classes: expected 2 to 64 classes, found 1"),
         (["--epochs", "3"], "No such option"),
     ],
 )
