@@ -1,0 +1,134 @@
+"""The commands that usually come next: whole, with the paths of the call, and runnable."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner
+from helpers import UNLABELLED, tiny_volume, write_pair
+
+from keras_unet3d.cli import next_steps, unet3d_cli
+from keras_unet3d.datasets import SAMPLE, DataKeys
+from keras_unet3d.labels import LabelTable
+from keras_unet3d.labels.table import BOUNDARY_TABLE
+from keras_unet3d.workflows.annotate.painting import Painting, Slice
+
+TABLE = LabelTable((0, 5), ("0", "5"), (9,))
+
+
+# ---- after fit -------------------------------------------------------------------------------------
+
+
+def with_data(run, training, table):
+    return replace(run, data=replace(run.data, training=training, table=table))
+
+
+def test_after_a_fit_on_one_volume_its_name_is_in_the_commands(tiny_fit):
+    (first, *_) = tiny_fit.data.training
+    folder, volume = tiny_fit.path, first.image.path
+    assert next_steps.after_fit(with_data(tiny_fit, (first,), TABLE), ["my data"]).splitlines() == [
+        "",
+        f"run folder: {folder}  (model.keras, config.json, history.csv, curves.png, slices.png, samples.png)",
+        "next:",
+        *_column(
+            (f"unet3d-cli predict {folder} {volume} --out LABELS", "segment a volume"),
+            (f"unet3d-cli suggest {folder} {volume} --out DIR", "which slices to annotate next"),
+            (f"unet3d-cli evaluate {folder} 'my data'", "IoU and Dice; give data it was not trained on"),
+            (f"unet3d-cli export {folder} --name NAME --out models", "a bundle for the zoo"),
+        ),
+    ]
+
+
+def _column(*steps):
+    width = max(len(command) for command, _ in steps)
+    return [f"  {command.ljust(width)}   {what}" for command, what in steps]
+
+
+def test_of_several_volumes_none_is_named(tiny_fit):
+    assert f"predict {tiny_fit.path} VOLUME --out LABELS" in next_steps.after_fit(tiny_fit, ["a.h5", "b.h5"])
+    assert f"suggest {tiny_fit.path} VOLUME --out DIR" in next_steps.after_fit(tiny_fit, ["a.h5", "b.h5"])
+
+
+def test_volumes_without_a_file_are_not_named(tiny_fit):
+    (first, *_) = tiny_fit.data.training
+    sample = replace(first, image=replace(first.image, path=None))
+    said = next_steps.after_fit(with_data(tiny_fit, (sample,), TABLE), ["sample"])
+    assert f"predict {tiny_fit.path} VOLUME --out" in said and f"evaluate {tiny_fit.path} sample  " in said
+
+
+def test_without_data_globs_are_asked_for(tiny_fit):
+    assert f"unet3d-cli evaluate {tiny_fit.path} --images GLOB --labels GLOB  " in next_steps.after_fit(tiny_fit, [])
+
+
+def test_where_everything_is_labelled_nothing_is_suggested(tiny_fit):
+    said = next_steps.after_fit(with_data(tiny_fit, tiny_fit.data.training, replace(TABLE, unlabelled=())), ["a.h5"])
+    assert "suggest" not in said and "predict" in said
+
+
+def test_paths_with_spaces_are_quoted(tiny_fit):
+    said = next_steps.after_fit(replace(tiny_fit, path=Path("my runs/first")), ["a.h5"])
+    assert "unet3d-cli evaluate 'my runs/first' a.h5 " in said
+
+
+# ---- after suggest and merge -----------------------------------------------------------------------
+
+
+def test_after_suggest_by_hand():
+    assert next_steps.after_suggest("next slices") == (
+        "next:\n  unet3d-cli merge 'next slices' --out NEW_LABELS      the painted slices and the old labels together"
+    )
+
+
+@pytest.mark.parametrize(
+    ("painting", "command"),
+    [
+        (
+            Painting("/data/stack.h5", None, DataKeys(), TABLE, 9, (Slice("z", 1),)),
+            "unet3d-cli fit --images /data/stack.h5 --labels new.h5 --unlabelled 9 --classes 0,5 --out RUN",
+        ),
+        (
+            Painting(SAMPLE, None, DataKeys(), LabelTable((0, 1), ("air", "thick wall")), 255, ()),
+            "unet3d-cli fit --images IMAGE --labels new.h5 --unlabelled 255 --classes '0=air,1=thick wall' --out RUN",
+        ),
+        (
+            Painting("/my data/a.h5", None, DataKeys("v/em", "v/seg", axes="czyx"), BOUNDARY_TABLE, 999, ()),
+            "unet3d-cli fit --images '/my data/a.h5' --labels new.h5 --unlabelled 999 --target boundaries "
+            "--raw-key v/em --label-key v/seg --axes czyx --out RUN",
+        ),
+    ],
+    ids=["classes", "sample", "boundaries"],
+)
+def test_after_merge_by_hand(tmp_path, painting, command):
+    painting.write(tmp_path)
+    assert next_steps.after_merge(str(tmp_path), "new.h5") == f"next:\n  {command}"
+
+
+# ---- on the command line ---------------------------------------------------------------------------
+
+
+def call(*arguments) -> str:
+    result = CliRunner().invoke(unet3d_cli, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_every_command_that_is_printed_is_one_that_runs(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image, label = tiny_volume()
+    sparse = np.full_like(label, UNLABELLED)
+    sparse[[4, 12]], sparse[:, 3] = label[[4, 12]], label[:, 3]
+    write_pair(Path("stack.h5"), raw=image, label=sparse)
+    said = call("suggest", tiny_run, "stack.h5", "--out", "next", "--count", 1, "--across", "z")
+    assert said.endswith(next_steps.after_suggest("next") + "\n")
+    (plane,) = Path("next").glob("*_labels.tif")
+    tifffile.imwrite(plane, np.full((16, 16), 5, np.uint8))
+    command = said.splitlines()[-1].split("      ")[0].replace("NEW_LABELS", "new.h5")
+    said = call(*shlex.split(command)[1:])
+    assert said.endswith(next_steps.after_merge("next", "new.h5") + "\n")
+    command = said.splitlines()[-1].replace("RUN", "run")
+    tiny = "--epochs 1 --steps-per-epoch 1 --patch 8 8 8 --batch-size 1 --base-filters 2 --depth 2 --no-augment"
+    said = call(*shlex.split(command)[1:], *tiny.split(), "--workers", 1)
+    assert f"  unet3d-cli predict run {Path('stack.h5').resolve()} --out LABELS " in said
