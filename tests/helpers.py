@@ -51,3 +51,18 @@ def tiny_settings(**changes) -> keras_unet3d.FitSettings:
         "workers": 1,
     }
     return keras_unet3d.FitSettings(**tiny | changes)
+
+
+def a_plan(spacing=None, shape: tuple = (16, 16, 16), **changes):
+    """Return the plan of a fit with the tiny settings on one volume of nothing, two classes."""
+    # Here, as TensorFlow is loaded by them: its kernels are chosen by whoever asks `keras_unet3d` for a name first.
+    from keras_unet3d.datasets import DataKeys, Example
+    from keras_unet3d.labels import LabelTable
+    from keras_unet3d.volumes import from_array
+    from keras_unet3d.workflows.data import LabelledData
+    from keras_unet3d.workflows.fit.plan import make_plan
+
+    image, label = from_array(np.zeros(shape, np.float32), spacing=spacing, unit="um"), np.zeros(shape, np.uint8)
+    example = Example("a", image, from_array(label), None)
+    data = LabelledData((example,), (), LabelTable((0, 1), ("a", "b")), DataKeys())
+    return make_plan(data, tiny_settings(**changes))

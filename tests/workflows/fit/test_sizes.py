@@ -6,8 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_unet3d.network.architecture import Architecture
-from keras_unet3d.volumes import from_array
-from keras_unet3d.workflows.fit import plan
 from keras_unet3d.workflows.fit.sizes import CPU_VOXELS, plan_levels, plan_patch
 
 
@@ -61,12 +59,3 @@ def test_a_cut_down_patch_is_near_a_cube_in_space(spacing):
     patch = plan_patch(shape, spacing, architecture(shape, spacing).geometry, CPU_VOXELS)
     extent = np.multiply(patch, spacing)
     assert extent.max() / extent.min() < 1.3
-
-
-def test_the_voxel_size_of_volumes_in_other_units():
-    volumes = [from_array(np.zeros((2, 2, 2)), spacing=(0.002, 0.001, 0.001), unit="mm")]
-    assert plan._common_spacing(volumes) == ((0.002, 0.001, 0.001), "mm")
-    volumes += [from_array(np.zeros((2, 2, 2)), spacing=(4.0, 3.0, 3.0), unit="um")]
-    assert plan._common_spacing(volumes) == (pytest.approx((3, 2, 2)), "um")
-    volumes += [from_array(np.zeros((2, 2, 2)))]
-    assert plan._common_spacing(volumes) == (None, None)

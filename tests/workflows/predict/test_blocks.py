@@ -20,10 +20,6 @@ from keras_unet3d.workflows.predict.files import predict
 SETTINGS = PredictSettings(tile=(16, 24, 24), merge="exact")
 
 
-def _silent(line: str) -> None:
-    """Say nothing."""
-
-
 @pytest.fixture
 def stack(tmp_path):
     image = np.random.default_rng(0).normal(size=(16, 24, 60)).astype(np.float32)
@@ -31,7 +27,8 @@ def stack(tmp_path):
     return tmp_path / "stack.zarr"
 
 
-def call(run, stack, out, scheduler="here", settings=SETTINGS, **more):
+def call(run, stack, out, scheduler="here", settings=SETTINGS, progress=lambda done, of: None, said=None, **more):
+    listener = Listener((said if said is not None else []).append, progress)
     return predict(
         zoo.predictor(run),
         [stack],
@@ -39,7 +36,8 @@ def call(run, stack, out, scheduler="here", settings=SETTINGS, **more):
         settings=settings,
         scheduler=scheduler,
         recipe=zoo.recipe(run),
-        **{"say": _silent} | more,
+        listener=listener,
+        **more,
     )
 
 
@@ -73,7 +71,7 @@ def test_what_was_done_is_not_done_again(tiny_run, stack, tmp_path, monkeypatch)
         "compute",
         lambda number, job, compute=blocks.compute: computed.append(number) or compute(number, job),
     )
-    call(tiny_run, stack, tmp_path / "o.zarr", listener=Listener(said.append))
+    call(tiny_run, stack, tmp_path / "o.zarr", said=said)
     assert len(computed) == 8 - done
     assert said[0].endswith(f"{done} of 8 blocks are done already")
     np.testing.assert_array_equal(open_volume(tmp_path / "o.zarr", "label").array()[..., 0], expected(tiny_run, stack))

@@ -1,0 +1,40 @@
+"""What a fit decides where the user left it open."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import a_plan, tiny_settings
+
+from keras_unet3d import FitSettings, fit
+from keras_unet3d.volumes import from_array
+from keras_unet3d.workflows.fit.plan import changes_in_words, common_spacing
+
+
+def test_the_defaults_are_planned_and_kept(tiny_data, tmp_path):
+    settings = tiny_settings(patch=(16, 16, 16), base_filters=None, depth=None, batch_size=None, deformation=None)
+    run = fit([tiny_data], tmp_path / "run", settings=settings)
+    kept = json.loads((run.path / "config.json").read_text())
+    found = FitSettings(**kept["settings"])
+    assert (found.filters, found.base_filters, found.depth) == ("8,32,64,128", None, 4)
+    assert (found.batch_size, found.devices, found.learning_rate, found.deformation) == (2, 1, 2e-3, 0.8)
+    assert kept["machine"]["oneDNN"] is True and kept["machine"]["backend"] == "tensorflow"
+
+
+def test_flips_and_voxel_size_reach_the_augmentation():
+    told = dict(augment=True, spacing=(2.0, 0.5, 0.5), flips="yx")
+    changes = a_plan(**told).patches.augment
+    assert (changes.flips, changes.voxel) == ((1, 2), 0.5)
+    assert changes_in_words(a_plan(**told, deformation=3.0)).endswith(
+        "control points 32 voxels = 16 um apart moved by 3 voxels = 1.5 um, grey values, mirrored along yx"
+    )
+    assert changes_in_words(a_plan(augment=False)) == "augmentation: none"
+
+
+def test_the_voxel_size_of_volumes_in_other_units():
+    volumes = [from_array(np.zeros((2, 2, 2)), spacing=(0.002, 0.001, 0.001), unit="mm")]
+    assert common_spacing(volumes) == ((0.002, 0.001, 0.001), "mm")
+    volumes += [from_array(np.zeros((2, 2, 2)), spacing=(4.0, 3.0, 3.0), unit="um")]
+    assert common_spacing(volumes) == (pytest.approx((3, 2, 2)), "um")
+    volumes += [from_array(np.zeros((2, 2, 2)))]
+    assert common_spacing(volumes) == (None, None)

@@ -1,0 +1,43 @@
+"""The volumes of a fit: how many are held in memory, and that it makes no difference."""
+
+import numpy as np
+from helpers import tiny_settings, write_pair
+
+from keras_unet3d import fit
+from keras_unet3d.datasets import Example
+from keras_unet3d.listener import Listener
+from keras_unet3d.volumes import from_array
+from keras_unet3d.workflows.fit import sources
+
+
+def an_example(size):
+    image = from_array(np.zeros((size, 16, 16), np.float32))
+    return Example(str(size), image, from_array(np.zeros((size, 16, 16), np.uint8)), None)
+
+
+def test_the_smallest_volumes_are_held_until_the_memory_is_used_up():
+    examples = [an_example(size) for size in (32, 8, 16)]
+    # Five bytes a voxel: 40, 10 and 20 KiB.
+    for most, held in (
+        (70, [True, True, True]),
+        (69, [False, True, True]),
+        (10, [False, True, False]),
+        (0, [False] * 3),
+    ):
+        assert sources.held_in_memory(examples, most / 2**20) == held
+
+
+def test_volumes_beyond_the_memory_are_read_crop_by_crop_and_trained_on_alike(tmp_path):
+    for seed, name in enumerate(("a.h5", "b.h5")):
+        write_pair(tmp_path / name, seed)
+    said, histories = [], []
+    for memory in (1.0, 0.0):
+        settings = tiny_settings(augment=True, engine="native", memory=memory)
+        histories.append(
+            fit(tmp_path, tmp_path / f"run{memory}", settings=settings, listener=Listener(said.append)).history
+        )
+    assert histories[0]["val_loss"] == histories[1]["val_loss"]
+    lines = [line for line in said if line.startswith("memory:")]
+    assert lines[0] == "memory: holding 2 volumes, 0 MB"
+    assert lines[1].startswith("memory: holding 0 of 2 volumes, 0 MB; the others, 0 MB, are read crop by crop")
+    assert "`memory=1` would hold all; now 0 GB" in lines[1]

@@ -1,0 +1,236 @@
+"""predict as a user means it: files in, files of the same format and geometry out."""
+
+import errno
+import re
+from dataclasses import replace
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from helpers import VALUES, tiny_volume, write_pair
+
+import keras_unet3d
+from keras_unet3d import InputError, predict
+from keras_unet3d.labels.table import BOUNDARY_TABLE
+from keras_unet3d.listener import Listener
+from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_small
+from keras_unet3d.settings import CleanSettings, PredictSettings
+from keras_unet3d.volumes import from_array, open_volume, resampled
+
+# A turned, mirrored and shifted geometry: a writer that drops any of it is found out.
+AFFINE = np.array([[0, -1.5, 0, 12.0], [1.0, 0, 0, -7.0], [0, 0, 2.5, 3.0], [0, 0, 0, 1.0]])
+
+
+def test_predict_keeps_the_geometry_of_nifti(predictor, tmp_path):
+    image = nibabel.Nifti1Image(tiny_volume(2, (9, 10, 11))[0].T, AFFINE)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, tmp_path / "v.nii.gz")
+    written = predict(predictor, [tmp_path / "v.nii.gz"], tmp_path / "out")
+    assert written == [tmp_path / "out" / "v.nii.gz"]
+    result = nibabel.load(written[0])
+    np.testing.assert_allclose(result.affine, AFFINE, atol=1e-6)
+    assert result.shape == (11, 10, 9)
+    assert result.header.get_zooms() == pytest.approx((1.0, 1.5, 2.5))
+    assert result.header.get_xyzt_units()[0] == "mm"
+    assert result.get_data_dtype() == np.uint8
+    assert set(np.unique(result.dataobj)) <= set(VALUES)
+
+
+def test_predict_on_nifti_is_predict_on_its_array(predictor, tmp_path):
+    # Turned to z, y, x of closest RAS+ by nibabel itself.
+    image = nibabel.Nifti1Image(tiny_volume(2, (9, 10, 11))[0].T, AFFINE)
+    nibabel.save(image, tmp_path / "v.nii")
+    predict(predictor, [tmp_path / "v.nii"], tmp_path / "o.nii")
+    array = np.asarray(nibabel.as_closest_canonical(image).dataobj).T
+    result = np.asarray(nibabel.as_closest_canonical(nibabel.load(tmp_path / "o.nii")).dataobj).T
+    np.testing.assert_array_equal(result, predictor(array))
+
+
+def test_predict_keeps_format_shape_and_voxel_size_of_hdf5(predictor, tmp_path):
+    write_pair(tmp_path / "v.h5", spacing=(3.0, 1.0, 0.5), label=None)
+    predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5")
+    with h5py.File(tmp_path / "o.h5", "r") as file:
+        assert file["label"].shape == (16, 16, 16)
+        np.testing.assert_allclose(file["label"].attrs["element_size_um"], (3.0, 1.0, 0.5))
+
+
+def test_predict_keeps_the_voxel_size_of_tiff(predictor, tmp_path):
+    metadata = {"axes": "ZYX", "spacing": 2.0, "unit": "um"}
+    tifffile.imwrite(tmp_path / "v.tif", tiny_volume()[0], imagej=True, resolution=(2, 4), metadata=metadata)
+    predict(predictor, [tmp_path / "v.tif"], tmp_path / "o.tif")
+    assert keras_unet3d.open_volume(tmp_path / "o.tif").spacing == pytest.approx((2.0, 0.25, 0.5))
+
+
+def test_predict_of_probabilities(predictor, tmp_path):
+    write_pair(tmp_path / "v.h5")
+    predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", output="probabilities")
+    with h5py.File(tmp_path / "o.h5", "r") as file:
+        probabilities = file["probabilities"][:]
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
+    np.testing.assert_array_equal(np.asarray(VALUES)[probabilities.argmax(-1)], predictor(tiny_volume()[0]))
+
+
+def test_predict_of_many_files_tells_the_voxels(predictor, tmp_path):
+    files = [write_pair(tmp_path / name) for name in ("a.h5", "b.h5")]
+    steps = []
+    written = predict(predictor, files, tmp_path / "o", listener=Listener(progress=lambda *step: steps.append(step)))
+    assert [path.name for path in written] == ["a.h5", "b.h5"]
+    voxels = int(np.prod(open_volume(files[0]).shape))
+    assert steps == [(voxels, 2 * voxels), (2 * voxels, 2 * voxels)]
+
+
+def test_predict_says_when_the_voxels_are_of_another_size(predictor, tmp_path):
+    said = []
+    write_pair(tmp_path / "v.h5", spacing=(2.0, 1.0, 4.0))
+    predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", listener=Listener(said.append))
+    assert "voxel size 2 x 1 x 4 um differs from the training's 2 x 1 x 1 um" in said[0]
+
+
+def test_a_bad_input_does_not_stop_the_others_and_is_named(predictor, tmp_path):
+    good = [write_pair(tmp_path / name) for name in ("a.h5", "d.h5")]
+    bad = write_pair(tmp_path / "b.h5", raw=np.ones((8, 8, 8)), label=None)
+    (tmp_path / "c.h5").write_bytes(b"nothing")
+    with pytest.raises(InputError) as error:
+        predict(predictor, [good[0], bad, tmp_path / "c.h5", good[1]], tmp_path / "o")
+    sentences = str(error.value).splitlines()
+    assert sentences[0] == "2 of 4 inputs failed, the others are done:"
+    assert sorted(sentences[1:])[0].startswith(f"{bad}:raw: expected an image, found the constant value 1")
+    assert sorted(sentences[1:])[1].startswith(f"{tmp_path / 'c.h5'}: expected a readable .h5 volume")
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["a.h5", "d.h5"]
+
+
+def test_a_dry_run_says_and_does_nothing(predictor, tmp_path):
+    said = []
+    written = predict(
+        predictor, [write_pair(tmp_path / "a.h5")], tmp_path / "o", dry_run=True, listener=Listener(said.append)
+    )
+    assert written == []
+    assert not (tmp_path / "o").exists()
+    assert re.search(
+        r"a\.h5:raw: 1 tile of .*, every voxel computed 1\.\d times; 0\.\d+ GB for a tile, about \d+ s", said[0]
+    )
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_unet3d.volumes.hdf5.from_order", _full_disk)
+    with pytest.raises(InputError, match=r"o\.h5: expected room for the result, found the disk full; make room"):
+        predict(predictor, [write_pair(tmp_path / "a.h5")], tmp_path / "o.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+def _full_disk(*arguments):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_stopped_prediction_leaves_nothing(predictor, tmp_path):
+    def stop(done, of):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(predictor, [write_pair(tmp_path / "a.h5")], tmp_path / "o.h5", listener=Listener(progress=stop))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_resampled_prediction_comes_back_in_the_inputs_geometry(predictor, tmp_path):
+    # Twice as fine as the training along every axis.
+    write_pair(tmp_path / "v.h5", spacing=tuple(size / 2 for size in predictor.spec.spacing))
+    said = []
+    predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", resample=True, listener=Listener(said.append))
+    assert said[0].endswith("; resampled, and back")
+    result, source = open_volume(tmp_path / "o.h5", "label"), open_volume(tmp_path / "v.h5")
+    assert (result.shape, result.spacing) == (source.shape, source.spacing)
+    shape = tuple(round(size / 2) for size in source.shape)
+    coarse = predictor.predict(resampled(source, shape), "probabilities")
+    by_hand = resampled(from_array(coarse), source.shape).array()
+    np.testing.assert_array_equal(result.array()[..., 0], predictor.convert(by_hand, "labels"))
+
+
+def test_resampling_needs_voxel_sizes(predictor, tmp_path):
+    path = tmp_path / "v.tif"
+    tifffile.imwrite(path, tiny_volume()[0])
+    with pytest.raises(InputError, match="expected a voxel size to resample by, found none; leave out `resample`"):
+        predict(predictor, [path], tmp_path / "o.h5", resample=True)
+
+
+def test_voxel_sizes_of_other_units_are_compared_in_micrometres(predictor, tmp_path):
+    # The very voxel size of the training, which is in micrometres, as NIfTI has it.
+    spacing = [size / 1000 for size in predictor.spec.spacing[::-1]]
+    nibabel.save(nibabel.Nifti1Image(tiny_volume()[0].T, np.diag([*spacing, 1])), tmp_path / "v.nii")
+    said = []
+    predict(predictor, [tmp_path / "v.nii"], tmp_path / "o.nii", resample=True, listener=Listener(said.append))
+    assert len(said) == 1
+
+
+def test_resampling_to_more_than_there_is_memory_for_is_refused(predictor, tmp_path):
+    write_pair(tmp_path / "v.h5", spacing=tuple(size * 1000 for size in predictor.spec.spacing))
+    with pytest.raises(InputError, match=r"to hold the probabilities of \d+ x \d+ x \d+ voxels, .* correct the voxel"):
+        predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", resample=True)
+
+
+def test_labels_are_cleaned(predictor, tmp_path):
+    path = write_pair(tmp_path / "v.h5")
+    cleaning = CleanSettings(keep_largest=True, remove_small=3, fill_holes=True)
+    predict(predictor, [path], tmp_path / "o.h5", cleaning=cleaning)
+    plain = predictor.predict(open_volume(path))
+    by_hand = fill_holes(remove_small(keep_largest(plain), 3))
+    np.testing.assert_array_equal(open_volume(tmp_path / "o.h5", "label").array()[..., 0], by_hand)
+
+
+def test_instances_are_numbered(predictor, tmp_path):
+    path = write_pair(tmp_path / "v.h5")
+    boundaries = replace(predictor, spec=replace(predictor.spec, labels=BOUNDARY_TABLE))
+    predict(boundaries, [path], tmp_path / "o.h5", cleaning=CleanSettings(instances=True))
+    found = open_volume(tmp_path / "o.h5", "label").array()
+    assert found.min() >= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            dict(output="probabilities", cleaning=CleanSettings(fill_holes=True)),
+            "output: expected labels where they are",
+        ),
+        (
+            dict(cleaning=CleanSettings(instances=True)),
+            "instances: expected a network of boundaries .* found one of 0, 5",
+        ),
+        (dict(output="logits", resample=True), "resample: expected labels, probabilities or uncertainty, found logits"),
+        (dict(suffix=".png"), r"suffix: expected one of \.h5, .*; found '\.png'"),
+        (dict(settings=PredictSettings(max_ram="1M")), "max_ram: expected at least .* found 1M"),
+        (dict(scheduler="here"), "scheduler: expected a trained model, and neither cleaning nor resampling"),
+    ],
+)
+def test_what_predict_cannot_do_is_explained_and_nothing_written(predictor, tmp_path, options, sentence):
+    path = write_pair(tmp_path / "v.h5")
+    with pytest.raises(InputError, match=sentence):
+        predict(predictor, [path], tmp_path / "o", **options)
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            lambda: CleanSettings(instances=True, fill_holes=True),
+            "instances: expected without keep_largest and fill_holes, found both; leave one out.",
+        ),
+        (
+            lambda: CleanSettings(instances=True, keep_largest=True),
+            "instances: expected without keep_largest and fill_holes, found both; leave one out.",
+        ),
+        (lambda: CleanSettings(remove_small=-1), "remove_small: expected a whole number of at least 0, found -1."),
+    ],
+)
+def test_cleaning_that_cannot_be_is_refused_when_it_is_asked_for(settings, sentence):
+    with pytest.raises(InputError) as caught:
+        settings()
+    assert str(caught.value) == sentence
+
+
+def test_the_format_of_results_in_a_folder_is_chosen(predictor, tmp_path):
+    predict(predictor, [write_pair(tmp_path / "v.h5")], tmp_path / "o", suffix=".nii.gz")
+    assert open_volume(tmp_path / "o" / "v.nii.gz").shape == open_volume(tmp_path / "v.h5").shape
