@@ -86,10 +86,12 @@ def predict_volume(
     )
     predictor = _as_predictor(model, geometry, normalization)
     predictor.refuse_output(output, settings)
-    is_path = isinstance(volume, str | Path)
-    if out is not None and not is_path:
+    if isinstance(volume, str | Path):
+        opened = open_volume(volume, key or predictor.spec.keys.raw, axes)
+    elif out is None:
+        opened = from_array(np.asarray(volume))
+    else:
         raise InputError("out: expected a volume file as input when the output is a file, found an array.")
-    opened = open_volume(volume, key or predictor.spec.keys.raw, axes) if is_path else from_array(np.asarray(volume))
     result = predictor.predict(opened, output, settings)
     if out is not None:
         write_volume(out, result, opened, "label" if output in ("labels", "classes") else output)
