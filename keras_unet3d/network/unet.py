@@ -83,8 +83,25 @@ def build_model(
     Source: Çiçek et al. 2016 (arXiv:1606.06650), section 2. With `input_shape=(132, 132, 116, 3)`,
     `num_classes=3`, `padding="valid"` it is the paper's network, 19,069,955 parameters before normalisation.
     """
-    # locals() is exactly the arguments here, and Architecture has exactly these fields.
-    return build(Architecture(**locals()))
+    architecture = Architecture(
+        input_shape=input_shape,
+        num_classes=num_classes,
+        base_filters=base_filters,
+        depth=depth,
+        padding=padding,
+        normalization=normalization,
+        block=block,
+        kernel_sizes=kernel_sizes,
+        pool_sizes=pool_sizes,
+        upsampling=upsampling,
+        dropout=dropout,
+        l2=l2,
+        output=output,
+        seed=seed,
+        name=name,
+        filters=filters,
+    )
+    return build(architecture)
 
 
 def build(architecture: Architecture) -> keras.Model:
