@@ -67,15 +67,17 @@ def train(options: argparse.Namespace, settings: FitSettings) -> dict[float, Pat
     """Train until the last mark, and return the network that was there at each."""
     run, begun, kept = RunFolder(options.out / "run"), time.perf_counter(), {}
     before = options.out / "before.keras"
+    before.unlink(missing_ok=True)
 
     def say(line: str) -> None:
         print(f"{time.perf_counter() - begun:7.0f} s  {line}", flush=True)
         if not line.startswith("epoch"):
             return
         for minutes in options.minutes:
-            # The clock has passed a mark: the network of the epoch before is kept.
+            # The clock has passed a mark: the network of the epoch before is kept; before the second epoch that of the first.
             if minutes not in kept and time.perf_counter() - begun > 60 * minutes:
-                kept[minutes] = Path(shutil.copy(before, options.out / f"{minutes:g}.keras"))
+                network = before if before.exists() else run.last_network
+                kept[minutes] = Path(shutil.copy(network, options.out / f"{minutes:g}.keras"))
         if len(kept) == len(options.minutes):
             raise _TimeIsUp
         shutil.copy(run.last_network, before)

@@ -1,7 +1,8 @@
 """A training loop of one's own on the embedded sample: python examples/own_training_loop.py [STEPS]
 
-Data, batches, network, loss and metric are those of `fit`; what is done with them is here. 50 steps take about a minute on
-two CPU cores. Needs Keras on TensorFlow, its default. From Python: `main(steps=50)`.
+Data, batches, network, loss and metric are those of `fit`; what is done with them is here: one step after the other
+with `tf.GradientTape` and Adam. Needs Keras on TensorFlow, its default. 50 steps take a few minutes at most on two CPU cores;
+from Python call `main(steps=3)` for a quick look.
 """
 
 import sys
