@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import Any
+from typing import Any, cast
 
 import keras
 
@@ -83,6 +83,7 @@ def build_model(
     Source: Çiçek et al. 2016 (arXiv:1606.06650), section 2. With `input_shape=(132, 132, 116, 3)`,
     `num_classes=3`, `padding="valid"` it is the paper's network, 19,069,955 parameters before normalisation.
     """
+    # Lists become tuples in it.
     architecture = Architecture(
         input_shape=input_shape,
         num_classes=num_classes,
@@ -91,15 +92,15 @@ def build_model(
         padding=padding,
         normalization=normalization,
         block=block,
-        kernel_sizes=kernel_sizes,
-        pool_sizes=pool_sizes,
+        kernel_sizes=cast("tuple[Triple, ...] | None", kernel_sizes),
+        pool_sizes=cast("tuple[Triple, ...] | None", pool_sizes),
         upsampling=upsampling,
         dropout=dropout,
         l2=l2,
         output=output,
         seed=seed,
         name=name,
-        filters=filters,
+        filters=cast("tuple[int, ...] | None", filters),
     )
     return build(architecture)
 
