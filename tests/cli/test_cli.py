@@ -47,6 +47,9 @@ def _alone(tmp_path, monkeypatch):
     (tmp_path / "home").mkdir()
     (tmp_path / "work").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # The user's folders are below it.
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("KERAS_UNET3D_ZOO", raising=False)
     monkeypatch.chdir(tmp_path / "work")
     # TensorFlow warns of retracing after a few fits in one process; the command line makes one per process.
@@ -210,21 +213,24 @@ def test_fit_refuses_a_bad_volume_by_name(refused, replaced, said):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--patch", "8", "7", "8"], "patch: size 7 along y is illegal"),
-        (["--patch", "0", "8", "8"], "patch: expected a number of at least 1"),
+        (["--patch", "8", "7", "8"], "--patch: size 7 along y is illegal"),
+        (["--patch", "0", "8", "8"], "--patch: expected three whole numbers (z, y, x) of at least 1, found (0, 8, 8)"),
         (["--num-classes", "2"], "expected the labels 0, 1; found 5 (1920 voxels); correct"),
-        (["--num-classes", "300"], "num"),
+        (["--num-classes", "300"], "--num-classes: expected at most 64, found 300"),
         (["--axes", "zyq"], "--axes: expected z, y, x and perhaps c"),
-        (["--learning-rate", "inf"], "learning_rate: expected"),
-        (["--validation-share", "1"], "validation_share: expected a share of at least 0 and below 1, found 1.0"),
-        (["--classes", "0=air,5=wall", "--num-classes", "2"], "classes: expected to be given alone, found num_classes"),
+        (["--learning-rate", "inf"], "--learning-rate: expected a finite number of at least 0, found inf"),
+        (["--validation-share", "1"], "--validation-share: expected a share of at least 0 and below 1, found 1.0"),
+        (
+            ["--classes", "0=air,5=wall", "--num-classes", "2"],
+            "--classes: expected to be given alone, found num_classes",
+        ),
         (
             ["--classes", "0=air,7=wall"],
             "a.h5:label: expected the labels 0 air, 7 wall; found 5 (1920 voxels); correct",
         ),
-        (["--classes", "air,wall"], "classes: expected whole numbers with names"),
-        (["--class-weights", "0=much"], "class_weights: expected balanced, or every class once"),
-        (["--class-weights", "wall=2"], "class_weights: expected classes of 0, 5; found 'wall'"),
+        (["--classes", "air,wall"], "--classes: expected whole numbers with names"),
+        (["--class-weights", "0=much"], "--class-weights: expected balanced, or every class once"),
+        (["--class-weights", "wall=2"], "--class-weights: expected classes of 0, 5; found 'wall'"),
         (["--weight-key", "certainty"], "expected a data set 'certainty', found label, raw"),
         (["--val", "none.h5"], "none.h5: expected data, found no such file"),
     ],
@@ -292,7 +298,10 @@ def test_the_config_of_a_run_repeats_it(call, tiny_run, tiny_data):
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["none.h5"], "none.h5: expected data"), (["a.h5", "--patch", "8", "7", "8"], "patch: size 7 along y is illegal")],
+    [
+        (["none.h5"], "none.h5: expected data"),
+        (["a.h5", "--patch", "8", "7", "8"], "--patch: size 7 along y is illegal"),
+    ],
 )
 def test_overwrite_keeps_the_old_run_until_the_input_is_known_to_be_good(refused, tiny_run, arguments, said):
     shutil.copytree(tiny_run, "r")
@@ -500,7 +509,7 @@ def test_predict_refuses_an_output_that_cannot_be(refused, tiny_run, volume, out
 
 def test_predict_refuses_an_illegal_tile(refused, tiny_run, volume):
     error = refused("predict", tiny_run, volume, "--out", "o.tif", "--tile", "8", "7", "8")
-    assert "tile: size 7 along y is illegal" in error
+    assert "--tile: size 7 along y is illegal" in error
 
 
 # ---- the run folder as a model ---------------------------------------------------------------------

@@ -19,10 +19,7 @@ if keras.backend.backend() == "tensorflow":
     tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 from pathlib import Path
 from tempfile import mkdtemp
-from keras_unet3d import FitSettings, fit, runtime
-from keras_unet3d.training import read_facts
-from keras_unet3d.volumes import from_array
-from keras_unet3d.listener import SILENT
+from keras_unet3d import FitSettings, fit
 
 folder, cases = sys.argv[1], json.loads(sys.argv[2])
 for (normalization, accumulate), devices in ((case, devices) for case in cases for devices in (1, 2)):
@@ -30,7 +27,7 @@ for (normalization, accumulate), devices in ((case, devices) for case in cases f
                            optimizer="sgd", learning_rate=0.05, normalization=normalization, engine="native",
                            devices=devices, accumulate=accumulate, augment=False, class_weights="balanced")
     out = Path(mkdtemp()) / "run"
-    history = fit(folder, out, settings=settings, listener=SILENT).history
+    history = fit(folder, out, settings=settings).history
     model = keras.models.load_model(out / "last.keras", compile=False)
     weights = [weight.tolist() for weight in model.get_weights()]
     print(json.dumps({"history": history, "weights": weights}))

@@ -9,29 +9,31 @@ import pytest
 import tensorflow as tf
 
 import keras_unet3d
+from keras_unet3d import choices
+from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import precision
 from keras_unet3d.network.copies import logits_model
 from keras_unet3d.patches.batches import Waiting
-from keras_unet3d.settings import fit
-from keras_unet3d.training import DECAYS, OPTIMIZERS, Callbacks, Feed, LearningRate, Schedule, Shown, train
+from keras_unet3d.run_folder import RunFolder
+from keras_unet3d.training.loop import train
 from keras_unet3d.training.network import FusedBatchNormalization, trained_network
-from keras_unet3d.training.state import STATE
+from keras_unet3d.training.optimizers import DECAYS, OPTIMIZERS, LearningRate
+from keras_unet3d.training.schedule import Feed, Schedule, Shown
 
 X = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
 Y = (X[..., 0] > 0).astype(np.int32)
 W = np.ones(Y.shape, np.float32)
-SILENT = Callbacks(lambda line: None, lambda done, of: None)
 
 
-def trained(tmp_path, epochs=3, weights=W, rate=1e-2, callbacks=SILENT, waiting=None, normalization="batch", **options):
+def trained(tmp_path, epochs=3, weights=W, rate=1e-2, listener=SILENT, waiting=None, normalization="batch", **options):
     tmp_path.mkdir(exist_ok=True)
     model = keras_unet3d.build_model(base_filters=2, depth=2, normalization=normalization, seed=0)
     data = tf.data.Dataset.from_tensors((X, Y, weights))
     origin = "of stack.h5 at {}".format
-    feed = Feed(lambda first: data.repeat(), data, waiting or Waiting(), None, "use --engine native", origin)
+    feed = Feed(lambda first: data.repeat(), data, waiting or Waiting(), None, "use `engine=native`", origin)
     schedule = Schedule(epochs, 4, rate, "crossentropy+dice", **options)
     shown = Shown((X[0], Y[0], W[0]), ("below", "above"), None)
-    rows, _ = train(model, feed, shown, schedule, tmp_path, callbacks)
+    rows, _ = train(model, feed, schedule, RunFolder(tmp_path), shown=shown, listener=listener)
     return model, {name: [row[name] for row in rows] for name in rows[0]}
 
 
@@ -48,7 +50,7 @@ def test_learns_and_keeps_the_best_and_the_last(tmp_path):
 
 def test_files_and_lines(tmp_path):
     said, steps = [], []
-    _, history = trained(tmp_path, callbacks=Callbacks(said.append, lambda done, of: steps.append((done, of))))
+    _, history = trained(tmp_path, listener=Listener(said.append, lambda done, of: steps.append((done, of))))
     assert {path.name for path in tmp_path.iterdir()} == {
         "model.keras",
         "last.keras",
@@ -67,7 +69,7 @@ def test_files_and_lines(tmp_path):
 def test_a_loss_that_is_no_number_stops_and_keeps_what_was_good(tmp_path):
     with pytest.raises(
         FloatingPointError,
-        match=r"epoch 1, step 1: the loss is (nan|inf) on the batch of stack.h5 at 0; .* lower --learning-rate",
+        match=r"epoch 1, step 1: the loss is (nan|inf) on the batch of stack.h5 at 0; .* lower `learning_rate`, set `clip=1`, or use `precision=float32`",
     ):
         trained(tmp_path, weights=np.full(W.shape, np.inf, np.float32))
     assert not (tmp_path / "model.keras").exists()
@@ -90,10 +92,10 @@ class Clock(Waiting):
 
 def test_what_was_waited_for_is_kept_and_advised_once(tmp_path):
     said = []
-    _, history = trained(tmp_path, callbacks=Callbacks(said.append, lambda done, of: None), waiting=Clock(1e9))
+    _, history = trained(tmp_path, listener=Listener(said.append), waiting=Clock(1e9))
     assert history["waiting"] == [1.0] * 3
     assert [line for line in said if line.startswith("input:")] == [
-        "input: 100% of the time was spent waiting for patches; use --engine native"
+        "input: 100% of the time was spent waiting for patches; use `engine=native`"
     ]
     assert said[0].endswith("waiting for input 100%")
     assert (tmp_path / "history.csv").read_text().splitlines()[0].endswith(",waiting")
@@ -101,7 +103,7 @@ def test_what_was_waited_for_is_kept_and_advised_once(tmp_path):
 
 def test_no_advice_where_nothing_was_waited_for(tmp_path):
     said = []
-    trained(tmp_path, callbacks=Callbacks(said.append, lambda done, of: None), waiting=Clock(0.0))
+    trained(tmp_path, listener=Listener(said.append), waiting=Clock(0.0))
     assert len(said) == 3 and all(line.endswith("waiting for input 0%") for line in said)
 
 
@@ -118,15 +120,15 @@ def test_the_learning_rate_by_hand():
 
 
 def test_the_names_of_the_settings_are_those_of_the_training():
-    assert set(fit.OPTIMIZERS) == set(OPTIMIZERS)
-    assert set(fit.DECAYS) == set(DECAYS)
+    assert set(choices.OPTIMIZERS) == set(OPTIMIZERS)
+    assert set(choices.DECAYS) == set(DECAYS)
 
 
 def test_a_running_mean_of_the_weights_is_what_is_kept(tmp_path):
     model, _ = trained(tmp_path, epochs=1, ema=0.5, optimizer="sgd")
     trained(tmp_path / "plain", epochs=1, optimizer="sgd")
     last, other = (keras.models.load_model(folder / "last.keras") for folder in (tmp_path, tmp_path / "plain"))
-    with np.load(tmp_path / STATE) as arrays:
+    with np.load(RunFolder(tmp_path).state) as arrays:
         raw = arrays["network/0"]
     np.testing.assert_array_equal(last.get_weights()[0], model.get_weights()[0])
     np.testing.assert_array_equal(raw, other.get_weights()[0])
@@ -135,9 +137,10 @@ def test_a_running_mean_of_the_weights_is_what_is_kept(tmp_path):
 
 def test_stops_where_the_validation_does_not_get_better(tmp_path):
     said = []
-    callbacks = Callbacks(said.append, lambda done, of: None)
     # Without a learning rate and moving statistics, every epoch is like the first.
-    _, history = trained(tmp_path, epochs=9, rate=0.0, normalization="none", callbacks=callbacks, patience=2)
+    _, history = trained(
+        tmp_path, epochs=9, rate=0.0, normalization="none", listener=Listener(said.append), early_stop=2
+    )
     assert len(history["loss"]) == 3
     assert said[-1] == "stopped: the validation IoU has not risen for 2 epochs"
 
@@ -193,7 +196,7 @@ def test_a_full_disk_does_not_stop_it_and_is_said(tmp_path, monkeypatch):
         full[0] = done < 9
 
     monkeypatch.setattr(keras.Model, "save", write)
-    _, history = trained(tmp_path, epochs=3, callbacks=Callbacks(said.append, progress))
+    _, history = trained(tmp_path, epochs=3, listener=Listener(said.append, progress))
     assert len(history["loss"]) == 3
     failed = [line for line in said if "could not be written" in line]
     assert len(failed) == 4, "both networks, after each of two epochs"

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from keras_unet3d import InputError, zoo
 from keras_unet3d.cli import unet3d_cli
 from keras_unet3d.machine import versions
+from keras_unet3d.machine.folders import user_zoo
 from keras_unet3d.zoo.registry import EMBEDDED
 
 NAMES = ("hippocampus-mri", "ovule-boundaries")
@@ -18,6 +19,9 @@ NAMES = ("hippocampus-mri", "ovule-boundaries")
 def _alone(tmp_path, monkeypatch):
     """Nothing but the package's own models, and a home to remember proofs in."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # The user's folders are below it.
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("KERAS_UNET3D_ZOO", raising=False)
 
 
@@ -65,4 +69,21 @@ def test_an_older_keras_takes_the_weights_alone(monkeypatch):
     monkeypatch.setattr(versions, "package_versions", lambda: here | {"keras": "3.0.0"})
     # The stored test is replayed through the network that was built anew.
     assert any("largest difference" in line for line in zoo.verify("ovule-boundaries"))
+    assert zoo.load("ovule-boundaries").count_params() == 340_498
+
+
+def test_an_older_keras_installs_the_weights_alone_too(monkeypatch):
+    def unknown(*arguments, **options):
+        raise TypeError("HeNormal.__init__() got an unexpected keyword argument 'input_axes'")
+
+    source = EMBEDDED / "ovule-boundaries" / "1.0.0"
+    here = versions.package_versions()
+    monkeypatch.setattr(keras.models, "load_model", unknown)
+    monkeypatch.setattr(versions, "package_versions", lambda: here | {"keras": "99.0.0", "tensorflow": "99.0.0"})
+    with pytest.raises(InputError, match="expected a network saved by Keras, found a broken one"):
+        zoo.install(source)
+    assert not user_zoo().exists()
+    monkeypatch.setattr(versions, "package_versions", lambda: here | {"keras": "3.0.0"})
+    where = zoo.install(source)
+    assert where == user_zoo() / "ovule-boundaries" / "1.0.0" == zoo.find("ovule-boundaries")
     assert zoo.load("ovule-boundaries").count_params() == 340_498

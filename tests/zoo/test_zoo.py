@@ -10,10 +10,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import platformdirs
 import pytest
 from helpers import UNLABELLED, VALUES, tiny_volume
 
 from keras_unet3d import InputError, build_model, zoo
+from keras_unet3d.machine.folders import user_zoo
 from keras_unet3d.zoo import registry, trust
 from keras_unet3d.zoo.archives import unzip, write_sums, zip_folder
 
@@ -60,6 +62,9 @@ def folder(networks, tiny_run, tmp_path_factory) -> Path:
 def _alone(tmp_path, monkeypatch):
     """Only the folders that a test names are searched, not the user's."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # The user's folders are below it.
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("KERAS_UNET3D_ZOO", raising=False)
     monkeypatch.setattr(registry, "EMBEDDED", tmp_path / "embedded")
 
@@ -152,21 +157,24 @@ def test_a_broken_bundle_is_refused_by_its_path(copy):
 @pytest.mark.parametrize(
     ("card", "said"),
     [
-        ({}, "expected a name, found none"),
+        ({}, "card: expected the entry 'name' of a model card, found none"),
         ({"name": "Upper"}, "name: expected lower-case letters"),
         ({"name": "a/b"}, "name: expected lower-case letters"),
         ({"name": ".."}, "name: expected lower-case letters"),
         ({"name": ""}, "name: expected lower-case letters"),
-        ({"name": 5}, "name: expected lower-case letters"),
+        ({"name": 5}, "name: expected a text, found 5"),
         ({"name": "a", "version": "1.0"}, "version: expected three numbers"),
         ({"name": "a", "version": "01.0.0"}, "version: expected three numbers"),
-        ({"name": "a", "version": 1}, "version: expected three numbers"),
+        ({"name": "a", "version": 1}, "version: expected a text, found 1"),
         ({"name": "a", "verson": "1.0.0"}, "'verson'. Did you mean 'version'"),
         ({"name": "a", "licence": {"wieghts": "MIT"}}, "wieghts"),
         ({"name": "a", "licence": "MIT"}, "licence"),
         ({"name": "a", "tolerance": 0}, "tolerance: expected a number between 0 and 1"),
-        ({"name": "a", "tolerance": "small"}, "tolerance: expected a number between 0 and 1"),
-        ({"name": "a", "model": {"labels": []}}, "expected the description of a trained network"),
+        ({"name": "a", "tolerance": "small"}, "tolerance: expected a finite number, found 'small'"),
+        (
+            {"name": "a", "model": {"labels": []}},
+            "expected the entry 'architecture' of the description of a trained network, found none",
+        ),
     ],
 )
 def test_a_card_that_is_not_valid_is_refused_before_anything_is_written(networks, tmp_path, card, said):
@@ -446,6 +454,7 @@ for name in ("keras", "keras_unet3d"):
 
 import zipfile
 import numpy as np
+import platformdirs
 import tensorflow as tf
 
 for name in sys.argv[2:]:
@@ -500,9 +509,33 @@ def test_export_refuses_another_backend_before_it_writes(tiny_run, tmp_path, mon
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return tmp_path / "home" / ".keras-unet3d" / "zoo"
+def home() -> Path:
+    """The user's zoo, below the HOME of the test."""
+    return user_zoo()
+
+
+def test_the_users_zoo_is_where_the_system_keeps_data(home, tmp_path):
+    assert home.is_relative_to(tmp_path / "home")
+    assert home.parts[-2:] == ("keras-unet3d", "zoo")
+    assert home == platformdirs.user_data_path("keras-unet3d", appauthor=False) / "zoo"
+
+
+def test_models_that_an_earlier_version_installed_are_found_and_removed(folder, home, tmp_path):
+    former = tmp_path / "home" / ".keras-unet3d" / "zoo"
+    assert former not in zoo.search_path()
+    where = Path(shutil.copytree(folder / "plain" / "1.2.0", former / "plain" / "1.2.0"))
+    assert zoo.search_path()[:2] == [home, former]
+    assert zoo.find("plain") == where
+    zoo.load("plain")
+    # What is installed now goes to the new place, and comes first.
+    newest = zoo.install(folder / "plain" / "1.10.0")
+    again = zoo.install(folder / "plain" / "1.2.0")
+    assert (newest.parent, again.parent) == (home / "plain", home / "plain")
+    assert zoo.find("plain@1.2.0") == again
+    zoo.remove("plain@1.2.0")
+    assert zoo.find("plain@1.2.0") == where
+    assert zoo.remove("plain@1.2.0") == where and not where.exists()
+    assert zoo.find("plain") == newest
 
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
@@ -524,7 +557,7 @@ def test_an_installed_model_is_found_by_name_until_it_is_removed(folder, home, t
 def test_another_bundle_of_that_version_is_refused(folder, home, networks, tmp_path):
     zoo.install(folder / "plain" / "1.2.0")
     other = zoo.export(networks["plain"], {"name": "plain", "version": "1.2.0", "description": "Other."}, tmp_path)
-    with pytest.raises(InputError, match="the model exists already; choose another path or add --overwrite"):
+    with pytest.raises(InputError, match="the model exists already; choose another path or add `overwrite=True`"):
         zoo.install(other)
     zoo.install(other, overwrite=True)
     assert zoo.card("plain").description == "Other."

@@ -17,7 +17,8 @@ from helpers import UNLABELLED, write_pair
 
 from keras_unet3d import FitSettings, fit
 from keras_unet3d.errors import InputError
-from keras_unet3d.training.state import STATE
+from keras_unet3d.listener import Listener
+from keras_unet3d.run_folder import RunFolder
 
 SETTINGS = FitSettings(
     patch=(8, 8, 8),
@@ -34,12 +35,17 @@ SETTINGS = FitSettings(
 )
 
 
-def run(data, out, settings=SETTINGS, said=None, **others):
-    return fit(data, out, settings=settings, say=(said if said is not None else []).append, **others)
+def run(data, out, settings=SETTINGS, said=None, progress=lambda done, of: None, **others):
+    listener = Listener((said if said is not None else []).append, progress)
+    return fit(data, out, settings=settings, listener=listener, **others)
+
+
+def state_file(out: Path) -> Path:
+    return RunFolder(out).state
 
 
 def state(out: Path) -> dict:
-    with np.load(out / STATE) as arrays:
+    with np.load(state_file(out)) as arrays:
         found = {name: arrays[name] for name in arrays.files}
     facts = json.loads(str(found.pop("facts")))
     for row in [*facts["rows"], facts["best"]]:
@@ -103,6 +109,9 @@ def test_a_run_that_was_stopped_within_an_epoch_ends_the_same(whole, tiny_data, 
     assert any(line.startswith(f"resume: {epochs} of 4 epochs of {out} are done") for line in said)
 
 
+# Where another process finds this file, and the helpers.
+HERE = os.pathsep.join(str(folder) for folder in (Path(__file__).parent, Path(__file__).parents[2]))
+
 PROGRAM = """
 import sys
 from test_resume import run
@@ -111,7 +120,7 @@ run(sys.argv[1], sys.argv[2], resume=True)
 
 
 def start(data: Path, out: Path) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": HERE}
     command = [sys.executable, "-c", PROGRAM, str(data), str(out)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -186,10 +195,10 @@ def test_resume_begins_a_run_where_there_is_none(tiny_data, tmp_path):
     ],
 )
 def test_other_settings_are_refused(stopped, settings, sentence):
-    before = (stopped / STATE).read_bytes()
+    before = state_file(stopped).read_bytes()
     with pytest.raises(InputError, match=sentence):
         run([], stopped, settings, resume=True)
-    assert (stopped / STATE).read_bytes() == before
+    assert state_file(stopped).read_bytes() == before
 
 
 def test_other_data_are_refused(stopped, tmp_path):
@@ -201,8 +210,8 @@ def test_other_data_are_refused(stopped, tmp_path):
 
 
 def test_a_broken_state_is_refused_in_words(stopped):
-    whole_state = (stopped / STATE).read_bytes()
-    (stopped / STATE).write_bytes(whole_state[: len(whole_state) // 2])
+    whole_state = state_file(stopped).read_bytes()
+    state_file(stopped).write_bytes(whole_state[: len(whole_state) // 2])
     with pytest.raises(InputError, match=r"state.npz: expected the state of a training, found something unreadable"):
         run([], stopped, FitSettings(), resume=True)
 
@@ -217,7 +226,9 @@ def test_a_folder_of_something_else_is_not_resumed(tiny_data, tmp_path):
     with pytest.raises(InputError, match=r"expected a run to resume, found a folder without config.json"):
         run(tiny_data, tmp_path, resume=True)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InputError, match=r"expected a run to resume, found a config.json without settings"):
+    with pytest.raises(
+        InputError, match=r"config.json: expected the entry 'settings' of the configuration of a run, found none"
+    ):
         run(tiny_data, tmp_path, resume=True)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
@@ -248,7 +259,7 @@ except Stopped:
 
 @pytest.mark.long
 def test_half_precision_and_the_scale_of_its_loss_go_on_on_jax(tiny_data, tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "KERAS_BACKEND": "jax"}
+    environment = os.environ | {"PYTHONPATH": HERE, "KERAS_BACKEND": "jax"}
     command = [sys.executable, "-c", MIXED, str(tiny_data), str(tmp_path)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.stdout.splitlines()[-1:] == ["the same"], result.stderr[-3000:]
