@@ -25,7 +25,7 @@ def command(data, out, val, images, labels, weights, config, resume, start, prof
     """Train a network on volumes with some labels.
 
     DATA: HDF5 or Zarr (image `raw`, labels `label`), folders of them, a folder with dataset.json (Medical
-    Segmentation Decathlon or nnU-Net), or the word sample: the embedded data set. Pairs of NIfTI or TIFF files
+    Segmentation Decathlon or nnU-Net), or the word sample: the embedded data set. Pairs of volume files
     are given with --images and --labels.
     """
     settings = options.settings_from(config, given)

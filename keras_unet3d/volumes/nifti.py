@@ -68,11 +68,19 @@ def create_nifti(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarr
         _save(path, data("r").T, new.like, source)
 
 
+# Units of volumes as NIfTI spells them.
+_UNITS = {"um": "micron", "micron": "micron", "mm": "mm", "meter": "meter", None: "mm"}
+
+
 def _save(path: Path, data: np.ndarray, like: Volume, source: Any) -> None:
     import nibabel
 
+    unit = _UNITS.get(like.unit)
     if source is None:
-        spacing = like.spacing or (1.0, 1.0, 1.0)
+        # A unit that NIfTI does not have would be read as millimetres again.
+        known = like.spacing if unit or not like.micrometres else like.micrometres
+        unit = unit or ("micron" if like.micrometres else "unknown")
+        spacing = known or (1.0, 1.0, 1.0)
         image = nibabel.Nifti1Image(data, np.diag([*spacing[::-1], 1.0]))
     else:
         image = type(source)(data, source.affine) if _is_nifti(source) else nibabel.Nifti1Image(data, source.affine)
@@ -80,8 +88,7 @@ def _save(path: Path, data: np.ndarray, like: Volume, source: Any) -> None:
             # The codes say what space the affine maps to; viewers and tools decide by them.
             image.set_qform(source.get_qform(), int(source.header["qform_code"]))
             image.set_sform(source.get_sform(), int(source.header["sform_code"]))
-    unit = {"um": "micron", "micron": "micron", "mm": "mm", "meter": "meter", None: "mm"}.get(like.unit, "unknown")
-    image.header.set_xyzt_units(unit)
+    image.header.set_xyzt_units(unit or "unknown")
     nibabel.save(image, path)
 
 

@@ -23,6 +23,8 @@ MICROMETRES: dict[str | None, float] = {
     "m": 1e6,
     "meter": 1e6,
     "inch": 25400,
+    "angstrom": 1e-4,
+    "Å": 1e-4,
 }
 # A voxel size further than this from another is worth a word.
 SPACING_TOLERANCE = 1.25
@@ -47,7 +49,8 @@ class Volume:
         spacing: voxel size (z, y, x) in `unit`, None where the file does not say.
         unit: "mm", "um", ... or None.
         path: the file.
-        layout: what a writer needs to give an output the same geometry.
+        layout: what a writer needs to give an output the same geometry: "order" of the file's axes, which any format has; of
+            NIfTI also "affine", "nifti" (the image), "turned" and "flipped" (its axes against RAS+).
     """
 
     name: str

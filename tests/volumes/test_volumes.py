@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+from helpers import says
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.volumes import (
@@ -36,11 +37,6 @@ BOXES = {
     "plane": (slice(3, 4), slice(0, 6), slice(0, 7)),
     "whole": (slice(0, 5), slice(0, 6), slice(0, 7)),
 }
-
-
-def says(*words):
-    """Return a pattern that a sentence matches if every one of `words` is in it."""
-    return "(?s)^" + "".join(f"(?=.*{re.escape(str(word))})" for word in words)
 
 
 def voxels(shape=SHAPE, dtype="uint8"):
@@ -625,7 +621,7 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path, suffix):
 @pytest.mark.parametrize("name, found", [("a.mha", ".mha"), ("a.gz", ".gz"), ("a", "no suffix")])
 @pytest.mark.parametrize("call", [open_volume, lambda path: write_volume(path, voxels(), from_array(voxels()))])
 def test_an_unknown_suffix_is_refused(tmp_path, call, name, found):
-    expected = says(name, "expected", ".h5, .hdf5, .nii, .nii.gz, .tif") + f".*found '?{re.escape(found)}"
+    expected = says(name, "expected", ", ".join(FORMATS)) + f".*found '?{re.escape(found)}"
     with pytest.raises(InputError, match=expected):
         call(tmp_path / name)
     assert os.listdir(tmp_path) == []
@@ -839,3 +835,11 @@ def test_names_of_volumes_are_their_files(tmp_path):
     volume = open_volume(str(path))
     assert isinstance(volume, Volume)
     assert (volume.name, volume.path) == (str(path), path)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("unit, size", [("nm", 0.02), ("angstrom", 0.002), ("cm", 2e5)])
+def test_a_unit_that_a_format_does_not_have_is_converted(tmp_path, suffix, unit, size):
+    like = from_array(voxels(), spacing=(20.0, 20.0, 40.0), unit=unit)
+    write_volume(tmp_path / f"a{suffix}", voxels(), like)
+    assert open_volume(tmp_path / f"a{suffix}", "label").micrometres == pytest.approx((size, size, 2 * size))
