@@ -49,4 +49,4 @@ def command(data, out, val, images, labels, weights, config, resume, start, prof
             overwrite=overwrite,
             listener=listener,
         )
-        listener.say(after_fit(run, data))
+        listener.say(after_fit(run))

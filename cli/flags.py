@@ -5,6 +5,11 @@ from dataclasses import fields
 
 from keras_unet3d.settings import CleanSettings, FitSettings, PredictSettings
 
+# Calls of the zoo that sentences name, as commands.
+_CALLS = (
+    (re.compile(r"`zoo\.list_models\(\)`"), "unet3d-cli zoo list"),
+    (re.compile(r"`zoo\.complete\('([^']+)', FOLDER\)`"), r"unet3d-cli zoo complete \1 --out FOLDER"),
+)
 _FIELD = re.compile(r"`(\w+)(?:=([^`]*))?`")
 # Arguments of the core that have another name here, and those that no settings class has.
 _OTHER_NAMES = {"start": "from"}
@@ -19,6 +24,8 @@ def flag(name: str) -> str:
 
 def with_flags(text: str) -> str:
     """Return a text of the core with its fields, which stand between backticks, as options."""
+    for call, command in _CALLS:
+        text = call.sub(command, text)
     return _FIELD.sub(lambda field: _written(*field.groups()), text)
 
 

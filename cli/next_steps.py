@@ -1,24 +1,29 @@
 """The commands that usually come next, with the paths of this call."""
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_unet3d.datasets import SAMPLE
+from keras_unet3d.run_folder import RunFolder
 from keras_unet3d.workflows.annotate.painting import Painting
 
 if TYPE_CHECKING:  # it loads Keras, which merge does without
     from keras_unet3d.workflows.fit.run import Run
 
 
-def after_fit(run: "Run", data: Sequence[str]) -> str:
+def after_fit(run: "Run") -> str:
     """Return where a finished `Run` is, and what can be done with it."""
     folder, examples = shlex.quote(str(run.path)), run.data.training
     # A single volume is worth naming; of several nobody knows which one is meant.
     alone = len(examples) == 1 and examples[0].image.path
     volume = shlex.quote(str(examples[0].image.path)) if alone else "VOLUME"
-    evaluated = shlex.quote(data[0]) if data else "--images GLOB --labels GLOB"
+    # A run that goes on knows its data.
+    named = RunFolder(run.path).read_config().data
+    patterns = [
+        f"--{name} {shlex.quote(glob)}" for name, glob in zip(("images", "labels"), named.globs, strict=False) if glob
+    ]
+    evaluated = shlex.quote(named.arguments[0]) if named.arguments else " ".join(patterns)
     steps = [(f"unet3d-cli predict {folder} {volume} --out LABELS", "segment a volume")]
     if run.data.table.unlabelled:
         steps.append((f"unet3d-cli suggest {folder} {volume} --out DIR", "which slices to annotate next"))

@@ -86,8 +86,12 @@ def _shown(default) -> str:
 def settings_from(config: str | None, given: dict) -> FitSettings:
     """Return the settings of a `--config` file, with what was given on the command line put over them."""
     values = _read_config(Path(config)) if config else {}
-    values |= {name: value for name, value in given.items() if value is not None and value != ()}
-    return FitSettings.from_config(values, config or "fit")
+    if config:
+        # What is wrong in the file is said of the file.
+        FitSettings.from_config(values, config)
+    return given_settings(
+        FitSettings, values | {name: value for name, value in given.items() if value not in (None, ())}
+    )
 
 
 def _read_config(path: Path) -> dict:

@@ -57,6 +57,8 @@ _HOMES = {
     "DataKeys": "keras_unet3d.datasets",
     "Listener": "keras_unet3d.listener",
     "InputError": "keras_unet3d.errors",
+    # Models by name.
+    "zoo": "keras_unet3d.zoo",
 }
 __all__ = ["__version__", *_HOMES]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,8 +1,9 @@
 """The one exception that means: what the user gave was wrong."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class InputError(ValueError):
@@ -16,6 +17,23 @@ def refuse(faults: Iterable[str]) -> None:
     """Raise an `InputError` for the first of `faults`, if there is any."""
     for fault in faults:
         raise InputError(fault)
+
+
+def list_faults(name: str, values: object, is_one: Callable[[Any], bool]) -> Iterator[str]:
+    """Yield a sentence where the argument `name` is not a list of what `is_one` says."""
+    if not isinstance(values, list | tuple):
+        yield f"{name}: expected a list, found a {type(values).__name__}."
+        return
+    for value in values:
+        if not is_one(value):
+            yield f"{name}: expected a list of {name}, found {value!r} in it."
+
+
+def expect(name: str, value: object, kind: type, instead: str = "") -> None:
+    """Raise `InputError` where the argument `name` is not of its `kind`; `instead` says what to do."""
+    if not isinstance(value, kind):
+        given = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+        raise InputError(f"{name}: expected a {kind.__name__}, found {given}{instead and f'; {instead}'}.")
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from dataclasses import MISSING, Field, asdict, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+import numpy as np
+
 from keras_unet3d.errors import InputError, did_you_mean, refuse
 
 if TYPE_CHECKING:
@@ -131,6 +133,9 @@ def _read(hint: Any, value: Any, source: str) -> Any:
 def _with_tuples(hint: Any, value: Any) -> Any:
     """Return `value` with tuples for lists where the type asks for tuples."""
     hint = plain_type(hint)
+    if isinstance(value, np.generic | np.ndarray):
+        # Numbers that were computed count as if they were written.
+        value = value.tolist()
     if hint is tuple and isinstance(value, list):
         return tuple(value)
     if typing.get_origin(hint) is not tuple or not isinstance(value, list | tuple):

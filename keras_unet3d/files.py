@@ -34,13 +34,14 @@ def refuse_existing_folder(
     _refuse_file_above(path)
     if not path.is_dir() or not any(path.iterdir()):
         return
-    if not overwrite:
-        raise InputError(f"{path}: the {what} exists already; choose another path or add {instead}.")
     missing = [name for name in marks if not (path / name).is_file()]
     if missing:
         raise InputError(
-            f"{path}: expected an earlier {what} to overwrite, found a folder without {missing[0]}; choose another path."
+            f"{path}: expected an empty folder, or an earlier {what} to overwrite, found one without {missing[0]}; choose "
+            "another path."
         )
+    if not overwrite:
+        raise InputError(f"{path}: the {what} exists already; choose another path or add {instead}.")
 
 
 def _refuse_file_above(path: Path) -> None:

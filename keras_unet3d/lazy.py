@@ -16,7 +16,9 @@ def lazy_names(module: str, homes: dict[str, str]) -> tuple[Callable[[str], Any]
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         # The last moment before TensorFlow may be loaded, and the only one at which oneDNN can be chosen.
         kernels.prefer_fast_cpu_kernels()
-        value = getattr(importlib.import_module(homes[name]), name)
+        home = importlib.import_module(homes[name])
+        # A home of the name itself is the module that is meant.
+        value = home if homes[name] == f"{module}.{name}" else getattr(home, name)
         setattr(sys.modules[module], name, value)
         return value
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from keras_unet3d.errors import InputError
+
 
 def _nothing(*_: object) -> None:
     """Hear of it, and do nothing."""
@@ -19,6 +21,11 @@ class Listener:
 
     say: Callable[[str], None] = _nothing
     progress: Callable[[int, int], None] = _nothing
+
+    def __post_init__(self) -> None:
+        for name in ("say", "progress"):
+            if not callable(getattr(self, name)):
+                raise InputError(f"{name}: expected a function, found {getattr(self, name)!r}.")
 
 
 SILENT = Listener()

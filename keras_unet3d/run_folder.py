@@ -1,5 +1,6 @@
 """What a run folder holds: the names of its files and the form of its `config.json`, known here alone."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -14,13 +15,39 @@ _CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
+class RunData(Validated):
+    """What a run was trained on, and what was held out.
+
+    Attributes:
+        arguments, val, globs: DATA as it was named: paths, paths for validation, patterns of images, labels and weights.
+        content: a digest per volume, of "training" and of "validation", by which it is known again.
+        training, validation: names of the volumes.
+        split: in words, how they were told apart.
+        class_weights: one per class; None for 1 everywhere.
+        held_out_files: paths of the images that were held out whole; none where a part of a volume was.
+    """
+
+    WHAT = "the data of a run"
+
+    arguments: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    globs: tuple[str | None, str | None, str | None] = (None, None, None)
+    content: dict[str, Any] = field(default_factory=dict)
+    training: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    split: str = ""
+    class_weights: tuple[float, ...] | None = None
+    held_out_files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RunConfig(Validated):
     """Everything that is needed to repeat a run, and what came of it.
 
     Attributes:
         settings: the options of the fit, nothing left open. As text: another version may know others.
         model: the network, and what it means.
-        data: what was trained on and what was held out, see `workflows.fit.run`.
+        data: what was trained on and what was held out.
         versions: of the packages that decide what a run computes.
         start: the name of the network that was trained further; None for a new one.
         parts: names of what the caller brought along: loss, callbacks, transforms.
@@ -33,7 +60,7 @@ class RunConfig(Validated):
 
     settings: dict[str, Any]
     model: ModelSpec
-    data: dict[str, Any]
+    data: RunData
     versions: dict[str, Any]
     start: str | None = None
     parts: dict[str, Any] = field(default_factory=dict)
@@ -46,7 +73,7 @@ class _File:
     """A file of a run: its path, asked of the folder."""
 
     def __init__(self, *names: str):
-        self._names = names
+        self._names, self.top = names, names[0]
 
     def __get__(self, run: "RunFolder", kind: type) -> Path:
         return run.path.joinpath(*self._names)
@@ -87,6 +114,15 @@ class RunFolder:
             raise InputError(f"{self.path}: expected a run folder, found no {_CONFIG} there; check the path.")
         source = self.path / _CONFIG
         return RunConfig.from_config(read_json(source, RunConfig.WHAT), str(source))
+
+    def clear(self) -> None:
+        """Remove the files of a run; whatever else somebody put beside them stays."""
+        for name in {_CONFIG, *(file.top for file in vars(type(self)).values() if isinstance(file, _File))}:
+            path = self.path / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def _refuse_other_config(self) -> None:
         needed = {

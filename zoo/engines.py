@@ -66,7 +66,7 @@ def _saved_model(reference: str | Path, model: keras.Model) -> Network:
         if not archive.exists():
             raise InputError(
                 f"{card.name}: expected a bundle with a SavedModel for the engine savedmodel, found one without; make it by "
-                f"zoo.complete({card.name!r}, FOLDER)."
+                f"`zoo.complete({card.name!r}, FOLDER)`."
             )
         check_sums(bundle, only=archive.name)
         network = served(archive)

@@ -23,7 +23,7 @@ from keras_unet3d.network.copies import float32_copy
 from keras_unet3d.network.unet import architecture_of
 from keras_unet3d.pictures.slices import Panel, draw_annotations
 from keras_unet3d.prediction.array_api import trained_predictor
-from keras_unet3d.run_folder import RunConfig, RunFolder
+from keras_unet3d.run_folder import RunConfig, RunData, RunFolder
 from keras_unet3d.volumes import Volume, from_array, open_volume
 from keras_unet3d.zoo.archives import check_sums, sha256, unzip, write_sums
 from keras_unet3d.zoo.bioimageio import RDF, to_rdf
@@ -70,7 +70,7 @@ def export_run(
     config = RunFolder(Path(run)).read_config()
     model, spec = open_model(run)
     # Names of files, not their paths: those are nobody else's business.
-    data = {key: config.data.get(key) for key in ("training", "validation", "split")}
+    data = {key: getattr(config.data, key) for key in ("training", "validation", "split")}
     filled = replace(
         card,
         model=card.model or spec,
@@ -88,12 +88,12 @@ def _validation(config: RunConfig) -> dict:
     return {"on": "patches of the validation volumes", **figures}
 
 
-def _shown(cover: str | Path | None, data: dict, spec: ModelSpec) -> Volume | None:
+def _shown(cover: str | Path | None, data: RunData, spec: ModelSpec) -> Volume | None:
     """Return the volume to show; None where there is none."""
-    files = [cover] if cover else [name for name in data.get("held_out_files") or () if Path(name).exists()]
+    files = [cover] if cover else [name for name in data.held_out_files if Path(name).exists()]
     if files:
         return open_volume(files[0], spec.keys.raw, spec.keys.axes)
-    if data.get("training") == [SAMPLE]:
+    if data.training == (SAMPLE,):
         stack = phantom()
         return from_array(stack.image, SAMPLE, stack.spacing, "um")
     return None

@@ -76,13 +76,12 @@ def held_out_files(run: str | Path) -> list[str]:
         InputError: no run folder, or a run that held out a part of a volume only.
     """
     data = RunFolder(Path(run)).read_config().data
-    files = data.get("held_out_files")
-    if not isinstance(files, list) or not files:
+    if not data.held_out_files:
         raise InputError(
-            f"{run}: expected a run that held out whole volumes, found {data.get('split')!r}; "
+            f"{run}: expected a run that held out whole volumes, found {data.split!r}; "
             "evaluate on other labelled volumes."
         )
-    return files
+    return [*data.held_out_files]
 
 
 def check_agreement(model: keras.Model, spec: ModelSpec, source: object) -> None:

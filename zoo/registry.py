@@ -6,6 +6,7 @@ from pathlib import Path
 from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.files import read_json
 from keras_unet3d.machine.folders import former_user_zoo, user_zoo
+from keras_unet3d.run_folder import RunFolder
 from keras_unet3d.zoo.cards import Card, from_metadata
 
 ENVIRONMENT = "KERAS_UNET3D_ZOO"
@@ -51,6 +52,8 @@ def find(reference: str | Path) -> Path:
     path = Path(reference)
     if (path / CARD).is_file():
         return path
+    if RunFolder(path).is_run:
+        raise InputError(f"{reference}: expected a bundle or the name of a model, found a run folder; export it first.")
     versions, broken = _versions(path) if path.is_dir() else ([], [])
     if versions:
         return _newest(versions)[1]
@@ -66,7 +69,7 @@ def find(reference: str | Path) -> Path:
     raise InputError(
         f"{reference}: expected a run folder, a bundle or the name of a model, found none of them."
         f"{did_you_mean(str(reference), names)} Looked in {', '.join(map(str, search_path()))}; "
-        "zoo.list_models() has all names."
+        "`zoo.list_models()` has all names."
     )
 
 

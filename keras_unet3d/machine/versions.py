@@ -33,8 +33,11 @@ def package_versions() -> dict[str, str]:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
-    versions = {"python": platform.python_version()}
-    for package in ("keras-unet3d", "tensorflow", "jax", "keras", "numpy", "elasticdeform", "scipy"):
+    from keras_unet3d import __version__
+
+    # An installation that can be edited keeps the number it was installed with.
+    versions = {"python": platform.python_version(), "keras-unet3d": __version__}
+    for package in ("tensorflow", "jax", "keras", "numpy", "elasticdeform", "scipy"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

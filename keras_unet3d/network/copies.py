@@ -15,6 +15,14 @@ def logits_model(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.get_layer("logits").output, name=f"{model.name}_logits")
 
 
+def probabilities_model(model: keras.Model) -> keras.Model:
+    """Return the model with probabilities for its output; the model itself where it has them already."""
+    if architecture_of(model).output == "probabilities":
+        return model
+    softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
+    return keras.Model(model.input, softmax(model.output), name=model.name)
+
+
 def float32_copy(model: keras.Model) -> keras.Model:
     """Return the same network in float32; the model itself where it is in float32 already.
 

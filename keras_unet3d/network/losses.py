@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_unet3d.errors import InputError
 from keras_unet3d.machine import devices
 from keras_unet3d.machine.tensors import Tensor
 from keras_unet3d.network.labelled_voxels import labelled_voxels
@@ -130,7 +131,10 @@ class OfLogits(keras.losses.Loss):
     """A loss of probabilities as a loss of logits, through which a network is trained.
 
     Args:
-        loss: a Keras loss, or a function of `(y_true, y_pred)` whose values are averaged by the weights.
+        loss: a Keras loss, or a function of `(y_true, y_pred)` with a value per voxel, which are averaged by the weights.
+
+    Raises:
+        InputError: a function with other values: a mean would count voxels that nobody labelled.
     """
 
     def __init__(self, loss: keras.losses.Loss | Callable[[Tensor, Tensor], Tensor]):
@@ -144,7 +148,13 @@ class OfLogits(keras.losses.Loss):
         return self.loss(y_true, _probabilities(y_pred), sample_weight)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return self.loss(y_true, _probabilities(y_pred))
+        values = self.loss(y_true, _probabilities(y_pred))
+        if len(values.shape) != len(y_pred.shape) - 1:
+            raise InputError(
+                f"loss: expected a value per voxel, shape {tuple(y_pred.shape[:-1])}; found {tuple(values.shape)}; the mean "
+                "over the labelled voxels is taken for you."
+            )
+        return values
 
 
 def _probabilities(logits: Tensor) -> Tensor:

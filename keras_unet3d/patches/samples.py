@@ -75,14 +75,20 @@ def transformed(sample: Sample, transforms: Sequence[Transform], rng: np.random.
         InputError: anything else came back.
     """
     for transform in transforms:
-        changed = transform(*sample, rng)
-        shapes = [np.shape(array) for array in changed] if isinstance(changed, tuple) else changed
-        if shapes != [array.shape for array in sample]:
+        changed, name = transform(*sample, rng), getattr(transform, "__name__", transform)
+        shapes = [np.shape(array) for array in changed] if isinstance(changed, tuple | list) else changed
+        expected = [array.shape for array in sample]
+        if not isinstance(shapes, list) or shapes != expected:
             raise InputError(
-                f"transforms: expected {getattr(transform, '__name__', transform)} to return x, y and w of shapes "
-                f"{', '.join(str(array.shape) for array in sample)}; found {shapes}."
+                f"transforms: expected {name} to return x, y and w of shapes {', '.join(map(str, expected))}; found "
+                f"{shapes if isinstance(shapes, list) else type(shapes).__name__}."
             )
         sample = triple(np.asarray(new, old.dtype) for new, old in zip(changed, sample, strict=True))
+        x, y, w = sample
+        if not (np.isfinite(x).all() and np.isfinite(w).all() and (w >= 0).all() and (y[w > 0] >= 0).all()):
+            raise InputError(
+                f"transforms: expected finite x, classes y of 0 or more and finite weights w of 0 or more, found others after {name}."
+            )
     return sample
 
 

@@ -16,7 +16,7 @@ from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.prediction.memory import TileMemory
 from keras_unet3d.prediction.predictor import PlainFunction, Predictor
 from keras_unet3d.settings import PredictSettings
-from keras_unet3d.volumes import from_array, open_volume, write_volume
+from keras_unet3d.volumes import from_array, open_volume, volume_format, write_volume
 
 _UNKNOWN_REACH = "how far a plain function looks is not known"
 _OF_THE_TILE = (
@@ -47,7 +47,7 @@ def predict_volume(
     """Segment a volume of any size with a network, tile by tile.
 
     Args:
-        model: a network made by `build_model` (probabilities), a `Predictor` as `zoo.predictor` returns it,
+        model: a network made by `build_model`, a `Predictor` as `zoo.predictor` returns it,
             or any function from a batch `(1, z, y, x, channels)` to one of class maps.
         volume: array `(z, y, x)` or `(z, y, x, channels)`, or the path of a volume file.
         out: where to write the result, in the geometry of the input; for a path `volume` only.
@@ -86,6 +86,8 @@ def predict_volume(
     )
     predictor = _as_predictor(model, geometry, normalization)
     predictor.refuse_output(output, settings)
+    if out is not None:
+        volume_format(Path(out))
     if isinstance(volume, str | Path):
         opened = open_volume(volume, key or predictor.spec.keys.raw, axes)
     elif out is None:
@@ -101,6 +103,8 @@ def predict_volume(
 def _as_predictor(model: Any, geometry: Geometry | None, normalization: str) -> Predictor:
     if isinstance(model, Predictor):
         return model
+    if not callable(model):
+        raise InputError(f"model: expected a network, a predictor or a function of batches, found {model!r}.")
     if hasattr(model, "layers"):
         predictor = network_predictor(model)
         return replace(predictor, spec=replace(predictor.spec, normalization=normalization))
@@ -118,13 +122,12 @@ def function_predictor(
 
 def network_predictor(model: Any) -> Predictor:
     """Return the predictor of a network made by `build_model` that nobody trained, which gives class numbers."""
-    from keras_unet3d.network.copies import logits_model
+    from keras_unet3d.network.copies import logits_model, probabilities_model
     from keras_unet3d.network.costs import inference_bytes
     from keras_unet3d.network.unet import architecture_of
 
+    model = probabilities_model(model)
     architecture = architecture_of(model)
-    if architecture.output != "probabilities":
-        raise InputError(f"model {model.name!r}: expected output='probabilities', found {architecture.output!r}.")
     sizes = architecture.input_shape[:3]
     return Predictor(
         compiled_network(model),

@@ -41,7 +41,7 @@ def stitched(
     Raises:
         InputError: the network's output has another size than the tiling says.
     """
-    ask = _with_memory(_checked(network, tiling), is_background, background)
+    ask = _asked_once(_checked(network, tiling), is_background, background)
     return tiling.merge.stitched(_answers(ask, tiling, read, batch_size, listener), tiling.cuts)
 
 
@@ -93,7 +93,7 @@ def _checked(network: Callable, tiling: Tiling) -> Callable:
     return call
 
 
-def _with_memory(network: Callable, is_background: Callable | None, background: int) -> Callable:
+def _asked_once(network: Callable, is_background: Callable | None, background: int) -> Callable:
     """Return a function from tiles to their outputs that asks the network only once about empty ones."""
     known: dict[bytes, np.ndarray] = {}
 

@@ -55,7 +55,7 @@ class DataOptions(Validated):
             if both:
                 yield f"classes: expected values that are not unlabelled too, found {min(both)} in both."
             if self.num_classes is not None or self.target == "boundaries":
-                other = "num_classes" if self.num_classes is not None else "target=boundaries"
+                other = "`num_classes`" if self.num_classes is not None else "`target=boundaries`"
                 yield f"classes: expected to be given alone, found {other} too; leave one of them out."
         if self.num_classes is not None and self.num_classes > MOST_CLASSES:
             yield f"num_classes: expected at most {MOST_CLASSES}, found {self.num_classes}."
@@ -82,7 +82,7 @@ class NetworkOptions(Validated):
             return
         depth = len(parse_filters(self.filters))
         if self.base_filters is not None:
-            yield "filters: expected to be given without base_filters, found both; leave one of them out."
+            yield "filters: expected to be given without `base_filters`, found both; leave one of them out."
         if self.depth not in (None, depth):
             yield f"filters: expected {self.depth} numbers, one per level, found {depth}."
 
@@ -125,7 +125,7 @@ class AugmentationOptions(Validated):
         # What it refuses is refused before anything is read.
         self.changes()
         if self.augment_on == "device" and self.engine == "elasticdeform":
-            yield "engine: expected native or auto with augment_on=device, found elasticdeform."
+            yield "engine: expected native or auto with `augment_on=device`, found elasticdeform."
 
     def changes(self, voxel: float | None = None) -> AugmentSettings:
         """Return how strongly patches are changed; `voxel` is the length that distances are given in."""
@@ -164,7 +164,7 @@ class ScheduleOptions(Validated):
         if self.ema >= 1:
             yield f"ema: expected a share of at least 0 and below 1, found {self.ema}."
         if self.ema and self.freeze_encoder:
-            yield "ema: expected 0 with freeze_encoder, found more; leave one of the two out."
+            yield "ema: expected 0 with `freeze_encoder`, found more; leave one of the two out."
         if self.class_weights is not None:
             check_class_weights(self.class_weights)
 
@@ -191,4 +191,4 @@ class FitSettings(MachineOptions, ScheduleOptions, AugmentationOptions, PatchOpt
 
     def faults(self) -> Iterator[str]:
         if self.accumulate > 1 and self.augment_on == "device":
-            yield "accumulate: expected 1 with augment_on=device, found more; leave one of the two out."
+            yield "accumulate: expected 1 with `augment_on=device`, found more; leave one of the two out."

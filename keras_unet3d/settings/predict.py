@@ -54,4 +54,4 @@ class CleanSettings(Validated):
 
     def faults(self) -> Iterator[str]:
         if self.instances and (self.keep_largest or self.fill_holes):
-            yield "instances: expected without keep_largest and fill_holes, found both; leave one out."
+            yield "instances: expected without `keep_largest` and `fill_holes`, found one of them too; leave one out."

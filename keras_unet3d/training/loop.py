@@ -101,7 +101,7 @@ def training_loss(schedule: Schedule, own: OwnParts = _NO_PARTS) -> keras.losses
         )
     if schedule.class_weights is not None or schedule.accumulate > 1:
         raise InputError(
-            "loss: expected neither class_weights nor accumulate beside a loss of your own, found one of them; leave it out."
+            "loss: expected neither `class_weights` nor `accumulate` beside a loss of your own, found one of them; leave it out."
         )
     # By Keras' convention a loss takes probabilities unless it says otherwise.
     return own.loss if getattr(own.loss, "from_logits", False) else OfLogits(own.loss)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_unet3d.augment.layer import Augmentation
+from keras_unet3d.errors import InputError, list_faults, refuse
 from keras_unet3d.patches.batches import Waiting
 from keras_unet3d.patches.samples import Sample, Transform
 from keras_unet3d.words import plural
@@ -92,6 +93,12 @@ class OwnParts:
     callbacks: Sequence[keras.callbacks.Callback] = ()
     transforms: Sequence[Transform] = ()
 
+    def __post_init__(self) -> None:
+        if self.loss is not None and (isinstance(self.loss, type) or not callable(self.loss)):
+            raise InputError(f"loss: expected a keras.losses.Loss or a function of y and p, found {self.loss!r}.")
+        refuse(list_faults("callbacks", self.callbacks, lambda part: isinstance(part, keras.callbacks.Callback)))
+        refuse(list_faults("transforms", self.transforms, callable))
+
     def names(self) -> dict[str, object]:
         """Return what they are called, for the run's record."""
         return {
@@ -101,7 +108,9 @@ class OwnParts:
         }
 
 
-def _name(part: object) -> str:
+def _name(part: Any) -> str:
+    if isinstance(part, keras.losses.Loss):
+        return f"{type(part).__name__} {part.get_config()}"
     return getattr(part, "__name__", type(part).__name__)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.errors import InputError, expect, list_faults, refuse
 from keras_unet3d.geometry import Triple, triple
 from keras_unet3d.patches.batches import Batching, training_batches, validation_batches
 from keras_unet3d.patches.holdout import hold_out
@@ -21,7 +21,7 @@ def make_batches(
     batch_size: int = 2,
     *,
     output: Triple | None = None,
-    validation_share: float = 0.2,
+    validation_share: float | None = None,
     augmentation: AugmentationOptions = AugmentationOptions(),
     sampling: str = "classes",
     transforms: Sequence[Transform] = (),
@@ -40,7 +40,8 @@ def make_batches(
         patch: size (z, y, x) of the network's input.
         batch_size: patches per batch.
         output: size of its output, where that is smaller ("valid" padding); the labels have it.
-        validation_share: how much is held out where `data` has no validation of its own; 0 for nothing.
+        validation_share: how much is held out where `data` has no validation of its own, 0 for nothing; None takes the share
+            that `data` was opened with.
         augmentation: how training patches are changed; `engine` "auto" is the native one here.
         sampling: where patches are taken, every class alike often ("classes") or every labelled voxel ("voxels").
         transforms: what is done to every training sample last, see `patches.samples.transformed`.
@@ -51,12 +52,16 @@ def make_batches(
     Raises:
         InputError: a `ValueError`: sizes that are no patch, broken volumes, or too few annotations to hold some out.
     """
+    expect("data", data, LabelledData, "give what open_data returned")
+    expect("augmentation", augmentation, AugmentationOptions)
+    refuse(list_faults("transforms", transforms, callable))
+    share = data.options.validation_share if validation_share is None else validation_share
     # The options of `fit` know what may be given, and say it.
     options = FitSettings(
         patch=patch,
         batch_size=batch_size,
         sampling=sampling,
-        validation_share=validation_share,
+        validation_share=share,
         seed=seed,
         workers=workers,
         memory=memory,
@@ -80,7 +85,7 @@ def make_batches(
     )
     batching = Batching(batch_size, worker_count(options.workers), seed)
     sources, count = read_sources(data.examples, data.table, memory), len(data.training)
-    holdout = hold_out(sources[:count], sources[count:], validation_share, seed)
+    holdout = hold_out(sources[:count], sources[count:], share, seed)
     positions = validation_positions(holdout.validation, settings, VALIDATION_PATCHES)
     return (
         training_batches(holdout.training, settings, batching),

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_unet3d.datasets import DataKeys, DataSet, Example, Globs, agreed, open_examples
-from keras_unet3d.errors import refuse
+from keras_unet3d.datasets import DataSet, Example, Globs, agreed, open_examples
+from keras_unet3d.errors import InputError, expect, refuse
 from keras_unet3d.labels import (
     LabelTable,
     Survey,
@@ -30,13 +30,13 @@ class LabelledData:
         training: the examples to learn from, each an image with its labels and perhaps weights, read crop by crop.
         validation: those that were given for validation; empty where a part of `training` is to be held out.
         table: raw label values and names of the classes.
-        keys: names and axes in the files.
+        options: how the files were read, and how much is to be held out.
     """
 
     training: tuple[Example, ...]
     validation: tuple[Example, ...]
     table: LabelTable
-    keys: DataKeys
+    options: DataOptions
 
     @property
     def examples(self) -> tuple[Example, ...]:
@@ -88,16 +88,20 @@ def open_data(
         InputError: a `ValueError`: a file that is missing or broken, labels that do not fit their image or that are in
             no table, a volume that is given twice.
     """
+    expect("options", options, DataOptions)
     training = open_examples(listed(data), options.keys, Globs(images, labels, weights))
     validation = open_examples(listed(val), options.keys) if listed(val) else DataSet((), {})
     refuse(twice([example.image for example in (*training.examples, *validation.examples)]))
     table = _label_table(training, validation, options, listener)
-    return LabelledData(training.examples, validation.examples, table, options.keys)
+    return LabelledData(training.examples, validation.examples, table, options)
 
 
 def listed(data: str | Path | Sequence[str | Path]) -> list[str | Path]:
     """Return one path or several as a list."""
-    return [data] if isinstance(data, str | Path) else list(data)
+    paths = [data] if isinstance(data, str | Path) else data
+    if not isinstance(paths, list | tuple) or not all(isinstance(path, str | Path) and str(path) for path in paths):
+        raise InputError(f"DATA: expected a path or a list of paths, found {data!r}.")
+    return [*paths]
 
 
 def twice(images: Sequence[Volume]) -> Iterator[str]:

@@ -108,7 +108,7 @@ def make_plan(
         num_classes=data.num_classes,
     )
     if settings.deep_supervision and architecture.padding == "valid":
-        raise InputError("deep_supervision: expected padding=same, found valid; leave one of the two out.")
+        raise InputError("deep_supervision: expected `padding=same`, found valid; leave one of the two out.")
     patch = _patch(shape, spacing, architecture.geometry, settings.patch)
     count = settings.devices or devices.device_count()
     batch_size = settings.batch_size or _BATCH_PER_DEVICE * count
@@ -128,7 +128,7 @@ def make_plan(
         workers=worker_count(settings.workers),
     )
     refuse(_device_faults(batch_size, settings.accumulate, count))
-    spec = ModelSpec(architecture, data.table, "zscore", patch, spacing, unit, data.keys)
+    spec = ModelSpec(architecture, data.table, "zscore", patch, spacing, unit, data.options.keys)
     changes = settings.changes(min(spacing) if spacing else None) if settings.augment else None
     patches = PatchSettings(
         patch,

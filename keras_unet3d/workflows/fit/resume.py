@@ -14,6 +14,7 @@ from keras_unet3d.settings import FitSettings
 from keras_unet3d.training.optimizers import LearningRate
 from keras_unet3d.training.schedule import Schedule
 from keras_unet3d.training.state import read_facts
+from keras_unet3d.words import plural
 
 # What may be told anew: the rest decides what is learnt.
 CHANGEABLE = ("epochs", "early_stop", "workers", "memory")
@@ -32,9 +33,10 @@ def resumed_settings(run: RunFolder, before: RunConfig, given: FitSettings) -> F
         if now in (getattr(default, option.name), was):
             continue
         if option.name not in CHANGEABLE:
+            changeable = ", ".join(f"`{name}`" for name in CHANGEABLE)
             raise InputError(
-                f"{option.name}: expected {was!r}, as {run.path} was begun with, found {now!r}; only "
-                f"{', '.join(CHANGEABLE)} may be changed with `resume=True`."
+                f"{option.name}: expected {was!r}, as {run.path} was begun with, found {now!r}; only {changeable} may be "
+                "changed with `resume=True`."
             )
         changed[option.name] = now
     if (changed.get("epochs") or then.epochs or 0) < (then.epochs or 0):
@@ -73,7 +75,8 @@ def go_on(
     """
     refuse(_differences(run, before, now))
     facts = read_facts(run.state) or {"rows": [], "best": None}
-    done, best, planned = len(facts["rows"]), facts["best"], before.settings["epochs"]
+    done, best = len(facts["rows"]), facts["best"]
+    planned = FitSettings.from_config(before.settings, str(run.path)).epochs or schedule.epochs
     if not done and before.start and not has_start:
         raise InputError(f"{run.path}: expected `start={before.start}` again, as no epoch of the run was finished.")
     best_so_far = f" (best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f})" if best else ""
@@ -83,16 +86,16 @@ def go_on(
         old, new = (float(LearningRate(course)(step)) for course in (replace(schedule, epochs=planned), schedule))
         listener.say(
             f"learning rate: that of a run of {schedule.epochs} epochs from its beginning, {new:.3g} at epoch {done + 1} "
-            f"(planned for {planned} epochs it was to be {old:.3g})"
+            f"(planned for {plural(planned, 'epoch')} it was to be {old:.3g})"
         )
 
 
 def _differences(run: RunFolder, before: RunConfig, now: RunConfig) -> Iterator[str]:
     """Yield a sentence where data, network or parts of a stopped run are no longer what they were."""
     for part in ("training", "validation"):
-        old, new = ((config.data.get("content") or {}).get(part) or [] for config in (before, now))
+        old, new = (config.data.content.get(part) or [] for config in (before, now))
         if old != new:
-            changed = [name for name, a, b in zip(now.data[part], old, new, strict=False) if a != b]
+            changed = [name for name, a, b in zip(getattr(now.data, part), old, new, strict=False) if a != b]
             which = changed[0] if changed else f"{len(new)} instead of {len(old)} volumes"
             yield (
                 f"{run.path}: expected the {part} data that it was begun on, found other data: {which}; train anew instead."

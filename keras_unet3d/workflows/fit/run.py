@@ -1,6 +1,5 @@
 """`fit`: from volumes with a few labels to a run folder with a trained network."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from keras_unet3d.augment.elastic import load_elasticdeform
 from keras_unet3d.datasets import SAMPLE, Globs
-from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.errors import InputError, expect, refuse
 from keras_unet3d.files import refuse_unwritable
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import devices, precision, versions
@@ -20,7 +19,7 @@ from keras_unet3d.patches.holdout import Holdout, hold_out
 from keras_unet3d.patches.samples import Transform, validation_positions, validation_sample
 from keras_unet3d.pictures.slices import minority
 from keras_unet3d.prediction.array_api import trained_predictor
-from keras_unet3d.run_folder import RunConfig, RunFolder
+from keras_unet3d.run_folder import RunConfig, RunData, RunFolder
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.training.callbacks import WAITING
 from keras_unet3d.training.loop import train, training_loss
@@ -116,6 +115,10 @@ def fit(
     Raises:
         InputError: a `ValueError`: anything wrong with the data or the settings; an earlier run is still there then.
     """
+    expect("settings", settings, FitSettings)
+    expect("listener", listener, Listener, "Listener(print) prints the lines")
+    if start is not None:
+        expect("start", start, Start, "give keras_unet3d.Start(model, name)")
     run, own = RunFolder(Path(out)), OwnParts(loss, callbacks, transforms)
     named = _Named(listed(data), listed(val), Globs(images, labels, weights))
     before = _begun(run, named, resume, overwrite, listener)
@@ -176,7 +179,7 @@ def _begun(run: RunFolder, named: _Named, resume: bool, overwrite: bool, listene
 
 def _named_before(before: RunConfig) -> _Named:
     """Return the data of a run that goes on."""
-    return _Named(before.data["arguments"], before.data["val"], Globs(*before.data["globs"]))
+    return _Named([*before.data.arguments], [*before.data.val], Globs(*before.data.globs))
 
 
 def _refuse_early(settings: FitSettings, start: Start | None, own: OwnParts) -> None:
@@ -185,7 +188,9 @@ def _refuse_early(settings: FitSettings, start: Start | None, own: OwnParts) -> 
     if settings.augment and settings.engine == "elasticdeform":
         load_elasticdeform()
     if own.transforms and settings.augment and settings.augment_on == "device":
-        raise InputError("transforms: expected augment_on=host, found device, where samples never pass; leave one out.")
+        raise InputError(
+            "transforms: expected `augment_on=host`, found device, where samples never pass; leave one out."
+        )
 
 
 def _held_out(data: LabelledData, plan: Plan, listener: Listener) -> Holdout:
@@ -201,18 +206,18 @@ def _held_out(data: LabelledData, plan: Plan, listener: Listener) -> Holdout:
 
 
 def _config(named: _Named, holdout: Holdout, plan: Plan, own: OwnParts, start: Start | None) -> RunConfig:
-    data = {
-        "arguments": [str(path) for path in named.data],
-        "val": [str(path) for path in named.val],
-        "globs": [named.globs.images, named.globs.labels, named.globs.weights],
-        "content": {"training": content(holdout.training), "validation": content(holdout.validation)},
-        "training": [source.name for source in holdout.training],
-        "validation": [source.name for source in holdout.validation],
-        "split": holdout.in_words,
-        "class_weights": plan.schedule.class_weights,
-        # What `evaluate --held-out` takes; nothing where a part of a volume was held out.
-        "held_out_files": [source.file for source in holdout.validation] if holdout.whole_volumes else [],
-    }
+    weights = plan.schedule.class_weights
+    data = RunData(
+        arguments=tuple(str(path) for path in named.data),
+        val=tuple(str(path) for path in named.val),
+        globs=(named.globs.images, named.globs.labels, named.globs.weights),
+        content={"training": content(holdout.training), "validation": content(holdout.validation)},
+        training=tuple(source.name for source in holdout.training),
+        validation=tuple(source.name for source in holdout.validation),
+        split=holdout.in_words,
+        class_weights=None if weights is None else tuple(weights),
+        held_out_files=tuple(source.file for source in holdout.validation) if holdout.whole_volumes else (),
+    )
     return RunConfig(
         settings=plan.settings.config(),
         model=plan.spec,
@@ -237,8 +242,8 @@ def _take_place(
     refuse_unwritable(run.path, _FILES * 4 * parameters)
     if before:
         go_on(run, before, config, plan.schedule, has_start, listener)
-    elif run.path.is_dir():
-        shutil.rmtree(run.path)
+    else:
+        run.clear()
     run.write_config(config)
 
 
