@@ -56,7 +56,7 @@ def tiny_settings(**changes) -> keras_unet3d.FitSettings:
 def a_plan(spacing=None, shape: tuple = (16, 16, 16), **changes):
     """Return the plan of a fit with the tiny settings on one volume of nothing, two classes."""
     # Here, as TensorFlow is loaded by them: its kernels are chosen by whoever asks `keras_unet3d` for a name first.
-    from keras_unet3d.datasets import DataKeys, Example
+    from keras_unet3d.datasets import Example
     from keras_unet3d.labels import LabelTable
     from keras_unet3d.volumes import from_array
     from keras_unet3d.workflows.data import LabelledData
@@ -64,5 +64,5 @@ def a_plan(spacing=None, shape: tuple = (16, 16, 16), **changes):
 
     image, label = from_array(np.zeros(shape, np.float32), spacing=spacing, unit="um"), np.zeros(shape, np.uint8)
     example = Example("a", image, from_array(label), None)
-    data = LabelledData((example,), (), LabelTable((0, 1), ("a", "b")), DataKeys())
+    data = LabelledData((example,), (), LabelTable((0, 1), ("a", "b")), tiny_settings())
     return make_plan(data, tiny_settings(**changes))

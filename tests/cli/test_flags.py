@@ -32,6 +32,9 @@ def test_the_option_of_a_field(name, option):
         # The one that has another name.
         ("leave it out with `start`.", "leave it out with --from."),
         ("expected `start=hippocampus-mri` again", "expected --from hippocampus-mri again"),
+        # Calls of the zoo are commands.
+        ("`zoo.list_models()` has all names.", "unet3d-cli zoo list has all names."),
+        ("make it by `zoo.complete('a', FOLDER)`.", "make it by unet3d-cli zoo complete a --out FOLDER."),
         # Nothing to write otherwise.
         ("", ""),
         ("epoch   1/2  loss 1.500  iou 0.300", "epoch   1/2  loss 1.500  iou 0.300"),

@@ -1,6 +1,8 @@
 """The commands that usually come next: whole, with the paths of the call, and runnable."""
 
+import json
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,14 +24,25 @@ TABLE = LabelTable((0, 5), ("0", "5"), (9,))
 # ---- after fit -------------------------------------------------------------------------------------
 
 
-def with_data(run, training, table):
-    return replace(run, data=replace(run.data, training=training, table=table))
+@pytest.fixture
+def fitted(tiny_fit, tmp_path):
+    """A function that returns a finished run in a folder of its own: other data, another table, named in another way."""
+
+    def make(training=tiny_fit.data.training, table=TABLE, folder="run", **named):
+        path = Path(shutil.copytree(tiny_fit.path, tmp_path / folder))
+        config = json.loads((path / "config.json").read_text())
+        config["data"] |= named
+        (path / "config.json").write_text(json.dumps(config))
+        return replace(tiny_fit, path=path, data=replace(tiny_fit.data, training=training, table=table))
+
+    return make
 
 
-def test_after_a_fit_on_one_volume_its_name_is_in_the_commands(tiny_fit):
+def test_after_a_fit_on_one_volume_its_name_is_in_the_commands(tiny_fit, fitted):
     (first, *_) = tiny_fit.data.training
-    folder, volume = tiny_fit.path, first.image.path
-    assert next_steps.after_fit(with_data(tiny_fit, (first,), TABLE), ["my data"]).splitlines() == [
+    run = fitted((first,), arguments=["my data"])
+    folder, volume = run.path, first.image.path
+    assert next_steps.after_fit(run).splitlines() == [
         "",
         f"run folder: {folder}  (model.keras, config.json, history.csv, curves.png, slices.png, samples.png)",
         "next:",
@@ -47,30 +60,35 @@ def _column(*steps):
     return [f"  {command.ljust(width)}   {what}" for command, what in steps]
 
 
-def test_of_several_volumes_none_is_named(tiny_fit):
-    assert f"predict {tiny_fit.path} VOLUME --out LABELS" in next_steps.after_fit(tiny_fit, ["a.h5", "b.h5"])
-    assert f"suggest {tiny_fit.path} VOLUME --out DIR" in next_steps.after_fit(tiny_fit, ["a.h5", "b.h5"])
+def test_of_several_volumes_none_is_named(tiny_fit, tiny_data):
+    said = next_steps.after_fit(tiny_fit)
+    assert f"predict {tiny_fit.path} VOLUME --out LABELS" in said
+    assert f"suggest {tiny_fit.path} VOLUME --out DIR" in said
+    assert f"evaluate {tiny_fit.path} {tiny_data}  " in said
 
 
-def test_volumes_without_a_file_are_not_named(tiny_fit):
+def test_volumes_without_a_file_are_not_named(tiny_fit, fitted):
     (first, *_) = tiny_fit.data.training
     sample = replace(first, image=replace(first.image, path=None))
-    said = next_steps.after_fit(with_data(tiny_fit, (sample,), TABLE), ["sample"])
-    assert f"predict {tiny_fit.path} VOLUME --out" in said and f"evaluate {tiny_fit.path} sample  " in said
+    run = fitted((sample,), arguments=["sample"])
+    said = next_steps.after_fit(run)
+    assert f"predict {run.path} VOLUME --out" in said and f"evaluate {run.path} sample  " in said
 
 
-def test_without_data_globs_are_asked_for(tiny_fit):
-    assert f"unet3d-cli evaluate {tiny_fit.path} --images GLOB --labels GLOB  " in next_steps.after_fit(tiny_fit, [])
+def test_globs_are_given_again(fitted):
+    run = fitted(arguments=[], globs=["image/*.tif", "my labels/*.tif", "weight/*.tif"])
+    said = next_steps.after_fit(run)
+    assert f"unet3d-cli evaluate {run.path} --images 'image/*.tif' --labels 'my labels/*.tif'  " in said
 
 
-def test_where_everything_is_labelled_nothing_is_suggested(tiny_fit):
-    said = next_steps.after_fit(with_data(tiny_fit, tiny_fit.data.training, replace(TABLE, unlabelled=())), ["a.h5"])
+def test_where_everything_is_labelled_nothing_is_suggested(fitted):
+    said = next_steps.after_fit(fitted(table=replace(TABLE, unlabelled=())))
     assert "suggest" not in said and "predict" in said
 
 
-def test_paths_with_spaces_are_quoted(tiny_fit):
-    said = next_steps.after_fit(replace(tiny_fit, path=Path("my runs/first")), ["a.h5"])
-    assert "unet3d-cli evaluate 'my runs/first' a.h5 " in said
+def test_paths_with_spaces_are_quoted(fitted):
+    run = fitted(folder="my run")
+    assert f"unet3d-cli evaluate '{run.path}' " in next_steps.after_fit(run)
 
 
 # ---- after suggest and merge -----------------------------------------------------------------------

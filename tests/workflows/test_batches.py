@@ -84,6 +84,14 @@ def test_nothing_is_held_out_for_a_share_of_nothing(data):
     assert len(first(validation, 9)) == 2
 
 
+def test_the_share_is_that_of_the_options_unless_it_is_given(tiny_data):
+    options = DataOptions(unlabelled=(UNLABELLED,), validation_share=0)
+    data = open_data(tiny_data, options=options)
+    for share, count in ((None, 2), (0.5, 1)):
+        _, validation = make_batches(data, (16, 16, 16), 1, augmentation=STILL, validation_share=share)
+        assert len(first(validation, 9)) == count
+
+
 def test_the_same_seed_makes_the_same_batches_whatever_the_workers(data):
     calls = [
         dict(seed=3, workers=1),
@@ -168,6 +176,9 @@ def test_keras_own_fit_takes_them(data):
         (dict(patch=(8, 8)), "patch: expected three whole numbers (z, y, x) of at least 1, found (8, 8)."),
         (dict(patch=(8, 8, 0)), "patch: expected three whole numbers (z, y, x) of at least 1, found (8, 8, 0)."),
         (dict(patch=(8, 8, 8.0)), "patch: expected three whole numbers (z, y, x) of at least 1, found (8, 8, 8.0)."),
+        (dict(data="a.h5"), "data: expected a LabelledData, found a str; give what open_data returned."),
+        (dict(augmentation=dict()), "augmentation: expected a AugmentationOptions, found a dict."),
+        (dict(transforms=[3]), "transforms: expected a list of transforms, found 3 in it."),
         (dict(batch_size=0), "batch_size: expected a whole number of at least 1, found 0."),
         (dict(sampling="slices"), "sampling: expected one of classes, voxels; found 'slices'."),
         (dict(validation_share=1.0), "validation_share: expected a share of at least 0 and below 1, found 1.0."),
@@ -198,7 +209,7 @@ def test_keras_own_fit_takes_them(data):
 )
 def test_what_cannot_be_is_refused_in_words(data, changes, said):
     with pytest.raises(InputError) as caught:
-        make_batches(data, **{"patch": (8, 8, 8)} | changes)
+        make_batches(**{"data": data, "patch": (8, 8, 8)} | changes)
     assert str(caught.value) == said
 
 

@@ -7,7 +7,6 @@ import pytest
 from helpers import UNLABELLED, tiny_volume, write_pair
 
 from keras_unet3d import DataOptions, FitSettings, InputError, LabelTable, open_data
-from keras_unet3d.datasets import DataKeys
 from keras_unet3d.listener import Listener
 
 NINE = DataOptions(unlabelled=(UNLABELLED,))
@@ -29,7 +28,7 @@ def test_one_label_table_for_all_volumes(files):
     # The second has a value that the first lacks: both are classes of one network.
     assert data.table == LabelTable((0, 3, 5), ("0", "3", "5"), (9,))
     assert data.num_classes == 3
-    assert data.keys == DataKeys()
+    assert data.options == NINE
     assert data.training[0].image.shape == (16, 16, 16) and data.training[0].image.spacing == (2.0, 1.0, 1.0)
 
 
@@ -138,6 +137,24 @@ def test_labels_that_do_not_fit_are_refused(files, options, said):
     with pytest.raises(InputError) as caught:
         open_data("a.h5", options=options)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (dict(data=5), "DATA: expected a path or a list of paths, found 5."),
+        (dict(data=["a.h5", None]), "DATA: expected a path or a list of paths, found ['a.h5', None]."),
+        (dict(data=""), "DATA: expected a path or a list of paths, found ''."),
+        (dict(data="a.h5", val=[3]), "DATA: expected a path or a list of paths, found [3]."),
+        (dict(data="a.h5", options={"axes": "zyx"}), "options: expected a DataOptions, found a dict."),
+        (dict(data="a.h5", options=DataOptions), "options: expected a DataOptions, found the class DataOptions."),
+    ],
+)
+def test_a_wrong_call_is_refused(files, call, said):
+    write_pair(Path("a.h5"))
+    with pytest.raises(InputError) as caught:
+        open_data(**call)
+    assert str(caught.value) == said
 
 
 def test_nothing_given_is_refused():

@@ -42,6 +42,13 @@ def test_a_function_by_hand_is_averaged_by_the_weights():
     assert float(OfLogits(error)(LABELS, LOGITS)) == pytest.approx(np.mean(errors), rel=1e-5)
 
 
+def test_a_function_that_has_taken_the_mean_already_is_refused():
+    with pytest.raises(
+        InputError, match=r"loss: expected a value per voxel, shape \(1, 1, 1, 3\); found \(\); the mean"
+    ):
+        OfLogits(lambda y, p: keras.ops.mean(p))(LABELS, LOGITS, WEIGHTS)
+
+
 def test_half_precision_logits_are_a_float32_loss():
     loss = OfLogits(keras.losses.SparseCategoricalCrossentropy())
     found = loss(LABELS, keras.ops.cast(LOGITS, "bfloat16"), WEIGHTS)
@@ -75,8 +82,10 @@ def test_a_loss_of_probabilities_and_one_of_logits_are_the_same(of_probabilities
     # It is this loss that is minimised: the first step is of the same network on the same batch.
     assert run.history["loss"][0] == pytest.approx(2 * of_probabilities.history["loss"][0], rel=1e-5)
     assert run.history["val_iou"] == pytest.approx(of_probabilities.history["val_iou"], abs=1e-3)
-    assert config(of_probabilities)["parts"]["loss"] == "SparseCategoricalCrossentropy"
-    assert config(run)["parts"] == {"loss": "Doubled", "callbacks": [], "transforms": []}
+    # What a Keras loss was made with is kept, too: another `from_logits` is another loss.
+    assert config(of_probabilities)["parts"]["loss"].startswith("SparseCategoricalCrossentropy {'name': ")
+    assert "'from_logits': True" in config(run)["parts"].pop("loss")
+    assert config(run)["parts"] | {"loss": None} == {"loss": None, "callbacks": [], "transforms": []}
 
 
 def test_a_function_is_a_loss_as_well_and_its_name_is_kept(tiny_data, tmp_path):
@@ -135,19 +144,19 @@ def test_callbacks_and_transforms_are_used_and_recorded(tiny_fit, tiny_data, tmp
         (
             dict(class_weights="balanced"),
             dict(loss=absolute),
-            "loss: expected neither class_weights nor accumulate beside a loss of your own, found one of them; leave it "
-            "out.",
+            "loss: expected neither `class_weights` nor `accumulate` beside a loss of your own, found one of them; leave "
+            "it out.",
         ),
         (
             dict(accumulate=2),
             dict(loss=absolute),
-            "loss: expected neither class_weights nor accumulate beside a loss of your own, found one of them; leave it "
-            "out.",
+            "loss: expected neither `class_weights` nor `accumulate` beside a loss of your own, found one of them; leave "
+            "it out.",
         ),
         (
             dict(augment=True, augment_on="device"),
             dict(transforms=[inverted]),
-            "transforms: expected augment_on=host, found device, where samples never pass; leave one out.",
+            "transforms: expected `augment_on=host`, found device, where samples never pass; leave one out.",
         ),
     ],
 )
@@ -155,6 +164,30 @@ def test_what_does_not_go_together_is_refused(tiny_data, tmp_path, settings, own
     with pytest.raises(InputError) as caught:
         fit(tiny_data, tmp_path / "run", settings=tiny_settings(**settings), **own)
     assert str(caught.value) == said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        (dict(loss=Doubled), "loss: expected a keras.losses.Loss or a function of y and p, found <class "),
+        (dict(loss="mse"), "loss: expected a keras.losses.Loss or a function of y and p, found 'mse'."),
+        (dict(callbacks=[Counts]), "callbacks: expected a list of callbacks, found <class "),
+        (dict(callbacks=Counts()), "callbacks: expected a list, found a Counts."),
+        (dict(transforms=inverted), "transforms: expected a list, found a function."),
+        (dict(transforms=[3]), "transforms: expected a list of transforms, found 3 in it."),
+        (dict(settings=dict(epochs=1)), "settings: expected a FitSettings, found a dict."),
+        (
+            dict(listener=print),
+            "listener: expected a Listener, found a builtin_function_or_method; Listener(print) prints",
+        ),
+        (dict(start="model"), "start: expected a Start, found a str; give keras_unet3d.Start(model, name)."),
+    ],
+)
+def test_what_is_no_such_part_is_refused(tiny_data, tmp_path, own, said):
+    with pytest.raises(InputError) as caught:
+        fit(tiny_data, tmp_path / "run", **{"settings": tiny_settings()} | own)
+    assert str(caught.value).startswith(said)
     assert not (tmp_path / "run").exists()
 
 
@@ -182,7 +215,7 @@ def test_a_run_goes_on_with_the_same_loss_and_transforms_only(tiny_data, tmp_pat
     for own, said in (
         (
             dict(loss=Doubled(), transforms=[noisy]),
-            "the loss that it was begun with, absolute, found Doubled; give the",
+            "the loss that it was begun with, absolute, found Doubled {.*}; give the same again.",
         ),
         (dict(transforms=[noisy]), "the loss that it was begun with, absolute, found None; give the same again."),
         (

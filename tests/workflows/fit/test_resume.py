@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,12 +154,19 @@ def kill_and_resume(whole: Path, data: Path, out: Path, moments: list[float]) ->
     return killed
 
 
-@pytest.fixture
-def stopped(tiny_data, tmp_path):
-    out = tmp_path / "run"
+@pytest.fixture(scope="module")
+def stopped_once(tiny_data, tmp_path_factory):
+    """A run that was stopped in its third epoch; nobody may change it."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(Stopped):
         run(tiny_data, out, progress=stop_after(2))
     return out
+
+
+@pytest.fixture
+def stopped(stopped_once, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(stopped_once, tmp_path / "run"))
 
 
 def test_more_epochs_are_those_of_a_longer_run_from_there_on(stopped):
@@ -190,7 +198,10 @@ def test_resume_begins_a_run_where_there_is_none(tiny_data, tmp_path):
     ("settings", "sentence"),
     [
         (FitSettings(epochs=3), "epochs: expected at least the 4 of .*, found 3"),
-        (FitSettings(batch_size=4), "batch_size: expected 2, as .* was begun with, found 4; only epochs, early_stop, "),
+        (
+            FitSettings(batch_size=4),
+            "batch_size: expected 2, as .* was begun with, found 4; only `epochs`, `early_stop`, `workers`, `memory` may",
+        ),
         (FitSettings(seed=1), "seed: expected 0, as .* was begun with, found 1"),
     ],
 )

@@ -89,11 +89,14 @@ def test_the_same_seed_gives_the_same_network(tiny_fit, tiny_data, tmp_path):
 def test_overwrite_replaces_a_run(tiny_run, tiny_data, tmp_path):
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     (run / "old.txt").write_text("of the first run")
+    (run / "profile.json").write_text("{}")
     with pytest.raises(InputError, match="the run exists already"):
         _quick([tiny_data], run)
     assert (run / "old.txt").exists()
     _quick([tiny_data], run, overwrite=True)
-    assert not (run / "old.txt").exists()
+    # What the run had made is gone, and what somebody put beside it is kept.
+    assert (run / "old.txt").read_text() == "of the first run"
+    assert not (run / "profile.json").exists()
     assert (run / "model.keras").exists()
 
 
