@@ -37,9 +37,11 @@ class Validated:
 
     Attributes:
         WHAT: what messages call it.
+        COMPLETE: whether what it is read from must have every entry, those with a default included.
     """
 
     WHAT: ClassVar[str] = "settings"
+    COMPLETE: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for entry, hint in _fields(type(self)):
@@ -78,7 +80,7 @@ class Validated:
         for name, (entry, hint) in known.items():
             if name in config:
                 values[name] = _read(hint, config[name], source)
-            elif entry.default is MISSING and entry.default_factory is MISSING:
+            elif cls.COMPLETE or (entry.default is MISSING and entry.default_factory is MISSING):
                 raise InputError(f"{source}: expected the entry {name!r} of {cls.WHAT}, found none.")
         try:
             return cls(**values)

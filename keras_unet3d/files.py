@@ -37,8 +37,8 @@ def refuse_existing_folder(
     missing = [name for name in marks if not (path / name).is_file()]
     if missing:
         raise InputError(
-            f"{path}: expected an empty folder, or an earlier {what} to overwrite, found one without {missing[0]}; choose "
-            "another path."
+            f"{path}: expected an earlier {what} to overwrite, or an empty folder, found a folder without {missing[0]}; "
+            "choose another path."
         )
     if not overwrite:
         raise InputError(f"{path}: the {what} exists already; choose another path or add {instead}.")

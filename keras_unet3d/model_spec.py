@@ -26,6 +26,8 @@ class ModelSpec(Validated):
     """
 
     WHAT = "the description of a trained network"
+    # A voxel size that got lost is not one that nobody knew.
+    COMPLETE = True
 
     architecture: Architecture
     labels: LabelTable

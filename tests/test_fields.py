@@ -16,7 +16,7 @@ from keras_unet3d.geometry import Triple
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
-from keras_unet3d.run_folder import RunConfig
+from keras_unet3d.run_folder import RunConfig, RunData
 from keras_unet3d.settings import FitSettings, PredictSettings
 from keras_unet3d.workflows.annotate.painting import Painting, Slice
 
@@ -230,7 +230,7 @@ def test_options_of_fit_are_wrong_in_the_order_of_their_groups():
     assert (first, last) == ("num_classes", "workers")
     with pytest.raises(InputError, match="validation_share: expected a share of at least 0 and below 1, found 1"):
         FitSettings(ema=1.0, filters="8,16", base_filters=4, validation_share=1)
-    with pytest.raises(InputError, match="filters: expected to be given without base_filters, found both"):
+    with pytest.raises(InputError, match="filters: expected to be given without `base_filters`, found both"):
         FitSettings(ema=1.0, filters="8,16", base_filters=4)
     with pytest.raises(InputError, match="ema: expected a share of at least 0 and below 1, found 1.0"):
         FitSettings(ema=1.0)
@@ -294,7 +294,7 @@ OBJECTS = [
     DataKeys("em", "seg", axes="zyxc"),
     SPEC,
     ModelSpec(ARCHITECTURE, TABLE, "none", (8, 8, 8)),
-    RunConfig({"epochs": 1}, SPEC, {"training": ["a"]}, {"keras": "3"}, best={"epoch": 1}),
+    RunConfig({"epochs": 1}, SPEC, RunData(training=("a",)), {"keras": "3"}, best={"epoch": 1}),
     Painting("a.h5", None, DataKeys(), TABLE, 9, (Slice("z", 3), Slice("x", 0))),
     zoo.Card("name", model=SPEC, authors=("A", "B"), training={"seed": 0}),
     zoo.Card("name"),

@@ -131,11 +131,13 @@ def test_an_existing_folder_is_refused_unless_it_is_one_to_replace(tmp_path):
         prepare()
         assert refuse_existing_folder(path, False, "run", ("config.json",)) is None
     (path / "thesis.txt").write_text("precious")
+    for overwrite in (False, True):
+        sentence = says(path, "expected an earlier run", "or an empty folder", "found a folder without config.json")
+        with pytest.raises(InputError, match=sentence):
+            refuse_existing_folder(path, overwrite, "run", ("config.json",))
+    (path / "config.json").write_text("{}")
     with pytest.raises(InputError, match=says(path, "the run exists already", "`overwrite=True`")):
         refuse_existing_folder(path, False, "run", ("config.json",))
-    with pytest.raises(InputError, match=says(path, "expected an earlier run", "found a folder without config.json")):
-        refuse_existing_folder(path, True, "run", ("config.json",))
-    (path / "config.json").write_text("{}")
     assert refuse_existing_folder(path, True, "run", ("config.json",)) is None
     assert (path / "thesis.txt").read_text() == "precious"
 

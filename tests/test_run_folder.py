@@ -12,7 +12,7 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
-from keras_unet3d.run_folder import RunConfig, RunFolder
+from keras_unet3d.run_folder import RunConfig, RunData, RunFolder
 from keras_unet3d.settings import FitSettings
 
 SPEC = ModelSpec(
@@ -23,7 +23,9 @@ SPEC = ModelSpec(
     (2.0, 1.0, 1.0),
     "um",
 )
-CONFIG = RunConfig(FitSettings(seed=4).config(), SPEC, {"training": ["a.h5"]}, {"keras": "3.15.1"}, start="tubules")
+CONFIG = RunConfig(
+    FitSettings(seed=4).config(), SPEC, RunData(training=("a.h5",)), {"keras": "3.15.1"}, start="tubules"
+)
 
 # As commit a664499, the version before this form of the file, wrote it.
 OLD = {
@@ -158,9 +160,12 @@ def test_a_run_of_the_version_before_is_read(tmp_path):
         DataKeys(),
     )
     assert FitSettings.from_config(found.settings, "config.json").patch == (30, 60, 60)
-    assert {name: getattr(found, name) for name in OLD if name != "model"} == {
-        k: v for k, v in OLD.items() if k != "model"
+    # Written again it is what it was, and what is new since.
+    again = json.loads(json.dumps(found.config()))
+    assert {name: again[name] for name in OLD if name not in ("model", "data")} == {
+        name: value for name, value in OLD.items() if name not in ("model", "data")
     }
+    assert {name: again["data"][name] for name in OLD["data"]} == OLD["data"]
     assert found.parts == {}
 
 
@@ -246,7 +251,8 @@ def test_a_run_is_replaced_only_when_told(tmp_path):
 def test_a_folder_of_something_else_is_never_replaced(tmp_path, name):
     (tmp_path / name).write_text("precious")
     sentence = (
-        f"{tmp_path}: expected an earlier run to overwrite, found a folder without config.json; choose another path."
+        f"{tmp_path}: expected an earlier run to overwrite, or an empty folder, found a folder without config.json; choose "
+        "another path."
     )
     with pytest.raises(InputError, match=says(sentence)):
         RunFolder(tmp_path).refuse_existing(True, [])

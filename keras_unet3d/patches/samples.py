@@ -81,7 +81,7 @@ def transformed(sample: Sample, transforms: Sequence[Transform], rng: np.random.
         if not isinstance(shapes, list) or shapes != expected:
             raise InputError(
                 f"transforms: expected {name} to return x, y and w of shapes {', '.join(map(str, expected))}; found "
-                f"{shapes if isinstance(shapes, list) else type(shapes).__name__}."
+                f"{shapes if isinstance(shapes, list) else repr(changed)}."
             )
         sample = triple(np.asarray(new, old.dtype) for new, old in zip(changed, sample, strict=True))
         x, y, w = sample

@@ -9,6 +9,8 @@ from pages import GUIDES, PARSED_ONLY, commands_of, enter, made_tiny, name_of, p
 PAGES_WITH_COMMANDS = [page for page in GUIDES if commands_of(page)]
 
 
+# About 90 seconds of one core; .ci/run runs it.
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES_WITH_COMMANDS, ids=name_of)
 def test_commands_run_one_after_the_other(page, shared, monkeypatch):
     folder, done = shared

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keras_unet3d import FitSettings
-from keras_unet3d.datasets import DataKeys, Example
+from keras_unet3d import DataOptions, FitSettings
+from keras_unet3d.datasets import Example
 from keras_unet3d.errors import InputError
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.listener import SILENT, Listener
@@ -53,7 +53,7 @@ SETTINGS = FitSettings(patch=(64, 64, 64), batch_size=4, devices=1, precision="f
 def a_plan():
     """Return the plan of a fit of the tiny network."""
     example = Example("a", from_array(np.zeros((64, 64, 64), np.float32)), from_array(np.zeros((64, 64, 64), np.uint8)))
-    data = LabelledData((example,), (), LabelTable((0, 1), ("a", "b")), DataKeys())
+    data = LabelledData((example,), (), LabelTable((0, 1), ("a", "b")), DataOptions())
     return make_plan(data, SETTINGS, TINY)
 
 

@@ -259,10 +259,15 @@ def test_bad_input_is_explained(same, arguments, sentence):
         predict_volume(same, **{"volume": RANDOM.normal(size=(8, 8, 8))} | arguments)
 
 
-def test_logits_are_refused():
-    model = keras_unet3d.build_model(base_filters=2, depth=2, output="logits")
-    with pytest.raises(InputError, match="expected output='probabilities', found 'logits'"):
-        predict_volume(model, RANDOM.normal(size=(8, 8, 8)))
+def test_a_network_of_logits_predicts_as_the_same_one_of_probabilities():
+    logits, probabilities = (
+        keras_unet3d.build_model(base_filters=2, depth=2, seed=0, output=output)
+        for output in ("logits", "probabilities")
+    )
+    volume = RANDOM.normal(size=(8, 8, 8))
+    for output in ("probabilities", "logits", "labels"):
+        expected = predict_volume(probabilities, volume, output=output)
+        np.testing.assert_allclose(predict_volume(logits, volume, output=output), expected, rtol=1e-6)
 
 
 def test_a_function_of_another_size_is_refused():

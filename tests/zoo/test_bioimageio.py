@@ -11,7 +11,7 @@ from keras_unet3d import zoo
 CARD = {"name": "tiny", "description": "Two classes.", "authors": ["A. Nobody"], "cite": ["Nobody 2026, Nothing"]}
 
 
-@pytest.fixture(scope="module", params=["same", "valid"])
+@pytest.fixture(scope="module", params=["same", pytest.param("valid", marks=pytest.mark.long)])
 def bundle(request, tmp_path_factory):
     """The bundle of an untrained network, of either padding."""
     model = keras_unet3d.build_model(base_filters=2, depth=2, padding=request.param, seed=0)

@@ -388,7 +388,7 @@ def test_fit_refuses_weights_with_channels(tmp_path):
     [
         (dict(devices=2), "devices: expected at most the 1 of this host, found 2; ask for fewer"),
         (dict(devices=2, batch_size=3), "batch_size: expected a multiple of the 2 devices, found 3; add `devices=1`"),
-        (dict(deep_supervision=True, padding="valid", patch=(28, 28, 28)), "deep_supervision: expected padding=same"),
+        (dict(deep_supervision=True, padding="valid", patch=(28, 28, 28)), "deep_supervision: expected `padding=same`"),
         (dict(devices=2, batch_size=2, accumulate=2), "accumulate: expected 1 on 2 devices of the TensorFlow backend"),
     ],
 )

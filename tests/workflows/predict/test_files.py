@@ -216,11 +216,11 @@ def test_what_predict_cannot_do_is_explained_and_nothing_written(predictor, tmp_
     [
         (
             lambda: CleanSettings(instances=True, fill_holes=True),
-            "instances: expected without keep_largest and fill_holes, found both; leave one out.",
+            "instances: expected without `keep_largest` and `fill_holes`, found one of them too; leave one out.",
         ),
         (
             lambda: CleanSettings(instances=True, keep_largest=True),
-            "instances: expected without keep_largest and fill_holes, found both; leave one out.",
+            "instances: expected without `keep_largest` and `fill_holes`, found one of them too; leave one out.",
         ),
         (lambda: CleanSettings(remove_small=-1), "remove_small: expected a whole number of at least 0, found -1."),
     ],
