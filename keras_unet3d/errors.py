@@ -33,7 +33,8 @@ def expect(name: str, value: object, kind: type, instead: str = "") -> None:
     """Raise `InputError` where the argument `name` is not of its `kind`; `instead` says what to do."""
     if not isinstance(value, kind):
         given = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
-        raise InputError(f"{name}: expected a {kind.__name__}, found {given}{instead and f'; {instead}'}.")
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise InputError(f"{name}: expected {article} {kind.__name__}, found {given}{instead and f'; {instead}'}.")
 
 
 @contextmanager

@@ -177,7 +177,7 @@ def test_keras_own_fit_takes_them(data):
         (dict(patch=(8, 8, 0)), "patch: expected three whole numbers (z, y, x) of at least 1, found (8, 8, 0)."),
         (dict(patch=(8, 8, 8.0)), "patch: expected three whole numbers (z, y, x) of at least 1, found (8, 8, 8.0)."),
         (dict(data="a.h5"), "data: expected a LabelledData, found a str; give what open_data returned."),
-        (dict(augmentation=dict()), "augmentation: expected a AugmentationOptions, found a dict."),
+        (dict(augmentation=dict()), "augmentation: expected an AugmentationOptions, found a dict."),
         (dict(transforms=[3]), "transforms: expected a list of transforms, found 3 in it."),
         (dict(batch_size=0), "batch_size: expected a whole number of at least 1, found 0."),
         (dict(sampling="slices"), "sampling: expected one of classes, voxels; found 'slices'."),

@@ -131,10 +131,10 @@ def fit(
     # A run that goes on has its weights already.
     begins_with = before.model.architecture if before else start.architecture if start else None
     plan = make_plan(opened, settings, begins_with, transforms)
-    # What cannot be trained by is refused before anything is read.
-    training_loss(plan.schedule, own)
     holdout = _held_out(opened, plan, listener)
     plan = plan.with_class_weights(weigh_classes(holdout, opened.table, settings.class_weights, listener))
+    # What cannot be trained by is refused before the run takes the place of an earlier one.
+    training_loss(plan.schedule, own)
     with devices.spread_over(plan.devices), memory_in_words(plan):
         with precision.dtype_policy(plan.precision):
             model = build(plan.spec.architecture)
