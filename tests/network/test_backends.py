@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 # Run in a process of its own: Keras decides its backend when it is imported.
 PROGRAM = """
@@ -68,6 +69,7 @@ def values_on(backend):
 BACKENDS = [name for name in ("jax", "torch", "tensorflow") if importlib.util.find_spec(name)]
 
 
+@pytest.mark.long
 def test_every_installed_backend_gives_the_same():
     found = {backend: values_on(backend) for backend in BACKENDS}
     first = found[BACKENDS[0]]
