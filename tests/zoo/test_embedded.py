@@ -15,14 +15,8 @@ from keras_unet3d.zoo.registry import EMBEDDED
 NAMES = ("hippocampus-mri", "ovule-boundaries")
 
 
-@pytest.fixture(autouse=True)
-def _alone(tmp_path, monkeypatch):
-    """Nothing but the package's own models, and a home to remember proofs in."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    # The user's folders are below it.
-    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("KERAS_UNET3D_ZOO", raising=False)
+# Nothing but the package's own models, and a home to remember proofs in.
+pytestmark = pytest.mark.usefixtures("new_home")
 
 
 def test_they_are_listed_and_small():

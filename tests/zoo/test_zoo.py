@@ -59,13 +59,8 @@ def folder(networks, tiny_run, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _alone(tmp_path, monkeypatch):
+def _alone(new_home, tmp_path, monkeypatch):
     """Only the folders that a test names are searched, not the user's."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    # The user's folders are below it.
-    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("KERAS_UNET3D_ZOO", raising=False)
     monkeypatch.setattr(registry, "EMBEDDED", tmp_path / "embedded")
 
 
