@@ -168,13 +168,13 @@ def grown(options: argparse.Namespace) -> dict:
     """Return time and peak of one prediction with a stand-in for the network."""
     from keras_unet3d import Architecture, PredictSettings, predict
     from keras_unet3d.prediction.array_api import function_predictor
-    from keras_unet3d.volumes import create_volume, from_array
+    from keras_unet3d.volumes import fill_volume, from_array, whole_volume
 
     side, suffix = options.side.split(".")
     shape, source = (int(side), int(side), 2 * int(side)), options.growth / f"image{options.side}"
     if not source.exists():
         like = from_array(np.broadcast_to(np.float32(0), shape))
-        with create_volume(source, np.float32, like, "raw") as write:
+        with whole_volume(source) as partial, fill_volume(partial, np.float32, like, "raw") as write:
             plane = np.random.default_rng(0).normal(size=(16, *shape[1:])).astype(np.float32)
             for z in range(0, shape[0], 16):
                 write((slice(z, z + 16), slice(0, shape[1]), slice(0, shape[2])), plane)

@@ -9,7 +9,8 @@ import click
 
 import keras_unet3d
 from keras_unet3d.cli.flags import error_with_flags, with_flags
-from keras_unet3d.errors import InputError
+from keras_unet3d.cli.terminal import STOPPED, prepare_process, say
+from keras_unet3d.errors import InputError, reason_of
 from keras_unet3d.machine import kernels
 
 # Command -> module and the first line of its help, so that --help imports nothing.
@@ -58,6 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    prepare_process()
     kernels.prefer_fast_cpu_kernels()
     # tifffile logs what it finds broken; the sentence that follows says it better.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
@@ -68,17 +70,22 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
+        say(error.format_message())
         sys.exit(error.exit_code)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "unet3d-cli"
         _fail(f"{error.format_message()} See {command} --help.", error.exit_code, debug)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("stopped.", 1, debug=False)
+    except STOPPED as stop:
+        _fail(f"stopped{f'; {stop}' if str(stop) else ''}.", 1, debug=False)
     except InputError as error:
         _fail(error_with_flags(str(error)), 2, debug)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        _fail(f"{error.filename}: expected a path that can be read or written, found: {error.strerror}.", 2, debug)
+    except BrokenPipeError:
+        # Whoever read the output has enough of it.
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}expected a path that can be read or written, found {reason_of(error)}.", 2, debug)
     except Exception as error:
         _fail(f"{type(error).__name__}: {with_flags(str(error))} (add --debug for the traceback)", 1, debug)
 
@@ -86,5 +93,5 @@ def main(arguments: list[str] | None = None) -> None:
 def _fail(sentence: str, code: int, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    click.echo(f"unet3d-cli: {sentence}", err=True)
+    say(f"unet3d-cli: {sentence}", err=True)
     sys.exit(code)

@@ -24,16 +24,17 @@ def command(data, images, labels, weights, json_path, picture, overwrite, **give
 
     DATA and the options are those of fit. Exit code 0: fit can go on; 2: there are faults.
     """
-    from keras_unet3d.files import refuse_existing, write_json
+    from keras_unet3d.files import refuse_existing, refuse_unwritable
     from keras_unet3d.workflows.check.run import check
 
     for path, suffix in ((json_path, ".json"), (picture, ".png")):
-        if path:
-            refuse_existing(Path(path), overwrite)
-            if not path.endswith(suffix):
-                raise InputError(f"{path}: expected a file ending in {suffix}; choose another name.")
+        if path and not path.endswith(suffix):
+            raise InputError(f"{path}: expected a file ending in {suffix}; choose another name.")
+    if picture:
+        refuse_existing(Path(picture), overwrite)
+        refuse_unwritable(Path(picture))
     settings = options.given_settings(DataOptions, given)
-    with live("volumes") as listener:
+    with options.figures_file(json_path, overwrite) as write, live("volumes") as listener:
         result = check(
             data,
             images=images,
@@ -43,8 +44,7 @@ def command(data, images, labels, weights, json_path, picture, overwrite, **give
             picture=picture,
             listener=listener,
         )
-    if json_path:
-        write_json(Path(json_path), result)
+        write(result)
     if result["faults"]:
         raise InputError(
             f"expected data without faults, found {len(result['faults'])}, named above; mend and check again."

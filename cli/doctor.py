@@ -3,6 +3,7 @@
 import click
 
 from keras_unet3d.cli.flags import with_flags
+from keras_unet3d.cli.terminal import say
 from keras_unet3d.machine import kernels
 
 
@@ -14,4 +15,4 @@ def command():
     from keras_unet3d.zoo.engines import NETWORKS
 
     for finding in doctor(NETWORKS):
-        click.echo(with_flags(str(finding)))
+        say(with_flags(str(finding)))

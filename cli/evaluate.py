@@ -1,13 +1,11 @@
 """`unet3d-cli evaluate`."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
-from keras_unet3d.errors import InputError
 from keras_unet3d.machine import kernels
 from keras_unet3d.settings import FitSettings, PredictSettings
 
@@ -49,18 +47,11 @@ def command(
     settings = options.given_settings(PredictSettings, given)
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
-    from keras_unet3d.files import refuse_existing, write_json
     from keras_unet3d.workflows.evaluate import evaluate
 
-    if json_path:
-        refuse_existing(Path(json_path), overwrite)
-        if Path(json_path).exists() and not json_path.endswith(".json"):
-            raise InputError(
-                f"--json {json_path}: expected to write over a .json file, found another kind of file there."
-            )
-    predictor = zoo.predictor(model)
     keys = {name: value for name, value in {"raw": raw_key, "label": label_key, "axes": axes}.items() if value}
-    with live("volumes") as listener:
+    with options.figures_file(json_path, overwrite) as write, live("volumes") as listener:
+        predictor = zoo.predictor(model)
         result = evaluate(
             predictor,
             data,
@@ -73,5 +64,4 @@ def command(
             instances=instances,
             listener=listener,
         )
-    if json_path:
-        write_json(Path(json_path), result)
+        write(result)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from keras_unet3d.cli import options
+from keras_unet3d.cli.terminal import say
 from keras_unet3d.machine import kernels
 
 _NOT_STATED = "not stated"
@@ -52,5 +53,5 @@ def command(run, name, version, out, description, licence, data_licence, card_pa
         evaluation=read_json(Path(evaluation), "figures of evaluate") if evaluation else None,
         cover=cover,
     )
-    click.echo(f"bundle: {bundle}")
-    click.echo(f"next: export KERAS_UNET3D_ZOO={shlex.quote(str(Path(out).resolve()))}; unet3d-cli zoo verify {name}")
+    say(f"bundle: {bundle}")
+    say(f"next: export KERAS_UNET3D_ZOO={shlex.quote(str(Path(out).resolve()))}; unet3d-cli zoo verify {name}")

@@ -3,7 +3,7 @@
 import click
 
 from keras_unet3d.cli import options
-from keras_unet3d.cli.terminal import live
+from keras_unet3d.cli.terminal import STOPPED, live
 from keras_unet3d.machine import kernels
 from keras_unet3d.settings import FitSettings
 
@@ -31,22 +31,25 @@ def command(data, out, val, images, labels, weights, config, resume, start, prof
     settings = options.settings_from(config, given)
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
-    from keras_unet3d.cli.next_steps import after_fit
+    from keras_unet3d.cli.next_steps import after_fit, after_stop
     from keras_unet3d.workflows.fit.run import Start, fit
 
-    with live("training") as listener:
-        run = fit(
-            data,
-            out,
-            val=val,
-            images=images,
-            labels=labels,
-            weights=weights,
-            settings=settings,
-            start=Start(zoo.load(start), start) if start else None,
-            resume=resume,
-            profile=profile,
-            overwrite=overwrite,
-            listener=listener,
-        )
-        listener.say(after_fit(run))
+    try:
+        with live("training") as listener:
+            run = fit(
+                data,
+                out,
+                val=val,
+                images=images,
+                labels=labels,
+                weights=weights,
+                settings=settings,
+                start=Start(zoo.load(start), start) if start else None,
+                resume=resume,
+                profile=profile,
+                overwrite=overwrite,
+                listener=listener,
+            )
+            listener.say(after_fit(run))
+    except STOPPED as stop:
+        raise KeyboardInterrupt(after_stop(out)) from stop

@@ -35,6 +35,13 @@ def after_fit(run: "Run") -> str:
     return f"\nrun folder: {run.path}  ({kept})\nnext:\n{lines}"
 
 
+def after_stop(folder: str) -> str:
+    """Return what is kept of a fit that was stopped, and how it goes on."""
+    if not RunFolder(Path(folder)).state.is_file():
+        return "no epoch was finished, so nothing is kept"
+    return f"what was learnt is kept, and goes on with: unet3d-cli fit --out {shlex.quote(folder)} --resume"
+
+
 def after_suggest(folder: str) -> str:
     """Return how painted slices are put back."""
     command = f"unet3d-cli merge {shlex.quote(folder)} --out NEW_LABELS"

@@ -1,7 +1,7 @@
 """Options that several commands share, and those that are the fields of a settings class."""
 
-import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import Field, fields
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import click
 from keras_unet3d.cli.flags import flag, with_flags
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import field_type
+from keras_unet3d.files import read_json, whole_file, write_json
 from keras_unet3d.geometry import Triple
 from keras_unet3d.settings import FitSettings
 
@@ -96,14 +97,24 @@ def settings_from(config: str | None, given: dict) -> FitSettings:
 
 def _read_config(path: Path) -> dict:
     """Return the options in a JSON file: a plain object, or the `config.json` of a run."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected options of fit in JSON, found something unreadable ({error}).") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected options of fit, a JSON object; found a {type(values).__name__}.")
+    values = read_json(path, "options of fit")
     # A run's config.json keeps the options of its fit under "settings".
     settings = values.get("settings", values)
     if not isinstance(settings, dict):
         raise InputError(f"{path}: expected options of fit under 'settings', found {settings!r}.")
     return dict(settings)
+
+
+@contextmanager
+def figures_file(path: str | None, overwrite: bool) -> Iterator[Callable[[dict], None]]:
+    """Yield a function that takes the figures that are to be written to `path`, or to nowhere where that is None.
+
+    Entered before the work, so that a place that cannot be written is said at once.
+    """
+    if path is None:
+        yield lambda figures: None
+        return
+    if Path(path).is_file() and not path.endswith(".json"):
+        raise InputError(f"--json {path}: expected to write over a .json file, found another kind of file there.")
+    with whole_file(Path(path), overwrite) as partial:
+        yield lambda figures: write_json(partial, figures)

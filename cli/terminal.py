@@ -1,10 +1,45 @@
-"""What a person sees while a command works: lines, and a bar where the output is a terminal."""
+"""What a person sees while a command works: lines, and a bar where the output is a terminal; and how a command is stopped."""
 
+import signal
+import sys
+import threading
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
+
 from keras_unet3d.cli.flags import with_flags
 from keras_unet3d.listener import Listener
+
+# Characters that move the cursor, change colours or turn the line around: a stranger may have put them into a name.
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+# What a stop by Ctrl-C or by the system is called.
+STOPPED = (KeyboardInterrupt, click.Abort)
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print a text; what a terminal would obey instead of showing it is spelt out."""
+    click.echo(printable(text), err=err)
+
+
+def printable(text: str) -> str:
+    """Return the text with everything spelt out that a terminal would obey, or cannot show."""
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _HIDDEN and character not in "\n\t"
+        else character
+        for character in text
+    )
+
+
+def prepare_process() -> None:
+    """Have this process show what its terminal's encoding lacks by escapes, and end by SIGTERM as by Ctrl-C: tidily."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @contextmanager
@@ -31,6 +66,6 @@ def live(what: str) -> Iterator[Listener]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield Listener(
-            say=lambda line: console.print(with_flags(line)),
+            say=lambda line: console.print(printable(with_flags(line))),
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         )

@@ -5,6 +5,7 @@ import json
 import click
 
 from keras_unet3d.cli import options
+from keras_unet3d.cli.terminal import say
 from keras_unet3d.machine import kernels
 
 
@@ -23,12 +24,12 @@ def list_models():
 
     cards = zoo.list_models()
     if not cards:
-        click.echo(f"no models in {', '.join(map(str, zoo.search_path()))}")
+        say(f"no models in {', '.join(map(str, zoo.search_path()))}")
     for sentence in zoo.broken_models():
-        click.echo(f"skipped: {sentence}", err=True)
+        say(f"skipped: {sentence}", err=True)
     for card in cards:
         classes = ", ".join(card.model.labels.names)
-        click.echo(f"{card.name}@{card.version}  [{classes}]  {card.description}".rstrip())
+        say(f"{card.name}@{card.version}  [{classes}]  {card.description}".rstrip())
 
 
 @command.command("show")
@@ -42,10 +43,10 @@ def show(name, as_json):
 
     bundle = zoo.find(name)
     if as_json:
-        click.echo(json.dumps(read_json(bundle / "metadata.json", "the card of a model"), indent=2))
+        say(json.dumps(read_json(bundle / "metadata.json", "the card of a model"), indent=2))
         return
-    click.echo(f"{bundle}\n")
-    click.echo(to_readme(zoo.card(bundle)))
+    say(f"{bundle}\n")
+    say(to_readme(zoo.card(bundle)))
 
 
 @command.command("install")
@@ -57,7 +58,7 @@ def install(path, directory, overwrite):
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
 
-    click.echo(f"installed: {zoo.install(path, directory, overwrite)}")
+    say(f"installed: {zoo.install(path, directory, overwrite)}")
 
 
 @command.command("remove")
@@ -67,7 +68,7 @@ def remove(name):
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
 
-    click.echo(f"removed: {zoo.remove(name)}")
+    say(f"removed: {zoo.remove(name)}")
 
 
 @command.command("path")
@@ -79,12 +80,12 @@ def path(name, serving, overwrite):
     if not serving:
         from keras_unet3d import zoo
 
-        click.echo(zoo.find(name))
+        say(zoo.find(name))
         return
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
 
-    click.echo(zoo.unpack_for_serving(name, serving, overwrite))
+    say(zoo.unpack_for_serving(name, serving, overwrite))
 
 
 @command.command("complete")
@@ -96,7 +97,7 @@ def complete(name, out, overwrite):
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
 
-    click.echo(f"bundle: {zoo.complete(name, out, overwrite)}")
+    say(f"bundle: {zoo.complete(name, out, overwrite)}")
 
 
 @command.command("verify")
@@ -107,4 +108,4 @@ def verify(name):
     from keras_unet3d import zoo
 
     for line in zoo.verify(name):
-        click.echo(line)
+        say(line)

@@ -1,9 +1,11 @@
-"""The one exception that means: what the user gave was wrong."""
+"""The one exception that means: what the user gave was wrong; and what the system says, in words."""
 
 import difflib
+import errno
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 
 class InputError(ValueError):
@@ -50,3 +52,62 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ' Did you mean ...?' where `word` resembles a known one, else an empty string."""
     close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+
+
+# ---- what the system says ------------------------------------------------------------------------
+
+_NO_ROOM = {
+    errno.ENOSPC: "the disk full",
+    errno.EDQUOT: "the quota used up",
+    errno.EFBIG: "it larger than a file may be here",
+}
+# The system's error -> what a person is told was found.
+_REASONS = {
+    errno.EACCES: "no permission for it",
+    errno.EPERM: "no permission for it",
+    errno.EROFS: "it write-protected",
+    errno.ENAMETOOLONG: "a name that is too long",
+    errno.ELOOP: "links that lead in a circle",
+    errno.ENOTDIR: "a file where a folder should be",
+    errno.EISDIR: "a folder",
+    errno.EEXIST: "something else there",
+    errno.ENOENT: "a place where nothing can be made",
+    errno.EIO: "a disk that fails",
+    errno.EMFILE: "too many files open already",
+    **_NO_ROOM,
+}
+# Whoever meets one of these was writing.
+_WHILE_WRITING = {*_NO_ROOM, errno.EROFS, errno.EIO}
+
+
+def reason_of(error: OSError) -> str:
+    """Return what the system says in an `OSError`, in words that follow "found"."""
+    return _REASONS.get(error.errno or 0) or f"a failure of the system ({error.strerror or error})"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's errors within, which are about writing `path`, into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        _refuse_failed(path, error)
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """Say in words that the disk is full, or that it fails; other errors within are not about writing `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WHILE_WRITING:
+            raise
+        _refuse_failed(path, error)
+
+
+def _refuse_failed(path: Path, error: OSError) -> NoReturn:
+    if error.errno in _NO_ROOM:
+        wanted, todo = "room for the result", "make room, or choose another path"
+    else:
+        wanted, todo = "a path that can be written to", "choose another path"
+    raise InputError(f"{path}: expected {wanted}, found {reason_of(error)}; {todo}.") from error

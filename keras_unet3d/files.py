@@ -1,24 +1,41 @@
-"""Output appears whole or not at all, and never over something that is there already."""
+"""The one place through which files are read, written and replaced.
 
+Output appears whole or not at all, never over something that is there already, and one process at a time writes a place.
+What a process that was killed left half-written is removed by the next one that writes the same place.
+"""
+
+import glob
+import hashlib
+import io
 import json
+import math
 import os
 import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn
 
-from keras_unet3d.errors import InputError
+import numpy as np
+
+from keras_unet3d.errors import InputError, reason_of, room_for, writing
+from keras_unet3d.locks import is_lock, locked
+
+_PARTIAL, _OLD = ".partial.", ".old."
+
+
+# ---- what is there already -----------------------------------------------------------------------
 
 
 def refuse_existing(path: Path, overwrite: bool, what: str = "output") -> None:
     """Raise `InputError` if the file `path` is there and may not be written over, or cannot be made."""
-    if path.is_dir():
-        raise InputError(f"{path}: expected a file to write the {what} to, found a folder; choose another path.")
-    _refuse_file_above(path)
-    if path.exists() and not overwrite:
-        raise InputError(f"{path}: the {what} exists already; choose another path or add `overwrite=True`.")
+    with writing(path):
+        if path.is_dir():
+            raise InputError(f"{path}: expected a file to write the {what} to, found a folder; choose another path.")
+        _refuse_file_above(path)
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: the {what} exists already; choose another path or add `overwrite=True`.")
 
 
 def refuse_existing_folder(
@@ -29,11 +46,12 @@ def refuse_existing_folder(
     Only a folder that holds the files `marks` may be replaced: the path may be mistyped. `instead` are the options that
     do something else about it.
     """
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: expected a folder to write the {what} to, found a file; choose another path.")
-    _refuse_file_above(path)
-    if not path.is_dir() or not any(path.iterdir()):
-        return
+    with writing(path):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path}: expected a folder to write the {what} to, found a file; choose another path.")
+        _refuse_file_above(path)
+        if is_empty(path):
+            return
     missing = [name for name in marks if not (path / name).is_file()]
     if missing:
         raise InputError(
@@ -44,6 +62,11 @@ def refuse_existing_folder(
         raise InputError(f"{path}: the {what} exists already; choose another path or add {instead}.")
 
 
+def is_empty(folder: Path) -> bool:
+    """Return whether there is nothing in a folder, or no such folder; who writes it does not count."""
+    return not folder.is_dir() or not any(not is_lock(path) for path in folder.iterdir())
+
+
 def _refuse_file_above(path: Path) -> None:
     for parent in path.parents:
         if parent.is_file():
@@ -52,47 +75,150 @@ def _refuse_file_above(path: Path) -> None:
 
 def overlapping(first: Path, second: Path) -> bool:
     """Return whether the paths are the same, or one of them lies in the other."""
-    first, second = first.resolve(), second.resolve()
+    first, second = resolved(first), resolved(second)
     return first == second or first in second.parents or second in first.parents
 
 
-def refuse_unwritable(path: Path, needed: int) -> None:
-    """Raise `InputError` if nothing can be written at `path`, or less than `needed` bytes."""
-    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not os.access(existing, os.W_OK):
-        raise InputError(
-            f"{path}: expected a place to write to, found {existing} write-protected; choose another path."
-        )
-    free = shutil.disk_usage(existing).free
+def resolved(path: Path) -> Path:
+    """Return the path without links; raises `InputError` where they lead in a circle."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # before Python 3.13 a circle is a RuntimeError
+        raise InputError(f"{path}: expected a path, found links that lead in a circle; check it.") from error
+
+
+def refuse_unwritable(path: Path, needed: int = 0) -> None:
+    """Raise `InputError` if nothing can be written at `path`, somebody else writes there, or there are less than `needed` bytes."""
+    with claimed(path) as partial, writing(path):
+        # Asked for in earnest: permissions tell neither of full disks nor of system folders.
+        partial.touch()
+        free = shutil.disk_usage(partial).free
+        partial.unlink()
     if free < needed:
         raise InputError(
-            f"{path}: expected {_megabytes(needed)} of free space, found {_megabytes(free)}; make room, or choose another path."
+            f"{path}: expected {_bytes(needed)} of free space, found {_bytes(free)}; make room, or choose another path."
         )
 
 
-def _megabytes(count: int) -> str:
-    return f"{count / 2**20:,.0f} MB"
+def _bytes(count: int) -> str:
+    return f"{count / 2**20:,.0f} MB" if count >= 2**20 else f"{count / 2**10:,.0f} kB"
 
 
-def remove_partial_files(folder: Path) -> None:
-    """Remove what a process that was killed left half-written in `folder`."""
-    for path in folder.rglob(".????????.partial.*"):
-        if path.is_file():
-            path.unlink()
+# ---- whole or not at all -------------------------------------------------------------------------
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the place of `path` only if nothing went wrong."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept in full, because writers choose the format by it.
-    partial = path.with_name(f".{uuid.uuid4().hex[:8]}.partial.{path.name}")
+def whole_file(path: Path, overwrite: bool = True, what: str = "output") -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the place of `path` only if nothing went wrong.
+
+    Enter it before long work: it raises at once where the place is taken or cannot be written.
+
+    Raises:
+        InputError: a file that may not be replaced, a place that cannot be written or that another process writes, or no
+            more room.
+    """
+    with claimed(path) as partial:
+        refuse_existing(path, overwrite, what)
+        with writing(path):
+            partial.touch()
+            partial.unlink()
+        try:
+            with room_for(path):
+                yield partial
+                _to_disk(partial)
+                os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(
+    path: Path, overwrite: bool = True, what: str = "output", marks: tuple[str, ...] = ()
+) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; it takes the place of `path` only if nothing went wrong.
+
+    `marks` and errors are as in `refuse_existing_folder` and `whole_file`.
+    """
+    with claimed(path) as partial:
+        refuse_existing_folder(path, overwrite, what, marks)
+        with writing(path):
+            partial.mkdir()
+        try:
+            with room_for(path):
+                yield partial
+                replace_folder(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Put a folder in the place of another. Killed between the two steps, the next process brings the old one back."""
+    old = _beside(path, _OLD)
+    if path.exists():
+        path.rename(old)
     try:
-        yield partial
-        _to_disk(partial)
-        os.replace(partial, path)
+        new.rename(path)
+    except BaseException:
+        if old.exists():
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[Path]:
+    """Yield a free path beside `path` that is this process's alone, and make the folders above; tidy up after dead processes."""
+    with made_folder(path.parent, path), locked(_lock(path), path):
+        _tidy(path)
+        yield _beside(path, _PARTIAL)
+
+
+def _beside(path: Path, mark: str) -> Path:
+    return path.with_name(f"{mark}{path.name}")
+
+
+def _tidy(path: Path) -> None:
+    """Remove what a process that was killed left of writing `path`, or bring back what it was about to replace."""
+    old = _beside(path, _OLD)
+    with writing(path):
+        _remove(_beside(path, _PARTIAL))
+        if path.exists():
+            _remove(old)
+        elif old.exists():
+            old.rename(path)
+
+
+def remove_remains(path: Path) -> None:
+    """Remove all that processes that were killed left of writing `path`, which nobody else writes now."""
+    if path.parent.is_dir():
+        _tidy(path)
+        with writing(path):
+            _remove(_lock(path))
+            # Versions up to 0.2 put a number first.
+            for partial in path.parent.glob(f".????????{_PARTIAL}{glob.escape(path.name)}"):
+                _remove(partial)
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextmanager
+def made_folder(folder: Path, place: Path) -> Iterator[None]:
+    """Have a folder and those above it; what was made of them and is empty afterwards is taken away again.
+
+    `place` is what an error names.
+    """
+    with writing(place):
+        made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+        _refuse_file_above(place)
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
     finally:
-        partial.unlink(missing_ok=True)
+        for parent in made:
+            with suppress(OSError):  # it is not empty: that is as it should be
+                parent.rmdir()
 
 
 def _to_disk(path: Path) -> None:
@@ -102,43 +228,181 @@ def _to_disk(path: Path) -> None:
             os.fsync(file.fileno())
 
 
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; it takes the place of `path` only if nothing went wrong."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{uuid.uuid4().hex[:8]}.partial.{path.name}")
-    partial.mkdir()
-    try:
-        yield partial
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file or folder, where there is one; a folder vanishes at once, so that nobody finds half of it."""
+    with writing(path):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+            return
+    with claimed(path) as partial, writing(path):
+        path.rename(partial)
+        shutil.rmtree(partial)
+
+
+def move(path: Path, target: Path) -> None:
+    """Give a file or folder another path on the same disk, where there is one; the folder of `target` is made."""
+    with writing(target):
         if path.exists():
-            old = path.with_name(f".{uuid.uuid4().hex[:8]}.old.{path.name}")
-            path.rename(old)
-            try:
-                partial.rename(path)
-            except BaseException:
-                old.rename(path)
-                raise
-            shutil.rmtree(old)
-        else:
-            partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="keras-unet3d-") as folder, room_for(Path(folder)):
+        yield Path(folder)
+
+
+def unnamed_file(folder: Path, size: int) -> IO[bytes]:
+    """Return an open file of `size` bytes on the disk of `folder`, which is gone when it is closed or the process dies."""
+    with writing(folder):
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
+        # The whole file is claimed now: if the disk were full later, writing to a map of it would kill the process.
+        claim = getattr(os, "posix_fallocate", None)  # some systems have no such call
+        try:
+            claim(file.fileno(), 0, size) if claim else file.truncate(size)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
+    write_text(path, as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """Return indented JSON; raises `ValueError` for numbers that JSON does not have."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes, whole or not at all."""
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
+        partial.write_bytes(content)
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as `.npy`, whole or not at all."""
+    with whole_file(path) as partial:
+        np.save(partial, array, allow_pickle=False)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with opened(source, "a file") as file:
+        write_stream(target, file)
+
+
+def write_stream(path: Path, source: IO[bytes]) -> None:
+    """Write all that can be read of an open file, whole or not at all."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        shutil.copyfileobj(source, file)
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def opened(path: Path, what: str) -> Iterator[io.BufferedReader]:
+    """Yield a file, open for reading bytes; `what` it is expected to be.
+
+    Raises:
+        InputError: no such file, something else than a file, or one that may not be read.
+    """
+    try:
+        # Pipes and devices have no end.
+        is_plain = path.is_file() or not path.exists()
+        if is_plain:
+            file = path.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected {what}, found no such file.") from None
+    except (OSError, ValueError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else "a path that cannot be"
+        raise InputError(f"{path}: expected {what}, found {reason}.") from error
+    if not is_plain:
+        raise InputError(f"{path}: expected {what}, found {'a folder' if path.is_dir() else 'no plain file'}.")
+    with file:
+        yield file
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """Return what is in a file; errors are as in `opened`."""
+    with opened(path, what) as file:
+        return file.read()
+
+
+def read_text(path: Path, what: str) -> str:
+    """Return what is in a file of UTF-8; errors are as in `opened`."""
+    try:
+        return read_bytes(path, what).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected {what}, found bytes that are no text (UTF-8).") from error
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with opened(path, "a file") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """Return the JSON object in `path`; raises `InputError` where it is missing or is no JSON object."""
+    text = read_text(path, what)
     try:
-        value = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: expected {what}, found no such file.") from None
-    except (OSError, ValueError) as error:
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError:
+        raise InputError(f"{path}: expected {what} in JSON, found brackets nested beyond all reason.") from None
+    except ValueError as error:
         raise InputError(f"{path}: expected {what} in JSON, found something unreadable ({error}).") from error
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected {what}, a JSON object; found a {type(value).__name__}.")
     return value
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    return value if math.isfinite(value) else _no_number(digits)
+
+
+def read_array(path: Path, what: str) -> np.ndarray:
+    """Return the array in a `.npy` file; no code in it is run, and nothing larger than the file is made."""
+    try:
+        with opened(path, what):
+            # A map is refused where the header promises more than the file holds.
+            return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except InputError:
+        raise
+    except Exception as error:
+        # NumPy raises anything from ValueError to TokenError on a broken header.
+        raise InputError(f"{path}: expected {what}, found a broken one.") from error
+
+
+def read_arrays(path: Path, what: str, wanted: Callable[[str], bool]) -> list[np.ndarray]:
+    """Return the arrays in a `.npz` file whose names are `wanted`, in their order; no code in it is run."""
+    try:
+        with opened(path, what) as file, np.load(file, allow_pickle=False) as arrays:
+            return [arrays[name] for name in arrays.files if wanted(name)]
+    except InputError:
+        raise
+    except Exception as error:
+        # NumPy raises anything from BadZipFile to EOFError on a broken file.
+        raise InputError(f"{path}: expected {what}, found something unreadable ({error}).") from error

@@ -1,17 +1,30 @@
 """What a run folder holds: the names of its files and the form of its `config.json`, known here alone."""
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import Validated
-from keras_unet3d.files import read_json, refuse_existing_folder, remove_partial_files, write_json
+from keras_unet3d.files import (
+    is_empty,
+    made_folder,
+    move,
+    read_json,
+    refuse_existing_folder,
+    remove_path,
+    remove_remains,
+    resolved,
+    write_json,
+)
+from keras_unet3d.locks import locked
 from keras_unet3d.model_spec import ModelSpec
 
 _CONFIG = "config.json"
+# Where an earlier run waits until the one in its place has kept a network; and while it is on its way there or back.
+_EARLIER, _MOVING = ".earlier", ".moving"
 
 
 @dataclass(frozen=True)
@@ -72,11 +85,11 @@ class RunConfig(Validated):
 class _File:
     """A file of a run: its path, asked of the folder."""
 
-    def __init__(self, *names: str):
-        self._names, self.top = names, names[0]
+    def __init__(self, *name: str):
+        self.name = name
 
     def __get__(self, run: "RunFolder", kind: type) -> Path:
-        return run.path.joinpath(*self._names)
+        return run.path.joinpath(*self.name)
 
 
 @dataclass(frozen=True)
@@ -103,9 +116,63 @@ class RunFolder:
         """Whether there is a run."""
         return (self.path / _CONFIG).is_file()
 
+    @contextmanager
+    def held(self, resume: bool = False) -> Iterator[None]:
+        """Have the folder to ourselves, and tidy up after a process that was killed; without a folder one is made.
+
+        Args:
+            resume: whether a run that has not kept a network yet goes on; else the one whose place it took comes back.
+
+        Raises:
+            InputError: a path that cannot be a folder, or one that another process writes.
+        """
+        refuse_existing_folder(self.path, True, "run", ())
+        with made_folder(self.path, self.path), locked(self.path / ".lock", self.path):
+            for name in _NAMES:
+                remove_remains(self.path.joinpath(*name))
+            self._move_files(self.path / _MOVING, self.path)
+            if self.network.is_file():
+                remove_path(self.path / _EARLIER)
+            elif not (resume and self.is_run):
+                self._bring_back()
+            yield
+
+    @contextmanager
+    def begun(self, goes_on: bool) -> Iterator[None]:
+        """Take the place of an earlier run, which comes back unless this one, or the one that goes on, keeps a network."""
+        earlier = self.path / _EARLIER
+        if not goes_on:
+            self._move_files(self.path, self.path / _MOVING)
+            move(self.path / _MOVING, earlier)
+        try:
+            yield
+        except BaseException:
+            if not self.network.is_file() and (earlier.is_dir() or not goes_on):
+                self.clear()
+                self._bring_back()
+            raise
+        finally:
+            remove_path(earlier)
+
+    def _bring_back(self) -> None:
+        if (self.path / _EARLIER).is_dir():
+            self.clear()
+            move(self.path / _EARLIER, self.path / _MOVING)
+            self._move_files(self.path / _MOVING, self.path)
+
+    def _move_files(self, source: Path, target: Path) -> None:
+        for path in self._files():
+            name = path.relative_to(self.path)
+            move(source / name, target / name)
+        if source != self.path:
+            remove_path(source)
+
+    def _files(self) -> list[Path]:
+        """Return the paths of all that a run may hold, a folder as one."""
+        return [self.path / name for name in dict.fromkeys(name[0] for name in _NAMES)]
+
     def write_config(self, config: RunConfig) -> None:
         """Make the folder if need be, and write its configuration."""
-        self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / _CONFIG, config.config())
 
     def read_config(self) -> RunConfig:
@@ -117,16 +184,12 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the files of a run; whatever else somebody put beside them stays."""
-        for name in {_CONFIG, *(file.top for file in vars(type(self)).values() if isinstance(file, _File))}:
-            path = self.path / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        for path in self._files():
+            remove_path(path)
 
     def _refuse_other_config(self) -> None:
         needed = {
-            each.name for each in fields(RunConfig) if each.default is MISSING and each.default_factory is MISSING
+            entry.name for entry in fields(RunConfig) if entry.default is MISSING and entry.default_factory is MISSING
         }
         if not needed <= set(read_json(self.path / _CONFIG, RunConfig.WHAT)):
             raise InputError(
@@ -135,17 +198,14 @@ class RunFolder:
             )
 
     def stopped(self) -> RunConfig | None:
-        """Return the configuration of the run that goes on; None where none has begun. What is half-written is removed.
+        """Return the configuration of the run that goes on; None where none has begun.
 
         Raises:
             InputError: a folder of something else, or a configuration that is not a run's.
         """
-        if not self.path.is_dir():
-            return None
-        remove_partial_files(self.path)
         if self.is_run:
             return self.read_config()
-        if any(self.path.iterdir()):
+        if not is_empty(self.path):
             raise InputError(
                 f"{self.path}: expected a run to resume, found a folder without {_CONFIG}; choose another path."
             )
@@ -154,11 +214,17 @@ class RunFolder:
     def refuse_existing(self, overwrite: bool, inputs: Sequence[str | Path]) -> None:
         """Raise `InputError` where a new run may not take this place: another one, something else, or the data in it."""
         instead = "`overwrite=True`, or `resume=True` to go on with it"
-        refuse_existing_folder(self.path, overwrite, "run", (_CONFIG,), instead)
-        if self.path.is_dir() and any(self.path.iterdir()):
+        refuse_existing_folder(self.path, True, "run", (_CONFIG,))
+        if not is_empty(self.path):
+            # Nobody is told to overwrite, or to go on with, what is no run.
             self._refuse_other_config()
+        refuse_existing_folder(self.path, overwrite, "run", (_CONFIG,), instead)
         for file in map(Path, inputs):
-            if self.path.resolve() in (file.resolve(), *file.resolve().parents):
+            if resolved(self.path) in (resolved(file), *resolved(file).parents):
                 raise InputError(
                     f"{self.path}: expected a run folder apart from the data, found {file} in it; choose another path."
                 )
+
+
+# Below the run folder, part by part.
+_NAMES = [(_CONFIG,), *(file.name for file in vars(RunFolder).values() if isinstance(file, _File))]

@@ -54,13 +54,25 @@ def test_a_file_that_was_never_written_is_an_error_and_leaves_the_old_one(tmp_pa
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_two_writers_of_one_file_do_not_meet(tmp_path):
-    with whole_file(tmp_path / "a") as first, whole_file(tmp_path / "a") as second:
-        assert first != second
-        first.write_text("1")
-        second.write_text("2")
-    assert os.listdir(tmp_path) == ["a"]
-    assert (tmp_path / "a").read_text() == "1"
+def test_of_two_writers_of_one_place_the_second_is_told(tmp_path):
+    sentence = says(tmp_path / "a", "expected a place that nobody else writes to", f"found process {os.getpid()} on")
+    for whole in (whole_file, whole_folder):
+        with whole_file(tmp_path / "a") as partial:
+            with pytest.raises(InputError, match=sentence), whole(tmp_path / "a"):
+                pass
+            partial.write_text("1")
+        assert (tmp_path / "a").read_text() == "1"
+        assert os.listdir(tmp_path) == ["a"]
+
+
+def test_what_appeared_meanwhile_is_not_replaced_unless_it_may_be(tmp_path):
+    (tmp_path / "a").write_text("old")
+    with (
+        pytest.raises(InputError, match=says("a: the labels exists already")),
+        whole_file(tmp_path / "a", False, "labels"),
+    ):
+        pass
+    assert (tmp_path / "a").read_text() == "old"
 
 
 # ---- whole_folder --------------------------------------------------------------------------------
@@ -181,7 +193,10 @@ def test_what_json_cannot_hold_leaves_the_old_file(tmp_path, value, error):
     [
         (b"", "found something unreadable"),
         (b'{"a": ', "found something unreadable"),
-        (b'{"a": "\xff"}', "found something unreadable"),
+        (b'{"a": "\xff"}', "found bytes that are no text (UTF-8)"),
+        (b'{"a": NaN}', "found something unreadable (NaN is no number)"),
+        (b'{"a": 1e999}', "found something unreadable (1e999 is no number)"),
+        (b'{"a":' * 100_000, "found brackets nested beyond all reason"),
         (json.dumps([1]).encode(), "found a list"),
         (b"3", "found a int"),
     ],
@@ -198,7 +213,7 @@ def test_missing_json_is_refused(tmp_path):
 
 
 def test_a_folder_is_no_json(tmp_path):
-    with pytest.raises(InputError, match=says("expected a thing in JSON", "found something unreadable")):
+    with pytest.raises(InputError, match=says(tmp_path, "expected a thing, found a folder.")):
         read_json(tmp_path, "a thing")
 
 

@@ -302,14 +302,17 @@ def test_half_written_files_are_removed_and_no_others(tmp_path):
     kept = ["last.keras", "backup/state.npz", ".0123abcd.hidden"]
     for name in (*kept, ".0123abcd.partial.last.keras", "backup/.89abcdef.partial.state.npz"):
         (tmp_path / name).write_text("half")
-    assert run.stopped() is not None
+    (tmp_path / ".partial.curves.png").write_text("half")
+    with run.held(resume=True):
+        assert run.stopped() is not None
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert found == sorted(["config.json", *kept])
 
 
 def test_a_run_that_was_killed_before_it_was_described_begins_again(tmp_path):
     (tmp_path / ".0123abcd.partial.config.json").write_text("{")
-    assert RunFolder(tmp_path).stopped() is None
+    with RunFolder(tmp_path).held(resume=True):
+        assert RunFolder(tmp_path).stopped() is None
     assert os.listdir(tmp_path) == []
 
 

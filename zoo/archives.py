@@ -1,29 +1,27 @@
 """Checksums, and zip files that can write nowhere but where they are told to."""
 
-import hashlib
 import re
-import shutil
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.files import opened, read_text, sha256, write_stream, write_text
 
 SUMS = "SHA256SUMS"
 _ROW = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^\x00-\x1f/\\]+)")
 _MOST_BYTES = 4 * 2**30
 _MOST_FILES = 1000
-
-
-def sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+# Weights hardly get smaller: what grows to so many times the archive is none of ours, unless it is small anyway.
+_MOST_GROWTH, _SMALL = 100, 2**26
 
 
 def write_sums(folder: Path) -> None:
     """Write `SHA256SUMS` over every other file in `folder`, in the format of `sha256sum`."""
     files = sorted(path for path in folder.iterdir() if path.name != SUMS)
-    (folder / SUMS).write_text("".join(f"{sha256(path)}  {path.name}\n" for path in files), "utf-8")
+    write_text(folder / SUMS, "".join(f"{sha256(path)}  {path.name}\n" for path in files))
 
 
 def check_sums(folder: Path, only: str | None = None) -> int:
@@ -58,9 +56,9 @@ def _read_sums(folder: Path) -> dict[str, str]:
     if path.is_symlink():
         raise InputError(f"{path}: expected the checksums of a bundle, found a link; get the bundle again.")
     try:
-        text = path.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected the checksums of a bundle, found {error}; get the bundle again.") from error
+        text = read_text(path, "the checksums of a bundle")
+    except InputError as error:
+        raise InputError(f"{str(error).rstrip('.')}; get the bundle again.") from error
     lines = text.removesuffix("\n").split("\n")
     rows = [row for line in lines if (row := _ROW.fullmatch(line))]
     if not text.endswith("\n") or len(rows) < len(lines):
@@ -82,24 +80,39 @@ def unzip(source: Path, folder: Path) -> None:
     Raises:
         InputError: no zip file, a path that leaves the folder, a link, or more than anyone would ship.
     """
+    with _opened_zip(source) as archive:
+        members = archive.infolist()
+        _refuse_hostile(source, members)
+        for member in members:
+            if not member.is_dir():
+                with archive.open(member) as packed:
+                    write_stream(folder / member.filename, packed)
+
+
+def unzip_one(source: Path, name: str, target: Path) -> None:
+    """Unpack the file `name` of `source` to `target`; raises `InputError` where there is none, or no zip file."""
+    with _opened_zip(source) as archive:
+        if name not in archive.namelist():
+            raise InputError(f"{source}: expected {name} in it, found none; get it again.")
+        with archive.open(name) as packed:
+            write_stream(target, packed)
+
+
+@contextmanager
+def _opened_zip(source: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(source) as archive:
-            members = archive.infolist()
-            _refuse_hostile(source, members)
-            for member in members:
-                target = folder / member.filename
-                if member.is_dir():
-                    target.mkdir(parents=True, exist_ok=True)
-                else:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with archive.open(member) as packed, target.open("wb") as file:
-                        shutil.copyfileobj(packed, file)
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+        with opened(source, "a zip file") as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{source}: expected a zip file, found a broken one ({error}); get it again.") from error
 
 
 def _refuse_hostile(source: Path, members: list[zipfile.ZipInfo]) -> None:
-    if len(members) > _MOST_FILES or sum(member.file_size for member in members) > _MOST_BYTES:
+    size = sum(member.file_size for member in members)
+    plausible = min(_MOST_BYTES, max(_SMALL, _MOST_GROWTH * source.stat().st_size))
+    if len(members) > _MOST_FILES or size > plausible:
         raise InputError(f"{source}: expected a bundle, found an archive of implausible size; it was not unpacked.")
     for member in members:
         path = PurePosixPath(member.filename)

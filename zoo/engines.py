@@ -1,6 +1,5 @@
 """What computes a network's output: Keras, the SavedModel of a bundle, or ONNX Runtime. A function of arrays each."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +10,7 @@ import numpy as np
 
 from keras_unet3d.choices import PREDICTION_ENGINES
 from keras_unet3d.errors import InputError
+from keras_unet3d.files import temporary_folder
 from keras_unet3d.geometry import Geometry
 from keras_unet3d.machine.compiled import compiled_network
 from keras_unet3d.network.unet import architecture_of
@@ -92,9 +92,9 @@ def served(archive: Path) -> Network:
     """
     import tensorflow as tf
 
-    with tempfile.TemporaryDirectory() as folder, _explained(archive):
-        unzip(archive, Path(folder))
-        loaded = tf.saved_model.load(folder)
+    with temporary_folder() as folder, _explained(archive):
+        unzip(archive, folder)
+        loaded = tf.saved_model.load(str(folder))
 
     def call(batch: np.ndarray) -> np.ndarray:
         with _explained(archive):

@@ -1,7 +1,5 @@
 """Writes bundles: everything a model needs to be found, checked, run and trained further."""
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +11,18 @@ import numpy as np
 from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.datasets.phantom import phantom
 from keras_unet3d.errors import InputError
-from keras_unet3d.files import refuse_existing_folder, whole_folder, write_json
+from keras_unet3d.files import (
+    copy_file,
+    refuse_existing_folder,
+    refuse_unwritable,
+    sha256,
+    temporary_folder,
+    whole_folder,
+    write_array,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from keras_unet3d.geometry import triple
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.machine import versions
@@ -25,7 +34,7 @@ from keras_unet3d.pictures.slices import Panel, draw_annotations
 from keras_unet3d.prediction.array_api import trained_predictor
 from keras_unet3d.run_folder import RunConfig, RunData, RunFolder
 from keras_unet3d.volumes import Volume, from_array, open_volume
-from keras_unet3d.zoo.archives import check_sums, sha256, unzip, write_sums
+from keras_unet3d.zoo.archives import check_sums, unzip, write_sums
 from keras_unet3d.zoo.bioimageio import RDF, to_rdf
 from keras_unet3d.zoo.cards import Card, halo, to_metadata, to_readme
 from keras_unet3d.zoo.loading import NETWORK, bundle_folder, check_agreement, open_model
@@ -67,6 +76,7 @@ def export_run(
         cover: the volume whose prediction is shown; `None` takes one that the run held out, where that is still there.
     """
     card = _as_card(card)
+    _refuse_place(card, directory, overwrite)
     config = RunFolder(Path(run)).read_config()
     model, spec = open_model(run)
     # Names of files, not their paths: those are nobody else's business.
@@ -78,9 +88,20 @@ def export_run(
         evaluation=card.evaluation or evaluation or _validation(config),
         software=card.software or config.versions,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        picture = _draw_cover(model, spec, _shown(cover, config.data, spec), Path(folder, COVER))
+    with temporary_folder() as folder:
+        picture = _draw_cover(model, spec, _shown(cover, config.data, spec), folder / COVER)
         return export(model, filled, directory, overwrite, complete=complete, cover=picture)
+
+
+def _refuse_place(card: Card, directory: str | Path, overwrite: bool) -> None:
+    """Raise `InputError` before any work where the bundle cannot be written."""
+    target = _place(card, directory)
+    refuse_existing_folder(target, overwrite, "bundle", (CARD,))
+    refuse_unwritable(target)
+
+
+def _place(card: Card, directory: str | Path) -> Path:
+    return Path(directory) / card.name / card.version
 
 
 def _validation(config: RunConfig) -> dict:
@@ -153,20 +174,19 @@ def export(
     card = _completed(_as_card(card), model)
     check_agreement(model, card.spec, f"card of {card.name}")
     model = float32_copy(model)
-    target = Path(directory) / card.name / card.version
-    refuse_existing_folder(target, overwrite, "bundle", (CARD,))
-    with whole_folder(target) as folder:
+    target = _place(card, directory)
+    with whole_folder(target, overwrite, "bundle", (CARD,)) as folder:
         files = {"keras": NETWORK, "test_input": TEST_INPUT, "test_output": TEST_OUTPUT}
         model.save(folder / NETWORK)
         _write_test(model, card.spec, folder, large=complete)
         if cover:
-            shutil.copyfile(cover, folder / COVER)
+            copy_file(cover, folder / COVER)
             files["cover"] = COVER
         if complete:
             files |= _write_served(model, card, folder)
-        (folder / "README.md").write_text(to_readme(card, [*files.values()]), "utf-8")
+        write_text(folder / "README.md", to_readme(card, [*files.values()]))
         if complete:
-            (folder / RDF).write_text(to_rdf(card, folder, files), "utf-8")
+            write_text(folder / RDF, to_rdf(card, folder, files))
         listed = {path.name: {"sha256": sha256(path), "size": path.stat().st_size} for path in sorted(folder.iterdir())}
         write_json(folder / CARD, to_metadata(card, listed))
         write_sums(folder)
@@ -178,7 +198,7 @@ def _write_served(model: keras.Model, card: Card, folder: Path) -> dict[str, str
     files = {"saved_model": saved_model_name(card.name)}
     write_saved_model(model, card.spec, folder / files["saved_model"])
     if can_write_onnx():
-        (folder / ONNX).write_bytes(to_onnx(model))
+        write_bytes(folder / ONNX, to_onnx(model))
         files["onnx"] = ONNX
     if any(card.spec.architecture.geometry.margin):
         # bioimage.io tiles networks that keep their input's size.
@@ -201,8 +221,7 @@ def unpack_for_serving(reference: str | Path, directory: str | Path, overwrite: 
         card = read_card(bundle)
         archive = bundle / saved_model_name(card.name)
         target = Path(directory) / card.name / "1"
-        refuse_existing_folder(target, overwrite, "SavedModel", ("saved_model.pb",))
-        with whole_folder(target) as folder:
+        with whole_folder(target, overwrite, "SavedModel", ("saved_model.pb",)) as folder:
             if archive.is_file():
                 check_sums(bundle, only=archive.name)
                 unzip(archive, folder)
@@ -232,5 +251,5 @@ def _write_test(model: keras.Model, spec: ModelSpec, folder: Path, large: bool) 
     shape = (*legal_sizes(spec.architecture, around), spec.channels)
     # Grey values like a microscope's: the stored input is raw, and goes through the model's normalisation.
     raw = np.random.default_rng(0).gamma(4.0, 20.0, shape).astype(np.float32)
-    np.save(folder / TEST_INPUT, raw[None])
-    np.save(folder / TEST_OUTPUT, compiled_network(same_size(model))(prepared(raw, spec)))
+    write_array(folder / TEST_INPUT, raw[None])
+    write_array(folder / TEST_OUTPUT, compiled_network(same_size(model))(prepared(raw, spec)))

@@ -1,13 +1,11 @@
 """Puts bundles where they are found by name, whole or not at all, and takes them away."""
 
-import shutil
-import uuid
 from pathlib import Path
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.files import refuse_existing_folder, whole_folder
+from keras_unet3d.files import copy_file, is_empty, remove_path, sha256, whole_folder
 from keras_unet3d.machine.folders import user_zoo
-from keras_unet3d.zoo.archives import SUMS, check_sums, sha256
+from keras_unet3d.zoo.archives import SUMS, check_sums
 from keras_unet3d.zoo.loading import NETWORK, bundle_folder, read_network
 from keras_unet3d.zoo.registry import CARD, EMBEDDED, find, named, read_card
 from keras_unet3d.zoo.trust import prove_once
@@ -27,22 +25,17 @@ def install(source: str | Path, directory: str | Path | None = None, overwrite: 
     with bundle_folder(source) as bundle:
         check_sums(bundle)
         card = read_card(bundle)
-        prove_once(bundle, read_network(bundle / NETWORK, card), card)
         target = Path(directory or user_zoo()) / card.name / card.version
         if _is_same(bundle, target):
+            prove_once(bundle, read_network(bundle / NETWORK, card), card)
             return target
-        refuse_existing_folder(target, overwrite, "model", (CARD,))
-        try:
-            with whole_folder(target) as folder:
-                for path in sorted(bundle.iterdir()):
-                    # Hidden files are the file manager's; folders and links are in no bundle.
-                    if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
-                        shutil.copyfile(path, folder / path.name)
-                check_sums(folder)
-        except OSError:
-            # Somebody else installed it at the same time.
-            if not _is_same(bundle, target):
-                raise
+        with whole_folder(target, overwrite, "model", (CARD,)) as folder:
+            prove_once(bundle, read_network(bundle / NETWORK, card), card)
+            for path in sorted(bundle.iterdir()):
+                # Hidden files are the file manager's; folders and links are in no bundle.
+                if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
+                    copy_file(path, folder / path.name)
+            check_sums(folder)
     return target
 
 
@@ -67,10 +60,7 @@ def remove(reference: str) -> Path:
     folder = next(iter(models))
     if EMBEDDED in folder.parents:
         raise InputError(f"{reference}: expected an installed model, found one that comes with the package.")
-    # Out of sight at once: nobody finds half a model.
-    hidden = folder.with_name(f".{uuid.uuid4().hex[:8]}.removed.{folder.name}")
-    folder.rename(hidden)
-    shutil.rmtree(hidden)
-    if not any(folder.parent.iterdir()):
-        folder.parent.rmdir()
+    remove_path(folder)
+    if is_empty(folder.parent):
+        remove_path(folder.parent)
     return folder

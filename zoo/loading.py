@@ -1,7 +1,5 @@
 """From a run folder, a bundle or a name to a network that is ready to predict."""
 
-import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,13 +7,14 @@ from pathlib import Path
 import keras
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.files import temporary_folder
 from keras_unet3d.machine import precision
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.copies import float32_copy
 from keras_unet3d.network.unet import architecture_of, build
 from keras_unet3d.run_folder import RunFolder
-from keras_unet3d.zoo.archives import unzip
+from keras_unet3d.zoo.archives import unzip, unzip_one
 from keras_unet3d.zoo.cards import Card
 from keras_unet3d.zoo.registry import CARD, find, read_card
 from keras_unet3d.zoo.trust import check_files, prove_once, skew
@@ -61,9 +60,9 @@ def bundle_folder(reference: str | Path) -> Iterator[Path]:
     if not (path.is_file() and path.suffix == ".zip"):
         yield find(reference)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        unzip(path, Path(folder))
-        cards = sorted(Path(folder).rglob(CARD))
+    with temporary_folder() as folder:
+        unzip(path, folder)
+        cards = sorted(folder.rglob(CARD))
         if len(cards) != 1:
             raise InputError(f"{path}: expected a zip of one bundle, found {len(cards)} files {CARD} in it.")
         yield cards[0].parent
@@ -130,6 +129,7 @@ def _with_weights(architecture: Architecture, path: Path) -> keras.Model:
     """Return a new network with the weights in a `.keras` file."""
     with precision.dtype_policy("float32"):
         model = build(architecture)
-    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-        model.load_weights(archive.extract(_WEIGHTS, folder))
+    with temporary_folder() as folder:
+        unzip_one(path, _WEIGHTS, folder / _WEIGHTS)
+        model.load_weights(folder / _WEIGHTS)
     return model

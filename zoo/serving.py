@@ -1,14 +1,13 @@
 """The network as others run it: SavedModel and ONNX, float32, normalisation folded in, any batch and any legal size."""
 
 import importlib.util
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from keras_unet3d.files import temporary_folder
 from keras_unet3d.geometry import Geometry
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.copies import folded_copy, logits_model
@@ -45,12 +44,9 @@ def write_saved_model(model: keras.Model, spec: ModelSpec, path: Path) -> None:
 
     A network of fixed sizes has no `segment`.
     """
-    folder = Path(tempfile.mkdtemp())
-    try:
+    with temporary_folder() as folder:
         save_model(model, spec, folder)
         zip_folder(folder, path)
-    finally:
-        shutil.rmtree(folder)
 
 
 def save_model(model: keras.Model, spec: ModelSpec, folder: Path) -> None:

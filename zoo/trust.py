@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.files import read_array, read_bytes, write_bytes
 from keras_unet3d.machine import folders, versions
 from keras_unet3d.machine.compiled import compiled_network
 from keras_unet3d.model_spec import ModelSpec
@@ -47,14 +48,13 @@ def prove_once(bundle: Path, model: keras.Model, card: Card) -> None:
         return
     replay("model.keras", compiled_network(model), bundle, card, halo=False)
     # A home that cannot be written to: it is proved again next time.
-    with suppress(OSError):
-        stamp.parent.mkdir(parents=True, exist_ok=True)
-        stamp.touch()
+    with suppress(InputError):
+        write_bytes(stamp, b"")
 
 
 def _stamp(bundle: Path) -> Path:
     decisive = [
-        (bundle / SUMS).read_bytes() if (bundle / SUMS).is_file() else b"",
+        read_bytes(bundle / SUMS, "checksums") if (bundle / SUMS).is_file() else b"",
         repr(versions.package_versions()).encode(),
     ]
     name = hashlib.sha256(b"\n".join([os.fsencode(bundle.resolve()), *decisive])).hexdigest()
@@ -117,12 +117,7 @@ def _minor(version: object) -> tuple[int, int] | None:
 
 
 def _read_test(path: Path, channels: int) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: expected a stored test array, found a broken one ({error}).") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 5 or len(array) != 1 or array.shape[4] != channels:
-        raise InputError(
-            f"{path}: expected shape (1, z, y, x, {channels}), found {getattr(array, 'shape', 'an archive')}."
-        )
+    array = read_array(path, "a stored test array")
+    if array.ndim != 5 or len(array) != 1 or array.shape[4] != channels:
+        raise InputError(f"{path}: expected shape (1, z, y, x, {channels}), found {array.shape}.")
     return array

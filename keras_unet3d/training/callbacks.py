@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 
+from keras_unet3d.errors import InputError
 from keras_unet3d.files import whole_file
 from keras_unet3d.listener import Listener
 from keras_unet3d.patches.batches import Waiting
@@ -28,8 +29,12 @@ WAITING = "waiting"
 _TOO_LONG = 0.1
 
 
+class Diverged(InputError, FloatingPointError):
+    """A training whose figures are no longer numbers."""
+
+
 class Guard(keras.callbacks.Callback):
-    """Stops at the first batch whose loss is not finite: nothing that was kept is written over."""
+    """Stops at the first batch or epoch whose figures are not finite: nothing that was kept is written over."""
 
     def __init__(self, feed: Feed, steps_per_epoch: int):
         super().__init__()
@@ -41,11 +46,19 @@ class Guard(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if not math.isfinite(logs["loss"]):
             origin = self.feed.origin(self.epoch * self.steps_per_epoch + batch)
-            raise FloatingPointError(
-                f"epoch {self.epoch + 1}, step {batch + 1}: the loss is {float(logs['loss'])} on the batch {origin}; what was "
-                "kept before is untouched. Look at these patches, lower `learning_rate`, set `clip=1`, or use "
-                "`precision=float32`."
-            )
+            self._stop(f", step {batch + 1}: the loss is {float(logs['loss'])} on the batch {origin}")
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        for name, value in logs.items():
+            if not math.isfinite(value):
+                self._stop(f": {name} is {float(value)}, although the loss of every step was a number")
+
+    def _stop(self, happened: str) -> NoReturn:
+        raise Diverged(
+            f"epoch {self.epoch + 1}{happened}; the training has diverged. What was kept of earlier epochs is untouched, and "
+            "can be trained further with `start`. Lower `learning_rate`, set `clip=1`, use `precision=float32`, or look at "
+            "these patches."
+        )
 
 
 class Waits(keras.callbacks.Callback):
@@ -124,11 +137,10 @@ class Records(keras.callbacks.Callback):
     def _write(self, path: Path, write: Callable[[Path], None]) -> bool:
         try:
             write(path)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, InputError) as error:
             # HDF5 says a full disk by a RuntimeError.
-            reason = getattr(error, "strerror", None) or error
             self.listener.say(
-                f"{path}: could not be written ({reason}); the training goes on, and tries again after an epoch"
+                f"could not be written: {str(error).rstrip('.')}. The training goes on, and tries again after an epoch"
             )
             self.unwritten[path] = error
             return False

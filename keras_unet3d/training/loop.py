@@ -48,7 +48,7 @@ def train(
         listener: is told a line per epoch, and steps done and steps in all.
 
     Raises:
-        FloatingPointError: the loss is no longer finite.
+        Diverged: figures are no longer finite; an `InputError` and a `FloatingPointError`.
         OSError: what is to be kept could not be written, up to the last epoch.
     """
     loss = training_loss(schedule, own)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.files import whole_file
+from keras_unet3d.files import read_arrays, whole_file
 
 _FACTS = "facts"
 
@@ -56,10 +56,6 @@ def _restore(path: Path, part: str, variables: list) -> None:
 def _read(path: Path, prefix: str) -> list[np.ndarray]:
     """Return the arrays whose names begin with `prefix`, in the order in which they were written."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return [arrays[name] for name in arrays.files if name.startswith(prefix)]
-    except Exception as error:
-        # NumPy raises anything from BadZipFile to EOFError on a broken file.
-        raise InputError(
-            f"{path}: expected the state of a training, found something unreadable ({error}); train anew with `overwrite=True`."
-        ) from error
+        return read_arrays(path, "the state of a training", lambda name: name.startswith(prefix))
+    except InputError as error:
+        raise InputError(f"{str(error).rstrip('.')}; train anew with `overwrite=True`.") from error

@@ -49,7 +49,7 @@ __all__ = [
     "NewVolume",
     "Volume",
     "continue_zarr",
-    "create_volume",
+    "fill_volume",
     "from_array",
     "in_memory",
     "is_volume_name",
@@ -63,6 +63,7 @@ __all__ = [
     "start_zarr",
     "stem",
     "volume_format",
+    "whole_volume",
     "write_plane",
     "write_volume",
 ]
@@ -152,15 +153,32 @@ def _opened(path: Path, opener: Callable[..., Volume], key: str | None, axes: st
 
 
 @contextmanager
-def create_volume(
-    path: str | Path,
+def whole_volume(path: Path, overwrite: bool = True, what: str = "output") -> Iterator[Path]:
+    """Yield a path to `fill_volume`; it takes the place of `path` only if nothing went wrong. Enter it before long work.
+
+    Raises:
+        InputError: a volume that may not be replaced, a place that cannot be written or that another process writes, or no
+            more room.
+    """
+    kind = _format(path)
+    whole = whole_folder if kind.is_folder else whole_file
+    # Before as well: what may be replaced is for the format to say.
+    kind.refuse_existing(path, overwrite, what)
+    with whole(path) as partial:
+        kind.refuse_existing(path, overwrite, what)
+        yield partial
+
+
+@contextmanager
+def fill_volume(
+    path: Path,
     dtype: DTypeLike,
     like: Volume,
     key: str = "label",
     channels: int | None = None,
     chunks: Triple | None = None,
 ) -> Iterator[Callable[[Box, np.ndarray], None]]:
-    """Yield a function that writes boxes of a new volume; it is there when all is written, whole or not at all.
+    """Yield a function that writes boxes of the new volume at the path that `whole_volume` yielded.
 
     Args:
         path: the suffix decides the format.
@@ -173,14 +191,11 @@ def create_volume(
     The function takes a box and its voxels, `(z, y, x)` or `(z, y, x, channels)`; boxes of any size in any order that
     cover the volume.
     """
-    path = Path(path)
-    whole = whole_folder if _format(path).is_folder else whole_file
-    new = NewVolume(np.dtype(dtype), like, key, channels, chunks)
-    with whole(path) as partial, _format(path).create(partial, new) as write:
+    with _format(path).create(path, NewVolume(np.dtype(dtype), like, key, channels, chunks)) as write:
         yield write
 
 
-def write_volume(path: str | Path, array: np.ndarray, like: Volume, key: str = "label") -> None:
+def write_volume(path: str | Path, array: np.ndarray, like: Volume, key: str = "label", overwrite: bool = True) -> None:
     """Write `(z, y, x)` or `(z, y, x, channels)` with the geometry of `like`, whole or not at all.
 
     Args:
@@ -188,9 +203,14 @@ def write_volume(path: str | Path, array: np.ndarray, like: Volume, key: str = "
         array: shaped like `like`; integers or floats.
         like: the volume whose orientation, affine and voxel size the file takes over.
         key: the data set to write in HDF5 or Zarr.
+        overwrite: whether a volume that is there may be replaced.
     """
     channels = array.shape[3] if array.ndim == 4 else None
-    with create_volume(path, array.dtype, replace(like, shape=triple(array.shape[:3])), key, channels) as write:
+    like = replace(like, shape=triple(array.shape[:3]))
+    with (
+        whole_volume(Path(path), overwrite) as partial,
+        fill_volume(partial, array.dtype, like, key, channels) as write,
+    ):
         write(tuple(slice(0, size) for size in array.shape[:3]), array)
 
 

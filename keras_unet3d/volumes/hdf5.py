@@ -1,5 +1,6 @@
 """HDF5: one data set per volume, read by chunks; voxel size in the attribute `element_size_um` (z, y, x)."""
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +63,7 @@ def create_hdf5(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarra
     order = plain_order(new.like, new.channels)
     shape = shape_in_order(new.shape, new.channels, order)
     # Boxes seldom match chunks: those that are not full yet wait in memory, and full ones leave it first.
-    with h5py.File(path, "w", rdcc_nbytes=_CACHE, rdcc_nslots=_SLOTS, rdcc_w0=1.0) as file:
+    with _target(path) as target, h5py.File(target, "w", rdcc_nbytes=_CACHE, rdcc_nslots=_SLOTS, rdcc_w0=1.0) as file:
         chunks = tuple(size if axis == "c" else min(_CHUNK, size) for axis, size in zip(order, shape, strict=True))
         dataset = file.create_dataset(
             new.key, shape=shape, dtype=new.dtype, chunks=chunks, compression="gzip", compression_opts=4
@@ -75,3 +76,40 @@ def create_hdf5(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarra
             dataset[place_in_order(box, new.shape, order)] = from_order(array, order)
 
         yield write
+
+
+@contextmanager
+def _target(path: Path) -> Iterator["_Target"]:
+    """Yield a file for HDF5 to write to; raises what went wrong in it once HDF5 is done."""
+    with _Target(path, "w+b") as target:
+        try:
+            yield target
+        finally:
+            if target.failure:
+                raise target.failure
+
+
+class _Target(io.FileIO):
+    """A file that seems to take everything, and remembers the first failure.
+
+    HDF5 can neither go on nor close after a write that failed, and kills the process at its end.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        left = memoryview(content).cast("B")
+        size = len(left)
+        while left and not self.failure:
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                self.failure = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0

@@ -1,6 +1,7 @@
 """Volumes are written box by box, in any order, as if they had been written whole."""
 
 import os
+from contextlib import contextmanager
 from itertools import pairwise, permutations, product
 
 import nibabel
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.volumes import create_volume, from_array, open_volume, scratch, tiff, write_volume
+from keras_unet3d.volumes import fill_volume, from_array, open_volume, scratch, tiff, whole_volume, write_volume
 from keras_unet3d.volumes.axes import from_order, place_in_order, shape_in_order
 
 SHAPE = (9, 14, 11)
@@ -19,6 +20,12 @@ SUFFIXES = (".h5", ".zarr", ".nii", ".nii.gz", ".tif")
 # Axes swapped and mirrored, so that a box lies elsewhere in the file than in the volume.
 AFFINE = np.array([[0, -1.5, 0, 12.0], [1.0, 0, 0, -7.0], [0, 0, -2.5, 3.0], [0, 0, 0, 1.0]])
 ORDERS = ["".join(order) for letters in ("zyx", "zyxc") for order in permutations(letters)]
+
+
+@contextmanager
+def create_volume(path, dtype, like, **options):
+    with whole_volume(path) as partial, fill_volume(partial, dtype, like, **options) as write:
+        yield write
 
 
 class Interrupted(BaseException):
@@ -130,13 +137,17 @@ def test_an_error_leaves_what_was_there(tmp_path, threshold, monkeypatch, suffix
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".tif"])
-def test_a_large_volume_waits_in_a_file_beside_it(tmp_path, monkeypatch, suffix):
-    size = int(np.prod(SHAPE)) * 2
-    for most, expected in ((size - 1, [size]), (size, [])):
+def test_a_large_volume_waits_in_a_file_that_dies_with_the_process(tmp_path, monkeypatch, suffix):
+    size, asked = int(np.prod(SHAPE)) * 2, []
+    unnamed = scratch.unnamed_file
+    monkeypatch.setattr(scratch, "unnamed_file", lambda *arguments: asked.append(arguments) or unnamed(*arguments))
+    for most, expected in ((size - 1, [(tmp_path, size)]), (size, [])):
+        asked.clear()
         monkeypatch.setattr(scratch, "MOST_BYTES", most)
         with create_volume(tmp_path / f"a{suffix}", np.uint16, liked("array", tmp_path)) as write:
-            # The name is one that is cleared away after a process that was killed.
-            assert [path.stat().st_size for path in tmp_path.glob(".????????.partial.*")] == expected
+            assert asked == expected
+            # It has no name that anybody would have to clear away.
+            assert set(os.listdir(tmp_path)) <= {f".a{suffix}.lock", f"a{suffix}"}
             write(tuple(slice(0, each) for each in SHAPE), np.ones(SHAPE, np.uint16))
         assert os.listdir(tmp_path) == [f"a{suffix}"]
 

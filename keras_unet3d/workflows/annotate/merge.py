@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.errors import InputError, refuse
-from keras_unet3d.files import overlapping
+from keras_unet3d.files import overlapping, refuse_unwritable
 from keras_unet3d.labels import survey, unknown_in
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.volumes import from_array, read_plane, refuse_existing_volume, write_volume
@@ -42,6 +42,7 @@ def merge(
         if kept != SAMPLE and overlapping(Path(kept), out):
             raise InputError(f"{out}: expected a new file for the labels, found the volume or its old labels.")
     refuse_existing_volume(out, overwrite)
+    refuse_unwritable(out)
     image, raw = painting.open()
     merged, total = raw.copy(), 0
     for painted in painting.slices:
@@ -57,7 +58,7 @@ def merge(
         )
     if not total:
         raise InputError(f"{folder}: expected painted slices, found none; paint a *_labels.tif and save it there.")
-    write_volume(out, merged, image, painting.keys.label)
+    write_volume(out, merged, image, painting.keys.label, overwrite)
     listener.say(f"{out}: {int((merged != painting.unlabelled).sum())} labelled voxels, {total} of them new or changed")
     return out
 

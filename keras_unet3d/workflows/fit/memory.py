@@ -13,6 +13,8 @@ from keras_unet3d.words import by, gigabytes
 from keras_unet3d.workflows.fit.plan import Plan
 from keras_unet3d.workflows.fit.sizes import plan_patch
 
+# A step that is estimated at so many times what there is will not fit, whatever the estimate's error.
+_HOPELESS = 4
 # Arrays of the weights' size: weights and gradients, and what the optimiser keeps.
 _COPIES = {"adamw": 4, "sgd": 3}
 
@@ -35,6 +37,13 @@ def say_costs(plan: Plan, listener: Listener) -> None:
     )
     if limit and step.memory > limit:
         listener.say(f"memory: a step will hardly fit; {what_fits(plan, limit)}")
+
+
+def refuse_hopeless(plan: Plan) -> None:
+    """Raise `InputError` where a step takes several times the memory that there is."""
+    limit = memory.available_memory()
+    if limit and costs(plan).memory > _HOPELESS * limit:
+        raise InputError(_out_of_memory(plan))
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from keras_unet3d.training.schedule import OwnParts, Shown
 from keras_unet3d.workflows.data import LabelledData, listed, open_data
 from keras_unet3d.workflows.fit.embedded_sample import segment_sample
 from keras_unet3d.workflows.fit.feed import chosen_engine, make_feed
-from keras_unet3d.workflows.fit.memory import memory_in_words, say_costs
+from keras_unet3d.workflows.fit.memory import memory_in_words, refuse_hopeless, say_costs
 from keras_unet3d.workflows.fit.plan import Plan, changes_in_words, make_plan, network_in_words
 from keras_unet3d.workflows.fit.profile import write_profile
 from keras_unet3d.workflows.fit.resume import content, go_on, resumed_settings, say_other_versions
@@ -121,44 +121,53 @@ def fit(
         expect("start", start, Start, "give keras_unet3d.Start(model, name)")
     run, own = RunFolder(Path(out)), OwnParts(loss, callbacks, transforms)
     named = _Named(listed(data), listed(val), Globs(images, labels, weights))
-    before = _begun(run, named, resume, overwrite, listener)
-    if before:
-        settings, named = resumed_settings(run, before, settings), named or _named_before(before)
-        say_other_versions(before, listener)
-    _refuse_early(settings, start, own)
-    opened = open_data(named.data, val=named.val, **vars(named.globs), options=settings, listener=listener)
-    listener.say(opened.in_words())
-    # A run that goes on has its weights already.
-    begins_with = before.model.architecture if before else start.architecture if start else None
-    plan = make_plan(opened, settings, begins_with, transforms)
-    holdout = _held_out(opened, plan, listener)
-    plan = plan.with_class_weights(weigh_classes(holdout, opened.table, settings.class_weights, listener))
-    # What cannot be trained by is refused before the run takes the place of an earlier one.
-    training_loss(plan.schedule, own)
-    with devices.spread_over(plan.devices), memory_in_words(plan):
-        with precision.dtype_policy(plan.precision):
-            model = build(plan.spec.architecture)
-        plan = plan.with_engine(chosen_engine(model, holdout, plan, listener))
-        config = _config(named, holdout, plan, own, start)
-        listener.say(network_in_words(model.count_params(), plan))
-        say_costs(plan, listener)
-        listener.say(changes_in_words(plan))
-        _take_place(run, config, before, plan, bool(start), model.count_params(), listener)
-        if start:
-            listener.say(take_weights(model, start))
-        if plan.patches.augment and not before:
-            draw_sheet(holdout.training, plan, run.samples)
-        feed = make_feed(holdout, plan)
-        if profile:
-            write_profile(run.profile, plan, feed, own, listener)
-        shown = _shown(holdout, plan)
-        rows, best = train(model, feed, plan.schedule, run, shown=shown, own=own, resume=resume, listener=listener)
-    waiting = {"waiting": float(np.mean([row[WAITING] for row in rows]))}
-    run.write_config(replace(config, best=best, input=waiting))
-    listener.say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
-    if named.data == [SAMPLE] and not named.globs:
-        network = keras.models.load_model(run.network, compile=False, safe_mode=True)
-        segment_sample(trained_predictor(float32_copy(network), plan.spec), run, listener)
+    with run.held(resume):
+        before = _begun(run, named, resume, overwrite, listener)
+        if before:
+            settings, named = resumed_settings(run, before, settings), named or _named_before(before)
+            say_other_versions(before, listener)
+        _refuse_early(settings, start, own)
+        opened = open_data(named.data, val=named.val, **vars(named.globs), options=settings, listener=listener)
+        listener.say(opened.in_words())
+        # A run that goes on has its weights already.
+        begins_with = before.model.architecture if before else start.architecture if start else None
+        plan = make_plan(opened, settings, begins_with, transforms)
+        refuse_hopeless(plan)
+        holdout = _held_out(opened, plan, listener)
+        plan = plan.with_class_weights(weigh_classes(holdout, opened.table, settings.class_weights, listener))
+        # What cannot be trained by is refused before the run takes the place of an earlier one.
+        training_loss(plan.schedule, own)
+        with devices.spread_over(plan.devices), memory_in_words(plan):
+            with precision.dtype_policy(plan.precision):
+                model = build(plan.spec.architecture)
+            plan = plan.with_engine(chosen_engine(model, holdout, plan, listener))
+            config = _config(named, holdout, plan, own, start)
+            listener.say(network_in_words(model.count_params(), plan))
+            say_costs(plan, listener)
+            listener.say(changes_in_words(plan))
+            refuse_unwritable(run.state, _FILES * 4 * model.count_params())
+            if before:
+                go_on(run, before, config, plan.schedule, bool(start), listener)
+            # Only now that everything is known to be good does an earlier run go.
+            with run.begun(goes_on=bool(before)):
+                run.write_config(config)
+                if start:
+                    listener.say(take_weights(model, start))
+                if plan.patches.augment and not before:
+                    draw_sheet(holdout.training, plan, run.samples)
+                feed = make_feed(holdout, plan)
+                if profile:
+                    write_profile(run.profile, plan, feed, own, listener)
+                shown = _shown(holdout, plan)
+                rows, best = train(
+                    model, feed, plan.schedule, run, shown=shown, own=own, resume=resume, listener=listener
+                )
+        waiting = {"waiting": float(np.mean([row[WAITING] for row in rows]))}
+        run.write_config(replace(config, best=best, input=waiting))
+        listener.say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
+        if named.data == [SAMPLE] and not named.globs:
+            network = keras.models.load_model(run.network, compile=False, safe_mode=True)
+            segment_sample(trained_predictor(float32_copy(network), plan.spec), run, listener)
     return Run(run.path, {name: [row[name] for row in rows] for name in rows[0]}, best, opened)
 
 
@@ -227,24 +236,6 @@ def _config(named: _Named, holdout: Holdout, plan: Plan, own: OwnParts, start: S
         parts=own.names(),
         machine=versions.machine_facts(),
     )
-
-
-def _take_place(
-    run: RunFolder,
-    config: RunConfig,
-    before: RunConfig | None,
-    plan: Plan,
-    has_start: bool,
-    parameters: int,
-    listener: Listener,
-) -> None:
-    """Write the configuration into the run folder: only now that everything is known to be good does an earlier run go."""
-    refuse_unwritable(run.path, _FILES * 4 * parameters)
-    if before:
-        go_on(run, before, config, plan.schedule, has_start, listener)
-    else:
-        run.clear()
-    run.write_config(config)
 
 
 def _shown(holdout: Holdout, plan: Plan) -> Shown:

@@ -6,7 +6,6 @@ takes its place when all blocks are there.
 
 import functools
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
@@ -14,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_unet3d.errors import InputError
-from keras_unet3d.files import read_json, write_json
+from keras_unet3d.errors import InputError, room_for
+from keras_unet3d.files import claimed, read_json, remove_path, replace_folder, write_bytes, write_json
 from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.predictor import Predictor
@@ -100,7 +99,7 @@ def compute(number: int, job: Job) -> int:
     tiling = job.tiling.part(_boxes(job.tiling)[number])
     for box, values in predictor.boxes(volume, work.output, work.settings, tiling=tiling, statistics=job.statistics):
         write(box, values)
-    job.mark(number).touch()
+    write_bytes(job.mark(number), b"")
     return number
 
 
@@ -118,33 +117,35 @@ def predict_blocks(
     Raises:
         InputError: an unfinished prediction of another kind, no cluster, or a package that is missing.
     """
-    begun = _begun(work.folder)
-    if begun:
-        # The tile was chosen by the memory that was free then.
-        tile = work.settings.tile or tuple(begun["tile"])
-        work = replace(work, settings=replace(work.settings, tile=tile, merge=begun["merge"]))
-    tiling = predictor.tiling(volume.shape, work.settings, uniform=True)
-    job = Job(work, predictor.examine(volume), tiling)
-    if begun:
-        _refuse_another(begun, _plan(job), work.folder)
-    else:
-        _begin(job, predictor, volume)
-    sizes = [prod(side.stop - side.start for side in box) for box in _boxes(tiling)]
-    left = [number for number in range(len(sizes)) if not job.mark(number).exists()]
-    if len(left) < len(sizes):
-        listener.say(f"{work.target}: {len(sizes) - len(left)} of {len(sizes)} blocks are done already")
-    done = sum(sizes) - sum(sizes[number] for number in left)
-    for number in _computed(job, left, scheduler):
-        done += sizes[number]
-        listener.progress(done, sum(sizes))
-    _take_its_place(work)
+    with claimed(work.target), room_for(work.target):
+        begun = _begun(work.folder)
+        if begun:
+            # The tile was chosen by the memory that was free then.
+            tile = work.settings.tile or tuple(begun["tile"])
+            work = replace(work, settings=replace(work.settings, tile=tile, merge=begun["merge"]))
+        tiling = predictor.tiling(volume.shape, work.settings, uniform=True)
+        job = Job(work, predictor.examine(volume), tiling)
+        if begun:
+            _refuse_another(begun, _plan(job), work.folder)
+        else:
+            _begin(job, predictor, volume)
+        sizes = [prod(side.stop - side.start for side in box) for box in _boxes(tiling)]
+        left = [number for number in range(len(sizes)) if not job.mark(number).exists()]
+        if len(left) < len(sizes):
+            listener.say(f"{work.target}: {len(sizes) - len(left)} of {len(sizes)} blocks are done already")
+        done = sum(sizes) - sum(sizes[number] for number in left)
+        for number in _computed(job, left, scheduler):
+            done += sizes[number]
+            listener.progress(done, sum(sizes))
+        replace_folder(work.folder / _VOLUME, work.target)
+        remove_path(work.folder)
 
 
 def _begun(folder: Path) -> dict | None:
     """Return the plan of an unfinished prediction, None where there is none; what has no plan yet is removed."""
     if (folder / _PLAN).is_file():
         return read_json(folder / _PLAN, "the plan of an unfinished prediction")
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_path(folder)
     return None
 
 
@@ -159,7 +160,6 @@ def _refuse_another(begun: dict, plan: dict, folder: Path) -> None:
 
 def _begin(job: Job, predictor: Predictor, volume: Volume) -> None:
     folder = job.work.folder
-    (folder / _DONE).mkdir(parents=True)
     start_zarr(folder / _VOLUME, _new(job, predictor, volume))
     # Comes last: a folder without it is begun anew.
     write_json(folder / _PLAN, _plan(job))
@@ -218,13 +218,6 @@ def _by_cluster(job: Job, numbers: list[int], address: str) -> Iterator[int]:
                 yield future.result()
         finally:
             client.cancel(futures)
-
-
-def _take_its_place(work: BlockWork) -> None:
-    if work.target.exists():
-        shutil.rmtree(work.target)
-    (work.folder / _VOLUME).rename(work.target)
-    shutil.rmtree(work.folder)
 
 
 def _new(job: Job, predictor: Predictor, volume: Volume) -> NewVolume:

@@ -1,8 +1,6 @@
 """`predict`: volume files in, label volumes of the same format and geometry out."""
 
-import errno
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -20,11 +18,12 @@ from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_smal
 from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.volumes import (
     Volume,
-    create_volume,
+    fill_volume,
     from_array,
     open_volume,
     resampled,
     volume_format,
+    whole_volume,
 )
 from keras_unet3d.workflows.predict.blocks import BlockWork, Recipe, predict_blocks
 from keras_unet3d.workflows.predict.dry_run import say_plans
@@ -109,7 +108,7 @@ def predict(
             volume = open_volume(path, *keys)
             # What the memory does not allow is said before hours are spent.
             predictor.tiling(at_training_size(volume, predictor.spec, resample).shape, wanted.settings)
-            refuse_unwritable(target, 0)
+            refuse_unwritable(target)
             if scheduler and volume_format(target) != ".zarr":
                 raise InputError(f"{target}: expected Zarr, whose blocks are written apart; end it in .zarr.")
             jobs.append((path, volume, target))
@@ -130,7 +129,9 @@ def predict(
                 predict_blocks(work, predictor, volume, scheduler, share)
                 listener.say(f"{target}: {output}")
             else:
-                listener.say(f"{target}: {_predict_one(predictor, volume, target, wanted, share)}")
+                with whole_volume(target, overwrite) as partial:
+                    written_in_words = _predict_one(predictor, volume, partial, wanted, share)
+                listener.say(f"{target}: {written_in_words}")
             written.append(target)
         before += prod(volume.shape)
     if faults:
@@ -144,13 +145,13 @@ def _share(listener: Listener, before: int, voxels: int, total: int) -> Callable
 
 
 def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wanted, listener: Listener) -> str:
-    """Write the result of one volume, and return what it is in words."""
+    """Write the result of one volume to `target`, and return what it is in words."""
     results = _results(predictor, volume, wanted, listener)
     counts: dict[int, int] = {}
     key = "label" if wanted.output == "labels" else wanted.output
     # The first box tells the type and the channels.
     box, values = next(results)
-    with _room_for(target), create_volume(target, values.dtype, volume, key, _channels(values)) as write:
+    with fill_volume(target, values.dtype, volume, key, _channels(values)) as write:
 
         def put(item: tuple[Box, np.ndarray]) -> None:
             write(*item)
@@ -198,19 +199,6 @@ def _cleaned(labels: np.ndarray, predictor: Predictor, cleaning: CleanSettings) 
     if cleaning.fill_holes:
         labels = fill_holes(labels, background)
     return labels
-
-
-@contextmanager
-def _room_for(target: Path) -> Iterator[None]:
-    """Say in words that the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(
-            f"{target}: expected room for the result, found the disk full; make room, or choose another path."
-        ) from error
 
 
 def _shares(counts: dict[int, int]) -> str:
