@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_unet3d.datasets import SAMPLE
+from keras_unet3d.files import read_text
 from keras_unet3d.run_folder import RunFolder
+from keras_unet3d.words import plural
 from keras_unet3d.workflows.annotate.painting import Painting
 
 if TYPE_CHECKING:  # it loads Keras, which merge does without
@@ -37,9 +39,12 @@ def after_fit(run: "Run") -> str:
 
 def after_stop(folder: str) -> str:
     """Return what is kept of a fit that was stopped, and how it goes on."""
-    if not RunFolder(Path(folder)).state.is_file():
-        return "no epoch was finished, so nothing is kept"
-    return f"what was learnt is kept, and goes on with: unet3d-cli fit --out {shlex.quote(folder)} --resume"
+    run = RunFolder(Path(folder))
+    if not run.is_run:
+        return "the training had not begun"
+    history = run.history
+    epochs = len(read_text(history, "figures per epoch").splitlines()) - 1 if history.is_file() else 0
+    return f"{folder} holds {plural(epochs, 'epoch')}, and goes on with: unet3d-cli fit --out {shlex.quote(folder)} --resume"
 
 
 def after_suggest(folder: str) -> str:

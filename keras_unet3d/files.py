@@ -87,16 +87,21 @@ def resolved(path: Path) -> Path:
         raise InputError(f"{path}: expected a path, found links that lead in a circle; check it.") from error
 
 
-def refuse_unwritable(path: Path, needed: int = 0) -> None:
-    """Raise `InputError` if nothing can be written at `path`, somebody else writes there, or there are less than `needed` bytes."""
+def refuse_unwritable(path: Path) -> None:
+    """Raise `InputError` if nothing can be written at `path`, or somebody else writes there."""
     with claimed(path) as partial, writing(path):
         # Asked for in earnest: permissions tell neither of full disks nor of system folders.
         partial.touch()
-        free = shutil.disk_usage(partial).free
         partial.unlink()
+
+
+def refuse_full(folder: Path, needed: int) -> None:
+    """Raise `InputError` if there are less than `needed` bytes on the disk of a folder."""
+    with writing(folder):
+        free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(
-            f"{path}: expected {_bytes(needed)} of free space, found {_bytes(free)}; make room, or choose another path."
+            f"{folder}: expected {_bytes(needed)} of free space, found {_bytes(free)}; make room, or choose another path."
         )
 
 

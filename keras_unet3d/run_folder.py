@@ -139,15 +139,19 @@ class RunFolder:
 
     @contextmanager
     def begun(self, goes_on: bool) -> Iterator[None]:
-        """Take the place of an earlier run, which comes back unless this one, or the one that goes on, keeps a network."""
+        """Take the place of an earlier run, which comes back if this one, or the one that goes on, ends without a network.
+
+        What was refused by then, and has no earlier run, leaves nothing.
+        """
         earlier = self.path / _EARLIER
         if not goes_on:
             self._move_files(self.path, self.path / _MOVING)
             move(self.path / _MOVING, earlier)
         try:
             yield
-        except BaseException:
-            if not self.network.is_file() and (earlier.is_dir() or not goes_on):
+        except BaseException as error:
+            refused = isinstance(error, InputError) and not goes_on
+            if not self.network.is_file() and (refused or earlier.is_dir()):
                 self.clear()
                 self._bring_back()
             raise

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 def plural(count: int, noun: str) -> str:
     """Return "1 volume" or "3 volumes"."""
-    return f"{count} {noun}{'s' if count > 1 else ''}"
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def by(sizes: Iterable[float], form: str = "") -> str:

@@ -9,12 +9,13 @@ import pytest
 import tensorflow as tf
 
 import keras_unet3d
-from keras_unet3d import choices
+from keras_unet3d import InputError, choices
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import precision
 from keras_unet3d.network.copies import logits_model
 from keras_unet3d.patches.batches import Waiting
 from keras_unet3d.run_folder import RunFolder
+from keras_unet3d.training.callbacks import Diverged
 from keras_unet3d.training.loop import train
 from keras_unet3d.training.network import FusedBatchNormalization, trained_network
 from keras_unet3d.training.optimizers import DECAYS, OPTIMIZERS, LearningRate
@@ -25,12 +26,15 @@ Y = (X[..., 0] > 0).astype(np.int32)
 W = np.ones(Y.shape, np.float32)
 
 
-def trained(tmp_path, epochs=3, weights=W, rate=1e-2, listener=SILENT, waiting=None, normalization="batch", **options):
+def trained(
+    tmp_path, epochs=3, weights=W, rate=1e-2, listener=SILENT, waiting=None, normalization="batch", seen=X, **options
+):
     tmp_path.mkdir(exist_ok=True)
     model = keras_unet3d.build_model(base_filters=2, depth=2, normalization=normalization, seed=0)
     data = tf.data.Dataset.from_tensors((X, Y, weights))
     origin = "of stack.h5 at {}".format
-    feed = Feed(lambda first: data.repeat(), data, waiting or Waiting(), None, "use `engine=native`", origin)
+    validation = tf.data.Dataset.from_tensors((seen, Y, W))
+    feed = Feed(lambda first: data.repeat(), validation, waiting or Waiting(), None, "use `engine=native`", origin)
     schedule = Schedule(epochs, 4, rate, "crossentropy+dice", **options)
     shown = Shown((X[0], Y[0], W[0]), ("below", "above"), None)
     rows, _ = train(model, feed, schedule, RunFolder(tmp_path), shown=shown, listener=listener)
@@ -68,11 +72,21 @@ def test_files_and_lines(tmp_path):
 
 def test_a_loss_that_is_no_number_stops_and_keeps_what_was_good(tmp_path):
     with pytest.raises(
-        FloatingPointError,
-        match=r"epoch 1, step 1: the loss is (nan|inf) on the batch of stack.h5 at 0; .* lower `learning_rate`, set `clip=1`, or use `precision=float32`",
+        Diverged,
+        match=r"epoch 1, step 1: the loss is (nan|inf) on the batch of stack.h5 at 0; .* Lower `learning_rate`, set `clip=1`, use `precision=float32`",
     ):
         trained(tmp_path, weights=np.full(W.shape, np.inf, np.float32))
     assert not (tmp_path / "model.keras").exists()
+
+
+def test_figures_that_are_no_numbers_are_not_kept(tmp_path):
+    """The training loss is finite, what is validated is not: as after too large a last step."""
+    with pytest.raises(
+        Diverged,
+        match=r"epoch 1: val_loss is nan, although the loss of every step was a number; the training has diverged",
+    ):
+        trained(tmp_path, seen=X * np.float32(np.inf))
+    assert not (tmp_path / "model.keras").exists() and not (tmp_path / "last.keras").exists()
 
 
 class Clock(Waiting):
@@ -200,7 +214,10 @@ def test_a_full_disk_does_not_stop_it_and_is_said(tmp_path, monkeypatch):
     assert len(history["loss"]) == 3
     failed = [line for line in said if "could not be written" in line]
     assert len(failed) == 4, "both networks, after each of two epochs"
-    assert "model.keras: could not be written (No space left on device); the training goes on" in failed[1]
+    assert failed[1] == (
+        f"could not be written: {tmp_path / 'model.keras'}: expected room for the result, found the disk full; make room, or "
+        "choose another path. The training goes on, and tries again after an epoch"
+    )
     # Written when there was room again, though the first epochs may have been better.
     assert (tmp_path / "model.keras").is_file()
 
@@ -210,5 +227,5 @@ def test_a_disk_that_is_full_to_the_end_is_an_error(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(keras.Model, "save", write)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(InputError, match="expected room for the result, found the disk full"):
         trained(tmp_path)

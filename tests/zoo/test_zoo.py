@@ -568,7 +568,8 @@ def test_a_broken_bundle_is_not_installed(copy, home):
 def test_installs_at_the_same_time_leave_one_whole_model(folder, home):
     program = "import sys; from keras_unet3d import zoo; zoo.install(sys.argv[1])"
     calls = [subprocess.Popen([sys.executable, "-c", program, folder / "plain" / "1.2.0"]) for _ in range(3)]
-    assert [call.wait() for call in calls] == [0, 0, 0]
+    # Who comes while another writes is told; who comes later finds it installed.
+    assert 0 in [call.wait() for call in calls]
     assert [path.name for path in (home / "plain").iterdir()] == ["1.2.0"]
     zoo.load("plain")
 

@@ -10,7 +10,7 @@ import numpy as np
 from keras_unet3d.augment.elastic import load_elasticdeform
 from keras_unet3d.datasets import SAMPLE, Globs
 from keras_unet3d.errors import InputError, expect, refuse
-from keras_unet3d.files import refuse_unwritable
+from keras_unet3d.files import refuse_full
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import devices, precision, versions
 from keras_unet3d.network.copies import float32_copy
@@ -145,7 +145,7 @@ def fit(
             listener.say(network_in_words(model.count_params(), plan))
             say_costs(plan, listener)
             listener.say(changes_in_words(plan))
-            refuse_unwritable(run.state, _FILES * 4 * model.count_params())
+            refuse_full(run.path, _FILES * 4 * model.count_params())
             if before:
                 go_on(run, before, config, plan.schedule, bool(start), listener)
             # Only now that everything is known to be good does an earlier run go.

@@ -1,6 +1,7 @@
 """fit as a user means it: volumes with labels in, a run folder out; what is refused leaves nothing behind."""
 
 import json
+import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,7 @@ import keras_unet3d
 from keras_unet3d import FitSettings, InputError, evaluate, fit, predict, zoo
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.listener import Listener
+from keras_unet3d.run_folder import RunFolder
 
 # A turned, mirrored and shifted geometry: a writer that drops any of it is found out.
 AFFINE = np.array([[0, -1.5, 0, 12.0], [1.0, 0, 0, -7.0], [0, 0, 2.5, 3.0], [0, 0, 0, 1.0]])
@@ -407,11 +409,34 @@ def test_a_full_or_protected_disk_is_said_at_the_start(tiny_data, tmp_path, monk
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))
     with pytest.raises(
-        InputError, match=r"run: expected \d+ MB of free space, found 0 MB; make room, or choose another"
+        InputError, match=r"run: expected \d+ kB of free space, found 1 kB; make room, or choose another"
     ):
         _quick([tiny_data], tmp_path / "run", settings=tiny_settings())
-    monkeypatch.undo()
-    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
-    with pytest.raises(InputError, match=r"run: expected a place to write to, found .* write-protected"):
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_refused_leaves_nothing_or_the_earlier_run(tiny_run, tiny_data, tmp_path, monkeypatch):
+    def refuse(*arguments, **others):
+        raise InputError("out of memory")
+
+    monkeypatch.setattr("keras_unet3d.workflows.fit.run.train", refuse)
+    shutil.copytree(tiny_run, tmp_path / "earlier")
+    (tmp_path / "earlier" / "thesis.txt").write_text("precious")
+    before = {path: path.read_bytes() for path in (tmp_path / "earlier").rglob("*") if path.is_file()}
+    for name, overwrite in (("new", False), ("earlier", True)):
+        with pytest.raises(InputError, match="out of memory"):
+            _quick([tiny_data], tmp_path / name, settings=tiny_settings(), overwrite=overwrite)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_folder_is_written_by_one_process(tiny_data, tmp_path):
+    sentence = says(tmp_path / "run", "expected a place that nobody else writes to", f"found process {os.getpid()} on")
+    with RunFolder(tmp_path / "run").held(), pytest.raises(InputError, match=sentence):
         _quick([tiny_data], tmp_path / "run", settings=tiny_settings())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_step_that_takes_many_times_the_memory_is_refused_at_once(tiny_data, tmp_path):
+    with pytest.raises(InputError, match=r"out of memory: expected room for a step of 1000000 patches"):
+        _quick([tiny_data], tmp_path / "run", settings=tiny_settings(batch_size=1_000_000))
     assert not (tmp_path / "run").exists()
