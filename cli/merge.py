@@ -13,7 +13,8 @@ from keras_unet3d.cli.terminal import live
 def command(folder, out, overwrite):
     """Put the slices painted in DIR, which suggest made, into a label volume.
 
-    The labels that there were already are kept; nothing is written over. The command to train on prints last.
+    What you did not paint keeps its label, and what you painted over is counted; no file is written over. The command
+    to train on prints last.
     """
     from keras_unet3d.cli.next_steps import after_merge
     from keras_unet3d.workflows.annotate.merge import merge

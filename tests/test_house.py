@@ -177,6 +177,65 @@ def test_only_the_run_folder_knows_its_file_names(path):
         assert not {text for text in _texts(path) if text in names}
 
 
+# Calls that open, write, replace or remove files: methods of paths, functions of modules, and the built-in one.
+FILE_METHODS = {
+    "write_text", "read_text", "write_bytes", "read_bytes", "mkdir", "unlink", "rename", "touch", "rmdir", "symlink_to"
+}  # fmt: skip
+FILE_MODULES = {
+    "shutil",
+    "tempfile",
+    "os",
+    "json.load",
+    "np.load",
+    "np.save",
+    "np.savez",
+    "np.memmap",
+    "zipfile.ZipFile",
+}
+HARMLESS = {"os.environ", "os.pathsep", "os.fsencode", "os.cpu_count", "os.path"}
+# Libraries that want a path: each in the file that knows its format, on what `files` yields or within `readable`.
+LIBRARIES = {
+    "h5py.File": {"keras_unet3d/volumes/hdf5.py"},
+    "nibabel.load": {"keras_unet3d/volumes/nifti.py"},
+    "nibabel.save": {"keras_unet3d/volumes/nifti.py"},
+    "tifffile.TiffFile": {"keras_unet3d/volumes/tiff.py"},
+    "tifffile.imread": {"keras_unet3d/volumes/tiff.py"},
+    "tifffile.imwrite": {"keras_unet3d/volumes/tiff.py"},
+    "tifffile.memmap": {"keras_unet3d/volumes/tiff.py"},
+    "keras.models.load_model": {"keras_unet3d/workflows/fit/run.py", "zoo/loading.py"},
+    "np.memmap": {"keras_unet3d/volumes/scratch.py", "keras_unet3d/volumes/tiff.py"},
+    # Within `whole_file`.
+    "np.savez": {"keras_unet3d/training/state.py"},
+    # On an open file, or within `whole_folder`.
+    "zipfile.ZipFile": {"zoo/archives.py"},
+}
+# Descriptors of the terminal and of what the system says of itself; and the two files that all others go through.
+FILE_ROOMS = {
+    "keras_unet3d/files.py",
+    "keras_unet3d/locks.py",
+    "keras_unet3d/machine/kernels.py",
+    "keras_unet3d/machine/memory.py",
+}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in _sources(CORE, ZOO, CLI) if _name(path) not in FILE_ROOMS], ids=_name
+)
+def test_every_file_is_opened_written_and_replaced_in_one_place(path):
+    for call in (node for node in ast.walk(_tree(path)) if isinstance(node, ast.Call)):
+        said = ast.unparse(call.func)
+        where = f"line {call.lineno}: {said}"
+        if said in LIBRARIES:
+            assert _name(path) in LIBRARIES[said], where
+            continue
+        module, _, method = said.rpartition(".")
+        assert said != "open" and not (module and method in FILE_METHODS), where
+        parts = {".".join(said.split(".")[:count]) for count in (1, 2)}
+        assert not parts & FILE_MODULES or parts & HARMLESS, where
+        # `path.open("rb")`; `painting.open()` is nobody's file.
+        assert not (method == "open" and call.args and isinstance(call.args[0], ast.Constant)), where
+
+
 @pytest.mark.parametrize("path", _sources(CORE, ZOO), ids=_name)
 def test_the_core_speaks_of_fields_not_of_flags(path):
     said = [text for text in _texts(path) if re.search(r"(?<![\w-])--[a-z]|unet3d-cli", text)]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.files import overlapping
 from keras_unet3d.geometry import Geometry, Triple
 from keras_unet3d.machine.compiled import compiled_network
 from keras_unet3d.machine.memory import resident_memory
@@ -16,7 +17,7 @@ from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.prediction.memory import TileMemory
 from keras_unet3d.prediction.predictor import PlainFunction, Predictor
 from keras_unet3d.settings import PredictSettings
-from keras_unet3d.volumes import from_array, open_volume, volume_format, write_volume
+from keras_unet3d.volumes import from_array, open_volume, whole_volume, write_volume
 
 _UNKNOWN_REACH = "how far a plain function looks is not known"
 _OF_THE_TILE = (
@@ -43,6 +44,7 @@ def predict_volume(
     geometry: Geometry | None = None,
     key: str | None = None,
     axes: str | None = None,
+    overwrite: bool = False,
 ) -> np.ndarray:
     """Segment a volume of any size with a network, tile by tile.
 
@@ -64,6 +66,7 @@ def predict_volume(
         normalization: "zscore" (by the volume's own mean and deviation, as `fit` does) or "none".
         geometry: of a plain function, where it does not map any size to the same size.
         key, axes: data set name and order of axes in a file.
+        overwrite: whether `out` may be replaced; never the input.
 
     Returns:
         The array, also where `out` is given.
@@ -86,17 +89,19 @@ def predict_volume(
     )
     predictor = _as_predictor(model, geometry, normalization)
     predictor.refuse_output(output, settings)
-    if out is not None:
-        volume_format(Path(out))
     if isinstance(volume, str | Path):
         opened = open_volume(volume, key or predictor.spec.keys.raw, axes)
     elif out is None:
         opened = from_array(np.asarray(volume))
     else:
         raise InputError("out: expected a volume file as input when the output is a file, found an array.")
-    result = predictor.predict(opened, output, settings)
-    if out is not None:
-        write_volume(out, result, opened, "label" if output in ("labels", "classes") else output)
+    if out is None:
+        return predictor.predict(opened, output, settings)
+    if opened.path and overlapping(opened.path, Path(out)):
+        raise InputError(f"{out}: expected an output that is not the input; choose another path.")
+    with whole_volume(Path(out), overwrite) as partial:
+        result = predictor.predict(opened, output, settings)
+        write_volume(partial, result, opened, "label" if output in ("labels", "classes") else output)
     return result
 
 

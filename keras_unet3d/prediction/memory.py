@@ -10,6 +10,7 @@ from keras_unet3d.machine import memory
 from keras_unet3d.prediction.tiling import MOST_VOXELS
 from keras_unet3d.settings import PredictSettings
 from keras_unet3d.settings.texts import parse_bytes
+from keras_unet3d.words import by, gigabytes, plural
 
 # Most memory of a tile where nobody says, and what a voxel of it takes beside the network's features: read ahead,
 # normalised, and in the output.
@@ -28,31 +29,39 @@ class TileMemory:
     voxel_bytes: float | None = None
     held_before: int = 0
 
-    def of_tile(self, tile: Triple, settings: PredictSettings) -> float:
-        """Return the bytes that a batch of tiles takes."""
-        return float(np.prod(tile)) * ((self.voxel_bytes or 0) + _BESIDE) * settings.batch_size
+    def of_tiles(self, tile: Triple, together: int = 1) -> float:
+        """Return the bytes that so many tiles take together."""
+        return float(np.prod(tile, dtype=float)) * ((self.voxel_bytes or 0) + _BESIDE) * together
 
-    def most_voxels(self, settings: PredictSettings) -> int:
-        """Return the voxels of the largest tile that there is memory for."""
+    def most_voxels(self, settings: PredictSettings, together: int = 1) -> int:
+        """Return the voxels of the largest tile that there is memory for, so many together."""
         if self.voxel_bytes is None:
             return MOST_VOXELS
         if settings.max_ram is not None:
             budget = parse_bytes(settings.max_ram) - self.held_before
         else:
             budget = min(_TILE_BYTES, (memory.available_memory() or 2 * _TILE_BYTES) // 2)
-        return max(0, int(budget / self.of_tile((1, 1, 1), settings)))
+        return max(0, int(budget / self.of_tiles((1, 1, 1), together)))
 
-    def refuse_larger(self, tile: Triple, settings: PredictSettings) -> None:
-        """Raise `InputError` where a tile takes more than the settings allow."""
-        if settings.max_ram is not None and np.prod(tile) > self.most_voxels(settings):
-            needed = self.held_before + self.of_tile(tile, settings)
+    def refuse_larger(self, tile: Triple, settings: PredictSettings, together: int = 1) -> None:
+        """Raise `InputError` where so many tiles take more than the settings allow, or than there is."""
+        needed, room = self.of_tiles(tile, together), memory.available_memory()
+        what = f"{plural(together, 'tile')} of {by(tile)} voxels"
+        if settings.max_ram is not None and needed + self.held_before > parse_bytes(settings.max_ram):
+            least = (needed + self.held_before) / 2**30
             raise InputError(
-                f"max_ram: expected at least {needed / 2**30:.1f}G for a tile of {' x '.join(map(str, tile))} voxels and "
-                f"this network, found {settings.max_ram}."
+                f"max_ram: expected at least {least:.1f}G for {what} and this network, found {settings.max_ram}."
+            )
+        if room is not None and needed > room:
+            raise InputError(
+                f"tile: expected room for {what}, {gigabytes(needed)}, found {gigabytes(room)}; give a smaller `tile` or "
+                "`batch_size`."
             )
 
-    def in_words(self, tile: Triple, settings: PredictSettings) -> str:
-        """Return what a tile takes, as people are told of it."""
+    def in_words(self, tile: Triple, together: int) -> str:
+        """Return what so many tiles take, as people are told of it."""
         if self.voxel_bytes is None:
             return "memory not known"
-        return f"{self.of_tile(tile, settings) / 2**30:.2f} GB for a tile"
+        return (
+            f"{self.of_tiles(tile, together) / 2**30:.2f} GB for {'a tile' if together == 1 else f'{together} tiles'}"
+        )

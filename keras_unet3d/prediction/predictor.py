@@ -112,7 +112,10 @@ class Predictor:
             InputError: as `examine` and `tiling`; an output that this network does not have.
         """
         self.refuse_output(output, settings)
-        tiling = tiling or self.tiling(volume.shape, settings)
+        if tiling is None:
+            tiling = self.tiling(volume.shape, settings)
+            for line in self._choice_in_words(tiling, settings):
+                listener.say(f"{volume.name}: {line}")
         statistics = statistics or self.examine(volume)
         normalized = partial(normalize, statistics=statistics, how=self.spec.normalization)
 
@@ -136,7 +139,18 @@ class Predictor:
             background=self.spec.labels.background if self.spec.labels else 0,
             listener=listener,
         )
-        return ((box, self.convert(values, output)) for box, values in parts)
+        return ((box, self.convert(_finite(values, volume), output)) for box, values in parts)
+
+    def _choice_in_words(self, tiling: Tiling, settings: PredictSettings) -> Iterator[str]:
+        """Yield a line where tiles are not merged in the way that one may expect."""
+        exact = isinstance(tiling.merge, Exact)
+        if settings.merge == "auto" and not exact and not self.inexact:
+            yield (
+                f"{tiling.in_words()}: exact tiles would be mostly context in the memory that there is; for those lower "
+                "`batch_size`, raise `max_ram`, or add `merge=exact`"
+            )
+        if exact and settings.overlap != DEFAULTS.overlap:
+            yield "merged exactly, where `overlap` has no part; for blended tiles add `merge=blend`"
 
     def seen(self, network: Callable, settings: PredictSettings) -> Callable:
         """Return the network as the settings ask for it: by itself, or its mean over several views."""
@@ -189,22 +203,32 @@ class Predictor:
         tilings, faults = [], []
         for merge in self._merges(settings):
             try:
-                tiling = plan(
-                    shape,
-                    self.spec.geometry,
-                    settings.tile or self.tile,
-                    merge=merge,
-                    most_voxels=self.memory.most_voxels(settings),
-                    uniform=uniform,
-                )
-                self.memory.refuse_larger(tiling.tile, settings)
-                tilings.append(tiling)
+                tilings.append(self._planned(shape, merge, settings, uniform))
             except InputError as error:
                 faults.append(error)
         if not tilings:
             raise faults[0]
         # With little memory for tiles the exact ones would be mostly context.
         return min(tilings, key=lambda tiling: tiling.recomputation)
+
+    def _planned(self, shape: Triple, merge: Merge, settings: PredictSettings, uniform: bool) -> Tiling:
+        """Return the tiling whose tiles, as many together as a call takes, fit into memory."""
+        together = 0
+        while True:
+            before = max(together, 1)
+            tiling = plan(
+                shape,
+                self.spec.geometry,
+                settings.tile or self.tile,
+                merge=merge,
+                most_voxels=self.memory.most_voxels(settings, before),
+                uniform=uniform,
+            )
+            # No call takes more tiles than there are; smaller ones are more.
+            together = min(settings.batch_size, tiling.count)
+            if together <= before:
+                self.memory.refuse_larger(tiling.tile, settings, together)
+                return tiling
 
     def _merges(self, settings: PredictSettings) -> tuple[Merge, ...]:
         """Return the ways of merging that may be chosen among."""
@@ -216,3 +240,14 @@ class Predictor:
         if settings.merge == "exact" or self.spec.geometry.padding == "valid":
             return (exact,)
         return exact, blend
+
+
+def _finite(values: np.ndarray, volume: Volume) -> np.ndarray:
+    """Return the output of a network; raises `InputError` where it is no number, which would become class 0."""
+    # One number that is none makes the sum none, at a fraction of the time of looking at each.
+    if not np.isfinite(values.sum(dtype=np.float64)):
+        raise InputError(
+            f"{volume.name}: expected numbers from the network, found some that are none (NaN or infinite); train it anew, or "
+            "look for extreme grey values."
+        )
+    return values

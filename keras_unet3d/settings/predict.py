@@ -37,6 +37,8 @@ class PredictSettings(Validated):
         yield from flip_faults(self.flips)
         if not self.overlap < 1:
             yield f"overlap: expected a share from 0 to below 1, found {self.overlap}."
+        if self.merge == "exact" and self.overlap != type(self).overlap:
+            yield f"overlap: expected none with `merge=exact`, whose tiles do not overlap, found {self.overlap}; leave one out."
         if self.max_ram is not None:
             parse_bytes(self.max_ram)
 

@@ -1,6 +1,7 @@
 """What happens during and after every epoch of a training."""
 
 import csv
+import io
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 import keras
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.files import whole_file
+from keras_unet3d.files import whole_file, write_text
 from keras_unet3d.listener import Listener
 from keras_unet3d.patches.batches import Waiting
 from keras_unet3d.pictures.curves import draw_curves
@@ -159,10 +160,11 @@ class Records(keras.callbacks.Callback):
 
 def write_history(path: Path, rows: list[dict]) -> None:
     """Write one line per epoch."""
-    with whole_file(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 class Progress(keras.callbacks.Callback):

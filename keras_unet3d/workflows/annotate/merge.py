@@ -11,6 +11,7 @@ from keras_unet3d.files import overlapping, refuse_unwritable
 from keras_unet3d.labels import survey, unknown_in
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.volumes import from_array, read_plane, refuse_existing_volume, write_volume
+from keras_unet3d.words import plural
 from keras_unet3d.workflows.annotate.painting import Painting
 
 
@@ -24,7 +25,8 @@ def merge(
     """Write the labels of a volume with the slices painted in a folder that `suggest` wrote.
 
     Only what differs from the labels that there were is taken from a slice, so slices may cross; a slice that is
-    as it was, or whose file was taken away, is left out.
+    as it was, or whose file was taken away, is left out. Voxels that had a label and got another one, or none, are counted
+    and said, and so are those that two slices paint differently, of which the later one counts.
 
     Args:
         folder: written by `suggest`, its `*_labels.tif` painted since.
@@ -44,23 +46,36 @@ def merge(
     refuse_existing_volume(out, overwrite)
     refuse_unwritable(out)
     image, raw = painting.open()
-    merged, total = raw.copy(), 0
+    merged, total, corrected = raw.copy(), 0, 0
     for painted in painting.slices:
         path = folder / painted.file("labels")
         if not path.is_file():
             listener.say(f"{path.name}: the file is gone, left out")
             continue
-        changed, values = _changes(path, painted.of(raw), painting)
-        painted.of(merged)[changed] = values[changed]
-        total += int(changed.sum())
-        listener.say(
-            f"{path.name}: {int(changed.sum())} voxels painted" if changed.any() else f"{path.name}: nothing painted"
-        )
+        before, so_far = painted.of(raw), painted.of(merged)
+        changed, values = _changes(path, before, painting)
+        over = int((changed & (before != painting.unlabelled)).sum())
+        otherwise = int((changed & (so_far != before) & (so_far != values)).sum())
+        so_far[changed] = values[changed]
+        total, corrected = total + int(changed.sum()), corrected + over
+        listener.say(f"{path.name}: {_painted_in_words(int(changed.sum()), over, otherwise)}")
     if not total:
         raise InputError(f"{folder}: expected painted slices, found none; paint a *_labels.tif and save it there.")
     write_volume(out, merged, image, painting.keys.label, overwrite)
-    listener.say(f"{out}: {int((merged != painting.unlabelled).sum())} labelled voxels, {total} of them new or changed")
+    kept = f", {corrected} of them over earlier labels; the earlier file is as it was" if corrected else ""
+    listener.say(
+        f"{out}: {int((merged != painting.unlabelled).sum())} labelled voxels; {plural(total, 'voxel')} painted{kept}"
+    )
     return out
+
+
+def _painted_in_words(changed: int, over: int, otherwise: int) -> str:
+    """Return what a slice brings: voxels painted, those that had a label, and those that another slice has otherwise."""
+    if not changed:
+        return "nothing painted"
+    corrected = f", {over} of them over earlier labels" if over else ""
+    disputed = f", {otherwise} of them otherwise than in a slice before; this one counts" if otherwise else ""
+    return f"{plural(changed, 'voxel')} painted{corrected}{disputed}"
 
 
 def _changes(path: Path, before: np.ndarray, painting: Painting) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_unet3d.datasets import SAMPLE, open_partly_labelled
 from keras_unet3d.errors import InputError
-from keras_unet3d.files import refuse_existing_folder, whole_folder
+from keras_unet3d.files import whole_folder
 from keras_unet3d.geometry import AXES, Spacing
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.listener import SILENT, Listener
@@ -64,26 +64,27 @@ def suggest(
         raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
     if count < 1 or not across or not set(across) <= set(AXES):
         raise InputError(f"suggest: expected a count of 1 or more, across z, y or x; found {count}, {across!r}.")
-    refuse_existing_folder(out, overwrite, "folder of suggestions", (LIST,))
-    image, label = open_partly_labelled(volume, predictor.spec.keys, labels)
-    unlabelled = value_for_unlabelled(label, table)
-    raw = raw_labels(image, label, table, unlabelled)
-    probabilities = predictor.predict(image, "probabilities", settings, listener=listener)
-    unsure, predicted = entropy(probabilities), probabilities.argmax(axis=-1)
-    axes = [AXES.index(axis) for axis in dict.fromkeys(across)]
-    suggestions = suggest_slices(unsure, raw != unlabelled, count, axes, image.spacing)
-    if not suggestions:
-        raise InputError(f"{image.name}: expected voxels without a label, found none; there is nothing to annotate.")
-    slices = [Slice(AXES[suggestion.axis], suggestion.plane) for suggestion in suggestions]
-    painting = Painting(
-        SAMPLE if str(volume) == SAMPLE else str(Path(volume).resolve()),
-        None if labels is None else str(Path(labels).resolve()),
-        predictor.spec.keys,
-        table,
-        unlabelled,
-        tuple(slices),
-    )
-    with whole_folder(out) as folder:
+    with whole_folder(out, overwrite, "folder of suggestions", (LIST,)) as folder:
+        image, label = open_partly_labelled(volume, predictor.spec.keys, labels)
+        unlabelled = value_for_unlabelled(label, table)
+        raw = raw_labels(image, label, table, unlabelled)
+        probabilities = predictor.predict(image, "probabilities", settings, listener=listener)
+        unsure, predicted = entropy(probabilities), probabilities.argmax(axis=-1)
+        axes = [AXES.index(axis) for axis in dict.fromkeys(across)]
+        suggestions = suggest_slices(unsure, raw != unlabelled, count, axes, image.spacing)
+        if not suggestions:
+            raise InputError(
+                f"{image.name}: expected voxels without a label, found none; there is nothing to annotate."
+            )
+        slices = [Slice(AXES[suggestion.axis], suggestion.plane) for suggestion in suggestions]
+        painting = Painting(
+            SAMPLE if str(volume) == SAMPLE else str(Path(volume).resolve()),
+            None if labels is None else str(Path(labels).resolve()),
+            predictor.spec.keys,
+            table,
+            unlabelled,
+            tuple(slices),
+        )
         painting.write(folder)
         grey = image.array()[..., 0]
         for plane in slices:

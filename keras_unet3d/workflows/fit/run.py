@@ -126,7 +126,7 @@ def fit(
         if before:
             settings, named = resumed_settings(run, before, settings), named or _named_before(before)
             say_other_versions(before, listener)
-        _refuse_early(settings, start, own)
+        _refuse_early(settings, start, before, own)
         opened = open_data(named.data, val=named.val, **vars(named.globs), options=settings, listener=listener)
         listener.say(opened.in_words())
         # A run that goes on has its weights already.
@@ -191,9 +191,14 @@ def _named_before(before: RunConfig) -> _Named:
     return _Named([*before.data.arguments], [*before.data.val], Globs(*before.data.globs))
 
 
-def _refuse_early(settings: FitSettings, start: Start | None, own: OwnParts) -> None:
+def _refuse_early(settings: FitSettings, start: Start | None, before: RunConfig | None, own: OwnParts) -> None:
     """Raise `InputError` for what can be refused before any file is opened."""
     refuse(other_settings(settings, start) if start else ())
+    if settings.freeze_encoder and not start and not (before and before.start):
+        raise InputError(
+            f"freeze_encoder: expected a trained network to begin with (`start`), found none, where {settings.freeze_encoder} "
+            "would keep an encoder that has learnt nothing; leave it out."
+        )
     if settings.augment and settings.engine == "elasticdeform":
         load_elasticdeform()
     if own.transforms and settings.augment and settings.augment_on == "device":

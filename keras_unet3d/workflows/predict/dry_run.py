@@ -20,7 +20,7 @@ def say_plans(predictor: Predictor, volumes: Sequence[Volume], settings: Predict
     for volume in volumes:
         tiling = predictor.tiling(volume.shape, settings)
         seconds = prod(tiling.tile) * tiling.count / speed
-        room = predictor.memory.in_words(tiling.tile, settings)
+        room = predictor.memory.in_words(tiling.tile, min(settings.batch_size, tiling.count))
         listener.say(f"{volume.name}: {tiling.in_words()}; {room}, about {_time(seconds)}")
 
 

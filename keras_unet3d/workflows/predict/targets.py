@@ -21,6 +21,10 @@ def targets_of(inputs: list[Path], out: Path, suffix: str | None, overwrite: boo
         raise InputError(f"{out}: expected a folder, or a file ending in {', '.join(FORMATS)}; found {out.name!r}.")
     if suffix is not None and suffix not in FORMATS:
         raise InputError(f"suffix: expected one of {', '.join(FORMATS)}; found {suffix!r}.")
+    if is_volume and suffix is not None and suffix != volume_format(out):
+        raise InputError(
+            f"suffix: expected none beside the name of a file, {out.name}, found {suffix!r}; leave it out."
+        )
     targets = [out] if is_volume else [out / (stem(path) + (suffix or volume_format(path))) for path in inputs]
     for position, (path, target) in enumerate(zip(inputs, targets, strict=True)):
         if target in targets[:position]:
