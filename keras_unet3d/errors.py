@@ -56,6 +56,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 # ---- what the system says ------------------------------------------------------------------------
 
+# What the name of a file begins with until it is whole.
+PARTIAL = ".partial."
 _NO_ROOM = {
     errno.ENOSPC: "the disk full",
     errno.EDQUOT: "the quota used up",
@@ -95,19 +97,21 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def room_for(path: Path) -> Iterator[None]:
-    """Say in words that the disk is full, or that it fails; other errors within are not about writing `path`."""
+def room_for(path: Path, instead: str = "make room, or choose another path") -> Iterator[None]:
+    """Say in words that the disk is full, or that it fails, and what to do; other errors within are not about writing `path`."""
     try:
         yield
     except OSError as error:
         if error.errno not in _WHILE_WRITING:
             raise
-        _refuse_failed(path, error)
+        _refuse_failed(path, error, instead)
 
 
-def _refuse_failed(path: Path, error: OSError) -> NoReturn:
+def _refuse_failed(path: Path, error: OSError, instead: str = "make room, or choose another path") -> NoReturn:
+    # People know the name that a file gets in the end.
+    path = Path(*(part.removeprefix(PARTIAL) for part in path.parts))
     if error.errno in _NO_ROOM:
-        wanted, todo = "room for the result", "make room, or choose another path"
+        wanted, todo = "room for the result", instead
     else:
         wanted, todo = "a path that can be written to", "choose another path"
     raise InputError(f"{path}: expected {wanted}, found {reason_of(error)}; {todo}.") from error

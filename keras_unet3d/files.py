@@ -19,10 +19,12 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
-from keras_unet3d.errors import InputError, reason_of, room_for, writing
+from keras_unet3d.errors import PARTIAL, InputError, reason_of, room_for, writing
 from keras_unet3d.locks import is_lock, locked
 
-_PARTIAL, _OLD = ".partial.", ".old."
+_OLD = ".old."
+# Most disks give room in such blocks.
+_BLOCK = 4096
 
 
 # ---- what is there already -----------------------------------------------------------------------
@@ -90,9 +92,7 @@ def resolved(path: Path) -> Path:
 def refuse_unwritable(path: Path) -> None:
     """Raise `InputError` if nothing can be written at `path`, or somebody else writes there."""
     with claimed(path) as partial, writing(path):
-        # Asked for in earnest: permissions tell neither of full disks nor of system folders.
-        partial.touch()
-        partial.unlink()
+        _try_to_write(partial)
 
 
 def refuse_full(folder: Path, needed: int) -> None:
@@ -125,8 +125,7 @@ def whole_file(path: Path, overwrite: bool = True, what: str = "output") -> Iter
     with claimed(path) as partial:
         refuse_existing(path, overwrite, what)
         with writing(path):
-            partial.touch()
-            partial.unlink()
+            _try_to_write(partial)
         try:
             with room_for(path):
                 yield partial
@@ -147,6 +146,7 @@ def whole_folder(
     with claimed(path) as partial:
         refuse_existing_folder(path, overwrite, what, marks)
         with writing(path):
+            _try_to_write(partial)
             partial.mkdir()
         try:
             with room_for(path):
@@ -154,6 +154,14 @@ def whole_folder(
                 replace_folder(partial, path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _try_to_write(path: Path) -> None:
+    """Raise what the system says where nothing can be written to `path`: permissions tell neither of full nor of system disks."""
+    try:
+        path.write_bytes(bytes(_BLOCK))
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def replace_folder(new: Path, path: Path) -> None:
@@ -175,7 +183,7 @@ def claimed(path: Path) -> Iterator[Path]:
     """Yield a free path beside `path` that is this process's alone, and make the folders above; tidy up after dead processes."""
     with made_folder(path.parent, path), locked(_lock(path), path):
         _tidy(path)
-        yield _beside(path, _PARTIAL)
+        yield _beside(path, PARTIAL)
 
 
 def _beside(path: Path, mark: str) -> Path:
@@ -186,7 +194,7 @@ def _tidy(path: Path) -> None:
     """Remove what a process that was killed left of writing `path`, or bring back what it was about to replace."""
     old = _beside(path, _OLD)
     with writing(path):
-        _remove(_beside(path, _PARTIAL))
+        _remove(_beside(path, PARTIAL))
         if path.exists():
             _remove(old)
         elif old.exists():
@@ -200,7 +208,7 @@ def remove_remains(path: Path) -> None:
         with writing(path):
             _remove(_lock(path))
             # Versions up to 0.2 put a number first.
-            for partial in path.parent.glob(f".????????{_PARTIAL}{glob.escape(path.name)}"):
+            for partial in path.parent.glob(f".????????{PARTIAL}{glob.escape(path.name)}"):
                 _remove(partial)
 
 
@@ -262,8 +270,9 @@ def move(path: Path, target: Path) -> None:
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Yield a folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="keras-unet3d-") as folder, room_for(Path(folder)):
-        yield Path(folder)
+    with room_for(Path(tempfile.gettempdir()), "make room there, or set TMPDIR to another folder"):
+        with tempfile.TemporaryDirectory(prefix="keras-unet3d-") as folder:
+            yield Path(folder)
 
 
 def unnamed_file(folder: Path, size: int) -> IO[bytes]:
@@ -303,8 +312,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write an array as `.npy`, whole or not at all."""
-    with whole_file(path) as partial:
-        np.save(partial, array, allow_pickle=False)
+    # NumPy says no reason where it writes to a file itself.
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    write_bytes(path, content.getvalue())
 
 
 def copy_file(source: Path, target: Path) -> None:

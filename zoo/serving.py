@@ -1,5 +1,6 @@
 """The network as others run it: SavedModel and ONNX, float32, normalisation folded in, any batch and any legal size."""
 
+import errno
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,11 @@ def save_model(model: keras.Model, spec: ModelSpec, folder: Path) -> None:
     archive.add_endpoint("logits", serve_logits, input_signature=signature)
     if None in model.inputs[0].shape[1:4]:
         archive.add_endpoint("segment", segment, input_signature=signature)
-    archive.write_out(str(folder), verbose=False)
+    try:
+        archive.write_out(str(folder), verbose=False)
+    except tf.errors.ResourceExhaustedError as error:
+        # So TensorFlow calls a full disk, too.
+        raise OSError(errno.ENOSPC, str(error)) from error
 
 
 def _logits(model: keras.Model) -> keras.Model:

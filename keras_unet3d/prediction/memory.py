@@ -45,14 +45,15 @@ class TileMemory:
 
     def refuse_larger(self, tile: Triple, settings: PredictSettings, together: int = 1) -> None:
         """Raise `InputError` where so many tiles take more than the settings allow, or than there is."""
-        needed, room = self.of_tiles(tile, together), memory.available_memory()
+        needed = self.of_tiles(tile, together)
         what = f"{plural(together, 'tile')} of {by(tile)} voxels"
-        if settings.max_ram is not None and needed + self.held_before > parse_bytes(settings.max_ram):
-            least = (needed + self.held_before) / 2**30
-            raise InputError(
-                f"max_ram: expected at least {least:.1f}G for {what} and this network, found {settings.max_ram}."
-            )
-        if room is not None and needed > room:
+        if settings.max_ram is not None:
+            least = needed + self.held_before
+            if least > parse_bytes(settings.max_ram):
+                raise InputError(
+                    f"max_ram: expected at least {least / 2**30:.1f}G for {what} and this network, found {settings.max_ram}."
+                )
+        elif (room := memory.available_memory()) is not None and needed > room:
             raise InputError(
                 f"tile: expected room for {what}, {gigabytes(needed)}, found {gigabytes(room)}; give a smaller `tile` or "
                 "`batch_size`."

@@ -13,6 +13,7 @@ from keras_unet3d import predict_volume
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Geometry
 from keras_unet3d.labels import LabelTable
+from keras_unet3d.listener import Listener
 from keras_unet3d.model_spec import untrained_spec
 from keras_unet3d.network.unet import architecture_of
 from keras_unet3d.patches.source import read_mirrored
@@ -22,7 +23,7 @@ from keras_unet3d.prediction.merging import Blend, Exact
 from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.prediction.tiling import blocks
 from keras_unet3d.settings import PredictSettings
-from keras_unet3d.volumes import from_array
+from keras_unet3d.volumes import from_array, write_volume
 from keras_unet3d.volumes.grey_values import measure
 
 RANDOM = np.random.default_rng(0)
@@ -245,7 +246,7 @@ def test_file_to_file_keeps_the_geometry(same, tmp_path):
         (dict(merge="best"), "merge: expected one of auto, exact, blend; found 'best'"),
         (dict(border="wrap"), "border: expected one of mirror, edge; found 'wrap'"),
         (dict(max_ram="lots"), "max_ram: expected an amount of memory like 4G or 500M, found 'lots'"),
-        (dict(max_ram="1M"), "max_ram: expected at least .*G for a tile of .* voxels and this network, found 1M"),
+        (dict(max_ram="1M"), "max_ram: expected at least .*G for 1 tile of .* voxels and this network, found 1M"),
         (dict(batch_size=0), "batch_size: expected a whole number of at least 1, found 0"),
         (dict(flips="xx"), "flips: expected some of the axes z, y and x, each once, like yx; found 'xx'"),
         (dict(output="logits", skip_below=0.0), "skip_below: expected none with logits"),
@@ -413,3 +414,46 @@ def test_memory_decides_the_tile(same):
     sizes = [np.prod(predictor.tiling((200, 200, 200), settings).tile) for settings in (few, many)]
     assert 20_000 < sizes[0] <= 3 * 2**30 / 1e5
     assert 450_000 < sizes[1] <= 60 * 2**30 / 1e5
+
+
+def test_a_call_takes_no_more_tiles_than_there_are(same):
+    """A batch larger than the volume's tiles must not make smaller, blended ones of them."""
+    alone, many = PredictSettings(), PredictSettings(batch_size=100_000)
+    predictor = network_predictor(same)
+    assert predictor.tiling((40, 40, 40), many) == predictor.tiling((40, 40, 40), alone)
+    # Of several, all that are asked for fit together.
+    limited = replace(predictor, memory=TileMemory(1e5, held_before=0))
+    tiling = limited.tiling((100, 100, 100), PredictSettings(max_ram="60G", batch_size=4096))
+    assert limited.memory.of_tiles(tiling.tile, min(tiling.count, 4096)) <= 60 * 2**30
+
+
+def test_what_is_not_merged_exactly_is_said(same):
+    said = []
+    predictor = replace(network_predictor(same), memory=TileMemory(1e6, held_before=0))
+    volume = from_array(RANDOM.normal(size=(20, 90, 100)).astype(np.float32))
+    predictor.boxes(volume, settings=PredictSettings(max_ram="10G"), listener=Listener(said.append))
+    assert "blended" in said[0] and "exact tiles would be mostly context" in said[0]
+    predictor.boxes(volume, settings=PredictSettings(max_ram="56G", overlap=0.6), listener=Listener(said.append))
+    assert said[1:] == ["array: merged exactly, where `overlap` has no part; for blended tiles add `merge=blend`"]
+
+
+def test_a_tile_that_no_memory_holds_is_refused(same):
+    with pytest.raises(InputError, match=r"tile: expected room for 1 tile of 100000 x 100000 x 100000 voxels, .* GB"):
+        network_predictor(same).tiling((8, 8, 8), PredictSettings(tile=(100_000,) * 3))
+
+
+def test_an_output_that_is_no_number_is_refused():
+    with pytest.raises(InputError, match="array: expected numbers from the network, found some that are none"):
+        predict_volume(lambda batch: np.full((*batch.shape[:4], 2), np.nan), RANDOM.normal(size=(8, 8, 8)))
+
+
+def test_a_file_is_not_written_over_unasked(same, tmp_path):
+    write_volume(
+        tmp_path / "a.h5", RANDOM.normal(size=(8, 8, 8)).astype(np.float32), from_array(np.zeros((8, 8, 8))), "raw"
+    )
+    with pytest.raises(InputError, match=r"a\.h5: expected an output that is not the input"):
+        predict_volume(same, tmp_path / "a.h5", tmp_path / "a.h5", overwrite=True)
+    predict_volume(same, tmp_path / "a.h5", tmp_path / "o.h5")
+    with pytest.raises(InputError, match=r"o\.h5: the output exists already"):
+        predict_volume(same, tmp_path / "a.h5", tmp_path / "o.h5")
+    predict_volume(same, tmp_path / "a.h5", tmp_path / "o.h5", overwrite=True)

@@ -85,9 +85,14 @@ def test_painted_slices_come_back_beside_the_old_labels(painted, stack, tmp_path
     np.testing.assert_array_equal(labels_of(tmp_path / "new.h5"), expected)
     np.testing.assert_array_equal(labels_of(stack), before)
     changed = int((expected != before).sum())
-    assert lines[0] == f"z{index:03d}_labels.tif: {changed} voxels painted"
+    over = int((before[index] != UNLABELLED).sum() - (before[index] == 5).sum())
+    assert over > 0, "some had another label before"
+    assert lines[0] == f"z{index:03d}_labels.tif: {changed} voxels painted, {over} of them over earlier labels"
     assert sum("nothing painted" in line for line in lines) == 2
-    assert f"{int((expected != UNLABELLED).sum())} labelled voxels, {changed} of them new or changed" in lines[3]
+    assert lines[3] == (
+        f"{tmp_path / 'new.h5'}: {int((expected != UNLABELLED).sum())} labelled voxels; {changed} voxels painted, {over} of them "
+        "over earlier labels; the earlier file is as it was"
+    )
     assert len(lines) == 4
 
 
@@ -111,7 +116,10 @@ def test_slices_may_cross(predictor, stack, tmp_path):
     tifffile.imwrite(tmp_path / "z008_labels.tif", first)
     second[0] = 0
     tifffile.imwrite(tmp_path / "x010_labels.tif", second)
-    merge(tmp_path, tmp_path / "new.h5")
+    lines = []
+    merge(tmp_path, tmp_path / "new.h5", listener=Listener(lines.append))
+    # Where they cross, the first one has a 5, which the second one, of the labels before, does not change.
+    assert "otherwise than in a slice before" not in lines[1]
     expected = before.copy()
     expected[8], expected[0, :, 10] = 5, 0
     np.testing.assert_array_equal(labels_of(tmp_path / "new.h5"), expected)
