@@ -22,7 +22,7 @@ from keras_unet3d.volumes.axes import (
 )
 from keras_unet3d.volumes.reading import readable, refuse_non_numbers
 from keras_unet3d.volumes.scratch import scratch
-from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume
+from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume, common_type
 
 # The bytes of voxels that 32-bit offsets reach, with room for what else is in the file.
 _MOST_BYTES = 2**32 - 2**25
@@ -169,10 +169,8 @@ def write_plane(path: Path, plane: np.ndarray) -> None:
     """Write one slice `(rows, columns)` as a TIFF that painting programs open."""
     import tifffile
 
-    # 64-bit integers are what few programs read.
-    plane = plane.astype({"int64": np.int32, "uint64": np.uint32}.get(plane.dtype.name, plane.dtype), copy=False)
     with whole_file(path) as partial:
-        tifffile.imwrite(partial, plane, compression="zlib")
+        tifffile.imwrite(partial, plane.astype(common_type(plane), copy=False), compression="zlib")
 
 
 def read_plane(path: Path) -> np.ndarray:

@@ -19,9 +19,11 @@ from keras_unet3d.volumes import (
     from_array,
     in_memory,
     open_volume,
+    read_plane,
     stacked,
     stem,
     volume_format,
+    write_plane,
     write_volume,
 )
 
@@ -110,6 +112,26 @@ def test_nifti_avoids_types_that_readers_do_not_know(tmp_path, dtype, written):
     image = nibabel.load(tmp_path / "volume.nii")
     assert image.get_data_dtype() == np.dtype(written)
     np.testing.assert_array_equal(np.asarray(image.dataobj), array.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("dtype, values", [("int64", (-5, 2**32 + 3)), ("uint64", (0, 2**63 + 5)), ("int64", (1, 2**31))])
+def test_values_that_need_64_bits_are_kept(tmp_path, suffix, dtype, values):
+    array = np.resize(np.array(values, dtype), SHAPE)
+    write_volume(tmp_path / f"volume{suffix}", array, from_array(array))
+    np.testing.assert_array_equal(open_volume(tmp_path / f"volume{suffix}", "label").array()[..., 0], array)
+
+
+@pytest.mark.parametrize(
+    "dtype, high, written",
+    [("int64", 7, "int32"), ("int64", 2**32 + 3, "int64"), ("uint64", 2**32 - 1, "uint32"), ("float16", 1, "float32")],
+)
+def test_a_slice_is_written_in_a_type_that_holds_it(tmp_path, dtype, high, written):
+    plane = np.array([[0, high], [1, 1]], dtype)
+    write_plane(tmp_path / "a.tif", plane)
+    read = read_plane(tmp_path / "a.tif")
+    assert read.dtype == np.dtype(written)
+    np.testing.assert_array_equal(read, plane)
 
 
 def source_hdf5(folder):
