@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import numpy as np
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Box
 from keras_unet3d.volumes.axes import from_order, in_order, order_of, place_in_order, shape_in_order
-from keras_unet3d.volumes.reading import readable, refuse_non_numbers
+from keras_unet3d.volumes.reading import refuse_hollow, refuse_non_numbers
 from keras_unet3d.volumes.scratch import scratch
 from keras_unet3d.volumes.volume import NewVolume, Volume, checked_spacing, common_type
+
+# Bytes that one byte of gzip can stand for: 1032, and a little for what surrounds them.
+_MOST_PACKED = 1100
 
 
 def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
@@ -21,7 +25,8 @@ def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
     # nibabel's types leave out what all its images of volumes have: an affine, a shape, voxels.
     image: Any = nibabel.load(path)
     # How the file's axes are turned to the closest RAS+: which of x, y, z an axis is, and whether it runs backwards.
-    orientation = nibabel.io_orientation(image.affine)
+    finite = np.isfinite(image.affine).all()
+    orientation = nibabel.io_orientation(image.affine) if finite else np.full((4, 2), np.nan)
     if np.isnan(orientation).any():
         raise InputError(f"{path}: expected an affine that maps three voxel axes, found {image.affine.tolist()}.")
     refuse_non_numbers(path, image.get_data_dtype())
@@ -31,15 +36,21 @@ def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
     while len(shape) > 4 and shape[-1] == 1:
         shape = shape[:-1]
     if axes is not None:
-        axes = turned + "c" if "c" in axes and len(shape) == 4 else turned
+        axes = turned + "c" * ("c" in axes)
     if len(shape) == 4 and shape[3] == 1:
         axes = turned + "c"
     order = order_of(path, shape, axes, turned)
+    declared = prod(image.shape) * image.get_data_dtype().itemsize
+    refuse_hollow(
+        path,
+        image.dataobj.offset + declared,
+        [path.stat().st_size],
+        _MOST_PACKED if path.suffix.lower() == ".gz" else 1,
+    )
     extra = (0,) * (len(image.shape) - len(shape))
 
     def read(index: Box) -> np.ndarray:
-        with readable(path):
-            return np.asarray(image.dataobj[index + extra])
+        return np.asarray(image.dataobj[index + extra])
 
     zyx, channels, read_box = in_order(order, shape, read, flipped)
     zooms = dict(zip(turned, image.header.get_zooms()[:3], strict=True))
