@@ -174,7 +174,7 @@ def _is_around_whole_slices(survey: Survey, value: int) -> bool:
 
 def doubtful_values(surveys: Sequence[Survey], table: LabelTable) -> Iterator[str]:
     """Yield a sentence on classes that may be none: values that may mean "unlabelled", or be instances."""
-    if table.target != "semantic":
+    if table.target != "semantic" or table.num_classes > MOST_CLASSES:
         return
     labelled = _total(surveys, table.values)
     for value in _SENTINELS:
@@ -184,5 +184,5 @@ def doubtful_values(surveys: Sequence[Survey], table: LabelTable) -> Iterator[st
     share = labelled.get(value, 0) / max(sum(labelled.values()), 1)
     if len(labelled) > 2 and share > _NEARLY_ALL and value not in _SENTINELS:
         yield f"{share:.1%} of the labelled voxels are {value}; if that means unlabelled, add `unlabelled={value}`"
-    if _FEW < len(labelled) <= MOST_CLASSES:
+    if len(labelled) > _FEW:
         yield f"{len(labelled)} label values are taken as classes; if they are instances, add `target=boundaries`"
