@@ -19,7 +19,7 @@ from keras_unet3d.volumes.axes import (
     plain_order,
     shape_in_order,
 )
-from keras_unet3d.volumes.reading import MOST_SPARSE, missing_key, refuse_hollow, refuse_non_numbers
+from keras_unet3d.volumes.reading import MOST_SPARSE, missing_key, refuse_elsewhere, refuse_hollow, refuse_non_numbers
 from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume, checked_spacing
 
 _CHUNK, _CACHE, _SLOTS = 64, 2**26, 20011
@@ -67,7 +67,7 @@ def _dataset(path: Path, file: Any, key: str) -> Any:
 def _files(path: Path, dataset: Any) -> set[Path]:
     """Return the files that hold the voxels: HDF5 can name others, of which it fills in those that are missing.
 
-    Only what lies beside or below the file at `path` is read: a file from elsewhere could name any that the user may read.
+    Links are followed; a part that is missing would be read as nothing.
     """
     import h5py
 
@@ -82,7 +82,7 @@ def _files(path: Path, dataset: Any) -> set[Path]:
     )
     for name, key in sorted(sources):
         source = own if name == "." else own.parent.joinpath(name).resolve()
-        _refuse_elsewhere(path, source)
+        refuse_elsewhere(path, source)
         if not source.is_file():
             raise InputError(
                 f"{path}: expected the file {source}, which holds a part of the voxels, found no such file; copy it there."
@@ -94,15 +94,8 @@ def _files(path: Path, dataset: Any) -> set[Path]:
                     "that name; copy that file again from its source."
                 )
             files |= _files(path, opened[key])
-    _refuse_elsewhere(path, own)
+    refuse_elsewhere(path, own)
     return files
-
-
-def _refuse_elsewhere(path: Path, file: Path) -> None:
-    if path.resolve().parent not in file.parents:
-        raise InputError(
-            f"{path}: expected voxels in files beside or below it, found them in {file}; copy that file there."
-        )
 
 
 def _names(file: Any) -> list[str]:

@@ -16,6 +16,8 @@ _LIBRARIES = {"nibabel", "tifffile", "imagecodecs", "zarr", "numcodecs"}
 # Bytes of voxels that a stored byte may stand for where chunks that nobody wrote take no room: labels of 2048 x 2048 x 2048
 # voxels with a single chunk of annotations stay below it.
 MOST_SPARSE = 2**21
+# What the smallest file takes on a disk; so that an array of usual size in which nobody wrote yet is legal.
+_DISK_BLOCK = 4096
 
 
 class MissingKey(InputError):
@@ -67,15 +69,24 @@ def refuse_hollow(name: Path | str, declared: int, sizes: Iterable[int], ratio: 
         sizes: bytes of the files that hold them, asked for only until they are enough.
         ratio: how many bytes of voxels one of those bytes may stand for.
     """
-    needed, stored = -(-declared // ratio), 0
+    needed, stored, room = -(-declared // ratio), 0, 0
     for size in sizes:
         stored += size
-        if stored >= needed:
+        room += size if ratio == 1 else max(size, _DISK_BLOCK)
+        if room >= needed:
             return
     raise InputError(
         f"{name}: expected {needed:,} bytes or more for the voxels that the header declares, found {stored:,}: the file "
         "is truncated, or its header wrong; copy it again from its source."
     )
+
+
+def refuse_elsewhere(path: Path, file: Path) -> None:
+    """Raise `InputError` unless `file`, which `path` names, is beside or below it: else it could be any on the disk."""
+    if path.resolve().parent not in file.resolve().parents:
+        raise InputError(
+            f"{path}: expected voxels in files beside or below it, found them in {file}; copy that file there."
+        )
 
 
 def refuse_non_numbers(path: Path | str, dtype: np.dtype) -> None:

@@ -22,7 +22,7 @@ from keras_unet3d.volumes.axes import (
     refuse_times,
     shape_in_order,
 )
-from keras_unet3d.volumes.reading import readable, refuse_hollow, refuse_non_numbers
+from keras_unet3d.volumes.reading import readable, refuse_elsewhere, refuse_hollow, refuse_non_numbers
 from keras_unet3d.volumes.scratch import scratch
 from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume, common_type
 from keras_unet3d.words import by, some
@@ -42,7 +42,7 @@ def open_tiff(path: Path, key: str | None, axes: str | None) -> Volume:
         spacing, unit = _tiff_spacing(file)
         pages = len(file.pages)
         _refuse_truncated_tiff(path, file)
-        _refuse_hollow_tiff(path, file)
+        _refuse_hollow_tiff(path, series)
         _refuse_other_series(path, file.series)
     refuse_non_numbers(path, dtype)
     if axes is None:
@@ -75,11 +75,21 @@ def _refuse_truncated_tiff(path: Path, file: Any) -> None:
         )
 
 
-def _refuse_hollow_tiff(path: Path, file: Any) -> None:
+def _refuse_hollow_tiff(path: Path, series: Any) -> None:
+    # OME may spread its planes over files; tifffile fills those that it does not find with zeros.
+    missing = sum(page is None for page in series.pages)
+    if missing:
+        raise InputError(
+            f"{path}: expected {len(series.pages)} planes, found {missing} to be in files that are not there; "
+            "put them beside it."
+        )
+    files = {Path(page.parent.filehandle.path) for page in series.pages}
+    for file in files:
+        refuse_elsewhere(path, file)
     # Pages without an offset stand for planes of nothing.
-    plain = all(page.compression == 1 and all(page.dataoffsets) for page in file.pages)
-    declared = prod(file.series[0].shape) * file.pages.first.bitspersample // 8
-    refuse_hollow(path, declared, [path.stat().st_size], 1 if plain else _MOST_PACKED)
+    plain = all(page.compression == 1 and all(page.dataoffsets) for page in series.pages)
+    declared = prod(series.shape) * series.keyframe.bitspersample // 8
+    refuse_hollow(path, declared, [file.stat().st_size for file in files], 1 if plain else _MOST_PACKED)
 
 
 def _refuse_other_series(path: Path, series: Any) -> None:

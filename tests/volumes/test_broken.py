@@ -171,11 +171,14 @@ def test_chunks_that_nobody_wrote_are_legal(tmp_path, compression):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         labels = file.create_dataset("raw", (2048,) * 3, "u1", chunks=(64,) * 3, fillvalue=255, compression=compression)
         labels[1000, :60, :60] = 1
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_dataset("raw", (2048,) * 3, "u1", chunks=(64,) * 3)
+    assert open_volume(tmp_path / "b.h5").shape == (2048,) * 3
     assert open_volume(tmp_path / "a.h5").read((slice(1000, 1001), slice(59, 61), slice(0, 1))).ravel().tolist() == [
         1,
         255,
     ]
-    stored = zarr.create_array(tmp_path / "a.zarr", shape=(1000,) * 3, dtype="u1", chunks=(100,) * 3, fill_value=255)
+    stored = zarr.create_array(tmp_path / "a.zarr", shape=(2048,) * 3, dtype="u1", chunks=(100,) * 3, fill_value=255)
     assert open_volume(tmp_path / "a.zarr").read((slice(0, 1),) * 3).item() == stored[0, 0, 0] == 255
 
 
@@ -275,6 +278,43 @@ def test_a_time_series_is_no_stack(tmp_path, options):
     with pytest.raises(InputError, match=says(said, "or add `axes=zyx` if it is a stack of planes")):
         open_volume(tmp_path / "b.tif")
     np.testing.assert_array_equal(open_volume(tmp_path / "b.tif", axes="zyx").array()[..., 0], ARRAY)
+
+
+def write_spread(path, other, planes):
+    """Write an OME-TIFF of five planes, of which two are those of the file `other`."""
+    size = 'SizeX="7" SizeY="6" SizeZ="5" SizeC="1" SizeT="1"'
+    parts = "".join(
+        f'<TiffData FirstZ="{first}" PlaneCount="{count}"><UUID FileName="{name}">urn:{name}</UUID></TiffData>'
+        for first, count, name in ((0, 3, path.name), (3, 2, other))
+    )
+    xml = f'<OME UUID="urn:{path.name}"><Image><Pixels DimensionOrder="XYZCT" Type="uint8" {size}>{parts}</Pixels></Image></OME>'
+    write_pages(path, planes, description=xml)
+
+
+def write_pages(path, planes, description=None):
+    with tifffile.TiffWriter(path, ome=False) as file:
+        for plane in planes:
+            file.write(plane, description=description, metadata=None, contiguous=False)
+            description = None
+
+
+def test_planes_in_other_files_must_be_there_and_near(tmp_path):
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "a.tif"
+    for other in ("near.tif", "../far.tif"):
+        write_pages(tmp_path / "data" / other, ARRAY[3:])
+        write_spread(path, other, ARRAY[:3])
+        if other == "near.tif":
+            np.testing.assert_array_equal(open_volume(path).array()[..., 0], ARRAY)
+    with pytest.raises(
+        InputError, match=says("a.tif: expected voxels in files beside or below it, found them in", "far.tif")
+    ):
+        open_volume(path)
+    (tmp_path / "far.tif").unlink()
+    with pytest.raises(
+        InputError, match=says("expected 5 planes, found 2 to be in files that are not there; put them beside")
+    ):
+        open_volume(path)
 
 
 def write_series(path, *shapes, **options):
