@@ -65,10 +65,7 @@ def _dataset(path: Path, file: Any, key: str) -> Any:
 
 
 def _files(path: Path, dataset: Any) -> set[Path]:
-    """Return the files that hold the voxels: HDF5 can name others, of which it fills in those that are missing.
-
-    Links are followed; a part that is missing would be read as nothing.
-    """
+    """Return the files that hold the voxels: HDF5 may take them from others, and would fill in what is missing there."""
     import h5py
 
     own = Path(dataset.file.filename).resolve()
