@@ -1,6 +1,7 @@
 """Numbers as people read them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import islice
 
 
 def plural(count: int, noun: str) -> str:
@@ -16,3 +17,10 @@ def by(sizes: Iterable[float], form: str = "") -> str:
 def gigabytes(count: float) -> str:
     """Return bytes as "1.2 GB"."""
     return f"{count / 2**30:.2g} GB"
+
+
+def some(things: Collection[object], most: int = 5) -> str:
+    """Return "1, 2, 3" for things; of more than `most` only the first, "1, 2, 3, ... and 80 more"."""
+    if len(things) <= most:
+        return ", ".join(map(str, things))
+    return f"{', '.join(map(str, islice(things, 3)))}, ... and {len(things) - 3:,} more"

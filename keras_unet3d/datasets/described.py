@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from keras_unet3d.datasets.example import Case, DataKeys, Found
+from keras_unet3d.datasets.example import Case, DataKeys, Found, open_labels
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import read_json
 from keras_unet3d.volumes import FORMATS, Volume, open_volume, stacked, stem
@@ -62,7 +62,7 @@ def _find_decathlon(folder: Path, described: dict[str, Any], keys: DataKeys) -> 
             Case(
                 image.name,
                 partial(_open_with_channels, image, keys, channels, folder / DESCRIPTION),
-                partial(open_volume, label, keys.label, keys.axes),
+                partial(open_labels, open_volume, label, keys.label, keys.axes),
             )
         )
     return cases, tuple(faults)
@@ -93,7 +93,11 @@ def _find_nnunet(folder: Path, described: dict[str, Any], keys: DataKeys) -> tup
     for case, label in labels.items():
         files = [folder / "imagesTr" / f"{case}_{channel:04d}{ending}" for channel in range(channels)]
         cases.append(
-            Case(case, partial(_open_stacked, files, keys), partial(open_volume, label, keys.label, keys.axes))
+            Case(
+                case,
+                partial(_open_stacked, files, keys),
+                partial(open_labels, open_volume, label, keys.label, keys.axes),
+            )
         )
     return cases, faults
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 
 from keras_unet3d.errors import refuse
 from keras_unet3d.fields import Validated
 from keras_unet3d.geometry import Spacing
-from keras_unet3d.volumes import Volume
+from keras_unet3d.volumes import NoChannels, Volume
 from keras_unet3d.words import by
 
 # Voxels by which the corners of two volumes may be apart, and the share by which their voxel sizes may differ.
@@ -26,6 +27,14 @@ class DataKeys(Validated):
     label: str = "label"
     weight: str = "weight"
     axes: str | None = None
+
+
+def open_labels(opener: Callable[..., Volume], path: Path, key: str, axes: str | None) -> Volume:
+    """Open labels or weights, which may have no channels: the order of the image's axes serves them without the c."""
+    try:
+        return opener(path, key, axes)
+    except NoChannels:
+        return opener(path, key, axes and axes.lower().replace("c", ""))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from keras_unet3d.datasets.described import DESCRIPTION, find_described
-from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found
+from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found, open_labels
 from keras_unet3d.datasets.pairing import Globs, find_pairs
 from keras_unet3d.datasets.phantom import NAMES, UNLABELLED, phantom
 from keras_unet3d.errors import InputError, refuse
@@ -125,18 +125,18 @@ def _find_in_folder(folder: Path, keys: DataKeys) -> Found:
 
 def _case(path: Path, keys: DataKeys) -> Case:
     # A weight under its default name may be missing; one that the user named must exist.
-    find_weight = _open_optional if keys.weight == DataKeys.weight else open_inside
+    find_weight = _open_optional if keys.weight == DataKeys.weight else partial(open_labels, open_inside)
     return Case(
         path.name,
         partial(open_volume, path, keys.raw, keys.axes),
-        partial(open_inside, path, keys.label, keys.axes),
+        partial(open_labels, open_inside, path, keys.label, keys.axes),
         partial(find_weight, path, keys.weight, keys.axes),
     )
 
 
 def _open_optional(path: Path, key: str, axes: str | None) -> Volume | None:
     try:
-        return open_inside(path, key, axes)
+        return open_labels(open_inside, path, key, axes)
     except MissingKey:
         return None
 
@@ -157,7 +157,7 @@ def open_partly_labelled(path: str | Path, keys: DataKeys, labels: str | Path | 
         return example.image, example.label
     image, label = open_volume(path, keys.raw, keys.axes), None
     if labels is not None:
-        label = open_volume(labels, keys.label, keys.axes)
+        label = open_labels(open_volume, Path(labels), keys.label, keys.axes)
     elif Path(path).name.lower().endswith(SEVERAL):
         label = _open_optional(Path(path), keys.label, keys.axes)
     if label is not None:

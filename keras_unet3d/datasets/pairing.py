@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from keras_unet3d.datasets.example import Case, DataKeys, Found
+from keras_unet3d.datasets.example import Case, DataKeys, Found, open_labels
 from keras_unet3d.errors import InputError
 from keras_unet3d.volumes import open_volume, stem
+from keras_unet3d.words import some
 
 # Words of a file name that say what a file is, and not which.
 _KINDS = {"image", "images", "img", "raw", "label", "labels", "lab", "seg", "mask", "gt", "weight", "weights", "0000"}
-# Files without a partner that a message names.
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,11 @@ def find_pairs(globs: Globs, keys: DataKeys) -> Found:
         if not all(image in partner_of for partner_of in partners):
             continue
         label, *weight = (partner_of[image] for partner_of in partners)
-        opened = [
-            partial(open_volume, path, key, keys.axes)
-            for path, key in zip((image, label, *weight), (keys.raw, keys.label, keys.weight), strict=False)
+        others = [
+            partial(open_labels, open_volume, path, key, keys.axes)
+            for path, key in zip((label, *weight), (keys.label, keys.weight), strict=False)
         ]
-        cases.append(Case(image.name, *opened))
+        cases.append(Case(image.name, partial(open_volume, image, keys.raw, keys.axes), *others))
     return Found(tuple(cases), {}, faults=tuple(faults))
 
 
@@ -79,10 +78,9 @@ def _partners(option: str, images: Sequence[Path], others: Sequence[Path], fault
         named = (*images_by_words.items(), *others_by_words.items())
         alone = [path for words, path in named if words not in shared]
         if alone:
-            more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
             faults.append(
                 f"`images` and `{option}`: expected a partner for every file, found none for "
-                f"{', '.join(map(str, alone[:_NAMED]))}{more}; add the missing files, or correct the globs."
+                f"{some(alone)}; add the missing files, or correct the globs."
             )
         return {image: others_by_words[words] for words, image in images_by_words.items() if words in shared}
     if len(images) != len(others):

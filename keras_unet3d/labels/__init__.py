@@ -6,7 +6,7 @@ Inside the package a label volume holds classes 0, 1, ... as uint8 and `UNLABELL
 from keras_unet3d.labels.class_volume import boundaries, class_volume
 from keras_unet3d.labels.class_weights import check_class_weights, class_weights
 from keras_unet3d.labels.inference import (
-    doubtful_value,
+    doubtful_values,
     infer_table,
     infer_unlabelled,
     propose_table,
@@ -36,7 +36,7 @@ __all__ = [
     "check_class_weights",
     "class_volume",
     "class_weights",
-    "doubtful_value",
+    "doubtful_values",
     "infer_table",
     "infer_unlabelled",
     "parse_classes",

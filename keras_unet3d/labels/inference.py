@@ -8,6 +8,7 @@ import numpy as np
 from keras_unet3d.errors import refuse
 from keras_unet3d.labels.survey import Survey
 from keras_unet3d.labels.table import BOUNDARY_TABLE, MOST_CLASSES, LabelTable, unknown_values
+from keras_unet3d.words import some
 
 # The largest values of uint8 and uint16, which painting tools use for "nothing here".
 _SENTINELS = (255, 65535)
@@ -20,6 +21,8 @@ _MEND_INSTANCES = "correct the labels, or add `unlabelled=VALUE` if it means unl
 _FULL = 0.99
 # A class of a larger share may be one that nobody meant.
 _NEARLY_ALL = 0.9
+# More values that nobody named than these may be instances.
+_FEW = 12
 
 
 def infer_table(
@@ -74,10 +77,14 @@ def table_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> 
             "annotate a second class (the background counts), or declare it by `classes`."
         )
     if table.num_classes > MOST_CLASSES:
-        yield (
-            f"{first}: expected at most {MOST_CLASSES} classes, found {table.num_classes} label values; are "
-            "these instances? Then add `target=boundaries`."
-        )
+        # Where no volume alone holds too many, all of them do.
+        held = {volume: len(set(of_volume) & set(table.values)) for volume, of_volume in counts.items()}
+        many = {volume: found for volume, found in held.items() if found > MOST_CLASSES}
+        for volume, found in (many or {f"{first} and the others": table.num_classes}).items():
+            yield (
+                f"{volume}: expected at most {MOST_CLASSES} classes, found {found} label values; are "
+                "these instances? Then add `target=boundaries`."
+            )
 
 
 def value_faults(volume: str, counts: Mapping[int, int], table: LabelTable) -> Iterator[str]:
@@ -122,17 +129,19 @@ def unknown_in(volume: str, counts: Mapping[int, int], table: LabelTable, mend: 
 def infer_unlabelled(surveys: Sequence[Survey]) -> tuple[tuple[int, ...], str]:
     """Return the raw values that obviously mean "unlabelled", and why; no values where it is not obvious.
 
-    It is obvious for a single negative value; for 255 or 65535 beside two or more small values; and for a value that
-    every voxel has but those of whole slices, which are annotated from corner to corner.
+    It is obvious for a single negative value; for 255 or 65535 beside two or more small values, or beside none; and for
+    a value that every voxel has but those of whole slices, which are annotated from corner to corner.
     """
     values = sorted({value for survey in surveys for value in survey.counts})
     negative = [value for value in values if value < 0]
+    if len(values) == 1 and (negative or values[0] in _SENTINELS):
+        return tuple(values), "the only value"
     if len(values) < 3 or len(values) > MOST_CLASSES + 1 or len(negative) > 1:
         return (), ""
     if negative:
         return tuple(negative), "the only negative value"
     if values[-1] in _SENTINELS and values[-2] < MOST_CLASSES:
-        return (values[-1],), f"far above the other values, {', '.join(map(str, values[:-1]))}"
+        return (values[-1],), f"far above the other values, {some(values[:-1])}"
     total = _total(surveys, values)
     commonest = max(total, key=total.__getitem__)
     if all(_is_around_whole_slices(survey, commonest) for survey in surveys if commonest in survey.counts):
@@ -163,13 +172,17 @@ def _is_around_whole_slices(survey: Survey, value: int) -> bool:
     return bool(mixed and abs((size - outside) - labelled) <= (1 - _FULL) * labelled)
 
 
-def doubtful_value(surveys: Sequence[Survey], table: LabelTable) -> str | None:
-    """Return a sentence on a class that may mean "unlabelled": nearly everything, beside two other classes or more."""
+def doubtful_values(surveys: Sequence[Survey], table: LabelTable) -> Iterator[str]:
+    """Yield a sentence on classes that may be none: values that may mean "unlabelled", or be instances."""
+    if table.target != "semantic" or table.num_classes > MOST_CLASSES:
+        return
     labelled = _total(surveys, table.values)
-    if table.target != "semantic" or len(labelled) < 3:
-        return None
-    value = max(labelled, key=labelled.__getitem__)
-    if labelled[value] <= _NEARLY_ALL * sum(labelled.values()):
-        return None
-    share = labelled[value] / sum(labelled.values())
-    return f"{share:.1%} of the labelled voxels are {value}; if that means unlabelled, add `unlabelled={value}`"
+    for value in _SENTINELS:
+        if labelled.get(value) and len(labelled) > 1:
+            yield f"the label {value} is taken as a class; if it means unlabelled, add `unlabelled={value}`"
+    value = max(labelled, key=labelled.__getitem__, default=0)
+    share = labelled.get(value, 0) / max(sum(labelled.values()), 1)
+    if len(labelled) > 2 and share > _NEARLY_ALL and value not in _SENTINELS:
+        yield f"{share:.1%} of the labelled voxels are {value}; if that means unlabelled, add `unlabelled={value}`"
+    if len(labelled) > _FEW:
+        yield f"{len(labelled)} label values are taken as classes; if they are instances, add `target=boundaries`"

@@ -8,6 +8,7 @@ import numpy as np
 from keras_unet3d.choices import TARGETS
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import Validated, checked
+from keras_unet3d.words import some
 
 UNLABELLED = 255
 MOST_CLASSES = 64
@@ -75,7 +76,10 @@ class LabelTable(Validated):
 
     def shown(self) -> str:
         """Return values and names for messages: "7 cell, 40 wall"; a name that is only the value stands once."""
-        return ", ".join(shown_class(value, name) for value, name in zip(self.values, self.names, strict=True))
+        # As many as there may be classes are worth reading.
+        return some(
+            [shown_class(value, name) for value, name in zip(self.values, self.names, strict=True)], MOST_CLASSES
+        )
 
     def to_values(self, classes: np.ndarray) -> np.ndarray:
         """Return the raw values of `classes`, in the smallest integer type that holds them all."""
@@ -105,10 +109,9 @@ def unknown_values(
     "VALUE" in `mend` stands for the first of the values.
     """
     # Whole numbers are written in full: 16777215, not 1.67772e+07.
-    texts = [str(int(value)) if float(value).is_integer() else f"{value:g}" for value in values[:5]]
-    shown = ", ".join(f"{text} ({count} voxels)" for text, count in zip(texts, counts[:5], strict=True))
-    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
-    return f"{name}: expected {known}; found {shown}{more}; {mend.replace('VALUE', texts[0])}."
+    texts = [str(int(value)) if float(value).is_integer() else f"{value:g}" for value in values]
+    shown = some([f"{text} ({count} voxels)" for text, count in zip(texts, counts, strict=True)])
+    return f"{name}: expected {known}; found {shown}; {mend.replace('VALUE', texts[0])}."
 
 
 def parse_classes(text: str) -> dict[int, str]:

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing, whole_file, whole_folder
 from keras_unet3d.geometry import Box, Triple, triple
-from keras_unet3d.volumes.axes import clean_axes
+from keras_unet3d.volumes.axes import NoChannels, clean_axes
 from keras_unet3d.volumes.hdf5 import create_hdf5, open_hdf5
 from keras_unet3d.volumes.nifti import create_nifti, open_nifti
 from keras_unet3d.volumes.reading import MissingKey, readable
@@ -47,6 +47,7 @@ __all__ = [
     "Format",
     "MissingKey",
     "NewVolume",
+    "NoChannels",
     "Volume",
     "continue_zarr",
     "fill_volume",
@@ -149,7 +150,13 @@ def _opened(path: Path, opener: Callable[..., Volume], key: str | None, axes: st
         actual = ("a folder" if path.is_dir() else "a file") if path.exists() else f"no such {expected.kind}"
         raise InputError(f"{path}: expected a volume {expected.kind}, found {actual}; check the path.")
     with readable(path):
-        return opener(path, key, clean_axes(axes))
+        volume = opener(path, key, clean_axes(axes))
+
+    def read(box: Box) -> np.ndarray:
+        with readable(path):
+            return volume.read(box)
+
+    return replace(volume, read=read)
 
 
 @contextmanager

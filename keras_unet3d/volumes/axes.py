@@ -10,6 +10,10 @@ from keras_unet3d.geometry import Box, Triple, triple
 from keras_unet3d.volumes.volume import Volume
 
 
+class NoChannels(InputError):
+    """The order of axes has channels, and the array has not."""
+
+
 def clean_axes(axes: str | None) -> str | None:
     """Return the order that a user gave in lower case; raises `InputError` where it is no order of a volume's axes."""
     if axes is None:
@@ -38,16 +42,13 @@ def letters(names: Sequence[Any]) -> str | None:
 
 def order_of(name: object, shape: tuple[int, ...], axes: str | None, spatial: str) -> str:
     """Return one letter per axis of the array; `spatial` is the format's order of a plain volume."""
-    if 0 in shape:
-        raise InputError(f"{name}: expected voxels, found an empty array of shape {shape}.")
+    if min(shape, default=1) < 1:
+        raise InputError(f"{name}: expected voxels along every axis, found an array of shape {shape}; save it again.")
     if axes is not None:
-        # A label volume has no channels: the same order serves it without the c.
-        order = axes if len(shape) == 4 else axes.replace("c", "")
-        if len(order) == len(shape):
-            return order
-        raise InputError(
-            f"{name}: expected {len(axes)} axes ({axes}), found an array of shape {shape}; correct `axes`."
-        )
+        if len(axes) == len(shape):
+            return axes
+        kind = NoChannels if "c" in axes and len(shape) == 3 else InputError
+        raise kind(f"{name}: expected {len(axes)} axes ({axes}), found an array of shape {shape}; correct `axes`.")
     if len(shape) == 3:
         return spatial
     if len(shape) == 4:
@@ -56,6 +57,17 @@ def order_of(name: object, shape: tuple[int, ...], axes: str | None, spatial: st
             "add `axes`, e.g. `axes=czyx` (channels first) or `axes=zyxc` (channels last)."
         )
     raise InputError(f"{name}: expected a volume of three axes, or four with channels; found shape {shape}.")
+
+
+def refuse_times(name: object, declared: str, shape: tuple[int, ...]) -> None:
+    """Raise `InputError` where the axes that a file declares, a letter each, have more than one point in time."""
+    times = dict(zip(declared, shape, strict=True)).get("t", 1)
+    if times > 1:
+        stack = "" if "z" in declared else ", or add `axes=zyx` if it is a stack of planes"
+        raise InputError(
+            f"{name}: expected one point in time, found {times} (axes {declared}, shape {shape}); "
+            f"save the one to segment as a volume of its own{stack}."
+        )
 
 
 def in_order(

@@ -3,11 +3,13 @@
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Box
 from keras_unet3d.volumes.axes import (
     from_order,
@@ -18,7 +20,7 @@ from keras_unet3d.volumes.axes import (
     plain_order,
     shape_in_order,
 )
-from keras_unet3d.volumes.reading import missing_key, readable, refuse_non_numbers
+from keras_unet3d.volumes.reading import MOST_SPARSE, missing_key, refuse_elsewhere, refuse_hollow, refuse_non_numbers
 from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume, checked_spacing
 
 _CHUNK, _CACHE, _SLOTS = 64, 2**26, 20011
@@ -29,22 +31,69 @@ def open_hdf5(path: Path, key: str | None, axes: str | None) -> Volume:
 
     key = key or "raw"
     with h5py.File(path, "r") as file:
-        if key not in file or not isinstance(file[key], h5py.Dataset):
-            raise missing_key(path, key, _names(file), key in file)
-        dataset = file[key]
-        shape, dtype = dataset.shape, dataset.dtype
+        dataset = _dataset(path, file, key)
+        shape, dtype = dataset.shape or (), dataset.dtype
+        sizes = [holding.stat().st_size for holding in _files(path, dataset)]
         size = dataset.attrs.get("element_size_um")
         axes = axes or own_axes(dataset.attrs.get("axes"))
     refuse_non_numbers(f"{path}:{key}", dtype)
     order = order_of(f"{path}:{key}", shape, axes, "zyx")
+    refuse_hollow(f"{path}:{key}", prod(shape) * dtype.itemsize, sizes, MOST_SPARSE)
 
     def read(index: Box) -> np.ndarray:
-        with readable(path), h5py.File(path, "r") as file:
+        with h5py.File(path, "r") as file:
             return file[key][index]
 
     zyx, channels, read_box = in_order(order, shape, read)
     spacing, unit = (None, None) if size is None else (checked_spacing(path, size), "um")
     return Volume(f"{path}:{key}", zyx, channels, dtype, read_box, spacing, unit, path, {"order": order})
+
+
+def _dataset(path: Path, file: Any, key: str) -> Any:
+    """Return the data set `key` of an open file."""
+    import h5py
+
+    link = file.get(key, getlink=True)
+    if isinstance(link, h5py.SoftLink | h5py.ExternalLink) and file.get(key) is None:
+        target = f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else link.path
+        raise InputError(
+            f"{path}: expected a data set {key!r}, found a link to {target}, which leads nowhere; "
+            "put back what it names, or name another data set."
+        )
+    if key not in file or not isinstance(file[key], h5py.Dataset):
+        raise missing_key(path, key, _names(file), key in file)
+    return file[key]
+
+
+def _files(path: Path, dataset: Any) -> set[Path]:
+    """Return the files that hold the voxels: HDF5 may take them from others, and would fill in what is missing there."""
+    import h5py
+
+    own = Path(dataset.file.filename).resolve()
+    if dataset.external:
+        raise InputError(
+            f"{path}: expected the voxels within the file, found them in {dataset.external[0][0]}; save them within it."
+        )
+    files = {own}
+    sources = (
+        {(source.file_name, source.dset_name) for source in dataset.virtual_sources()} if dataset.is_virtual else ()
+    )
+    for name, key in sorted(sources):
+        source = own if name == "." else own.parent.joinpath(name).resolve()
+        refuse_elsewhere(path, source)
+        if not source.is_file():
+            raise InputError(
+                f"{path}: expected the file {source}, which holds a part of the voxels, found no such file; copy it there."
+            )
+        with h5py.File(source, "r") as opened:
+            if not isinstance(opened.get(key), h5py.Dataset):
+                raise InputError(
+                    f"{path}: expected the data set {key!r} in {source}, which holds a part of the voxels, found none of "
+                    "that name; copy that file again from its source."
+                )
+            files |= _files(path, opened[key])
+    refuse_elsewhere(path, own)
+    return files
 
 
 def _names(file: Any) -> list[str]:

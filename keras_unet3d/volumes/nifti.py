@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import numpy as np
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Box
 from keras_unet3d.volumes.axes import from_order, in_order, order_of, place_in_order, shape_in_order
-from keras_unet3d.volumes.reading import readable, refuse_non_numbers
+from keras_unet3d.volumes.reading import refuse_hollow, refuse_non_numbers
 from keras_unet3d.volumes.scratch import scratch
-from keras_unet3d.volumes.volume import NewVolume, Volume, checked_spacing
+from keras_unet3d.volumes.volume import NewVolume, Volume, checked_spacing, common_type
+
+# Bytes that one byte of gzip can stand for: 1032, and a little for what surrounds them.
+_MOST_PACKED = 1100
 
 
 def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
@@ -21,7 +25,8 @@ def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
     # nibabel's types leave out what all its images of volumes have: an affine, a shape, voxels.
     image: Any = nibabel.load(path)
     # How the file's axes are turned to the closest RAS+: which of x, y, z an axis is, and whether it runs backwards.
-    orientation = nibabel.io_orientation(image.affine)
+    finite = np.isfinite(image.affine).all()
+    orientation = nibabel.io_orientation(image.affine) if finite else np.full((4, 2), np.nan)
     if np.isnan(orientation).any():
         raise InputError(f"{path}: expected an affine that maps three voxel axes, found {image.affine.tolist()}.")
     refuse_non_numbers(path, image.get_data_dtype())
@@ -31,15 +36,21 @@ def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
     while len(shape) > 4 and shape[-1] == 1:
         shape = shape[:-1]
     if axes is not None:
-        axes = turned + "c" if "c" in axes and len(shape) == 4 else turned
+        axes = turned + "c" * ("c" in axes)
     if len(shape) == 4 and shape[3] == 1:
         axes = turned + "c"
     order = order_of(path, shape, axes, turned)
+    declared = prod(image.shape) * image.get_data_dtype().itemsize
+    refuse_hollow(
+        path,
+        image.dataobj.offset + declared,
+        [path.stat().st_size],
+        _MOST_PACKED if path.suffix.lower() == ".gz" else 1,
+    )
     extra = (0,) * (len(image.shape) - len(shape))
 
     def read(index: Box) -> np.ndarray:
-        with readable(path):
-            return np.asarray(image.dataobj[index + extra])
+        return np.asarray(image.dataobj[index + extra])
 
     zyx, channels, read_box = in_order(order, shape, read, flipped)
     zooms = dict(zip(turned, image.header.get_zooms()[:3], strict=True))
@@ -59,7 +70,9 @@ def create_nifti(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarr
     order += "c" * (new.channels is not None)
     # The first axis runs fastest in the file: it is the last one of the scratch array.
     backwards = order[::-1]
-    with scratch(path, shape_in_order(new.shape, new.channels, backwards), _nifti_dtype(new.dtype)) as data:
+    # NIfTI has no half floats.
+    dtype = np.dtype(np.float32) if new.dtype == np.float16 else new.dtype
+    with scratch(path, shape_in_order(new.shape, new.channels, backwards), dtype) as data:
 
         def write(box: Box, array: np.ndarray) -> None:
             data("r+")[place_in_order(box, new.shape, backwards, flipped)] = from_order(array, backwards, flipped)
@@ -75,15 +88,16 @@ _UNITS = {"um": "micron", "micron": "micron", "mm": "mm", "meter": "meter", None
 def _save(path: Path, data: np.ndarray, like: Volume, source: Any) -> None:
     import nibabel
 
-    unit = _UNITS.get(like.unit)
+    unit, dtype = _UNITS.get(like.unit), common_type(data)
     if source is None:
         # A unit that NIfTI does not have would be read as millimetres again.
         known = like.spacing if unit or not like.micrometres else like.micrometres
         unit = unit or ("micron" if like.micrometres else "unknown")
         spacing = known or (1.0, 1.0, 1.0)
-        image = nibabel.Nifti1Image(data, np.diag([*spacing[::-1], 1.0]))
+        image = nibabel.Nifti1Image(data, np.diag([*spacing[::-1], 1.0]), dtype=dtype)
     else:
-        image = type(source)(data, source.affine) if _is_nifti(source) else nibabel.Nifti1Image(data, source.affine)
+        kind = type(source) if _is_nifti(source) else nibabel.Nifti1Image
+        image = kind(data, source.affine, dtype=dtype)
         if _is_nifti(source):
             # The codes say what space the affine maps to; viewers and tools decide by them.
             image.set_qform(source.get_qform(), int(source.header["qform_code"]))
@@ -96,10 +110,3 @@ def _is_nifti(image: Any) -> bool:
     import nibabel
 
     return isinstance(image, nibabel.Nifti1Image)
-
-
-def _nifti_dtype(dtype: np.dtype) -> np.dtype:
-    # NIfTI readers seldom know 64-bit integers and half floats.
-    return {"int64": np.dtype("int32"), "uint64": np.dtype("uint32"), "float16": np.dtype("float32")}.get(
-        dtype.name, dtype
-    )

@@ -1,15 +1,23 @@
-"""What all readers share: broken files and voxels that are no numbers, each refused in one sentence."""
+"""What all readers share: broken files, files that cannot hold what they declare, voxels that are no numbers."""
 
-import struct
-import xml.etree.ElementTree as ElementTree
-import zlib
-from collections.abc import Iterator, Sequence
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from keras_unet3d.errors import InputError, did_you_mean
+from keras_unet3d.words import some
+
+# Packages whose errors speak of files, like an `OSError`; those of Python speak of the program.
+_LIBRARIES = {"nibabel", "tifffile", "imagecodecs", "zarr", "numcodecs"}
+# Bytes of voxels that a stored byte may stand for where chunks that nobody wrote take no room: labels of 2048 x 2048 x 2048
+# voxels with a single chunk of annotations stay below it.
+MOST_SPARSE = 2**21
+# What the smallest file takes on a disk; so that an array of usual size in which nobody wrote yet is legal.
+_DISK_BLOCK = 4096
 
 
 class MissingKey(InputError):
@@ -20,43 +28,65 @@ def missing_key(path: Path, key: str, names: Sequence[str], is_group: bool) -> I
     """Return the error for a file that holds volumes of the given names, where `key` is none of them or is a group."""
     kind = InputError if is_group else MissingKey
     return kind(
-        f"{path}: expected a data set {key!r}, found {', '.join(names) or 'none'}; "
+        f"{path}: expected a data set {key!r}, found {some(names) or 'none'}; "
         f"name it by `raw_key`, `label_key` or `weight_key`.{did_you_mean(key, names)}"
     )
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what the format libraries raise on a broken file into one sentence."""
-    kind = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+    """Turn whatever is raised while a file is opened or read into one sentence: it belongs to that file alone.
+
+    Too little memory and a package that is missing say nothing about the file.
+    """
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError, ImportError):
         raise
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        zlib.error,
-        struct.error,
-        ElementTree.ParseError,
-        KeyError,
-        RuntimeError,
-        IndexError,
-        TypeError,
-    ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{path}: expected a readable {kind} volume, found a broken or truncated file "
-            f"({reason}); copy it again from its source."
-        ) from error
     except Exception as error:
-        # These libraries raise classes of their own, which derive from Exception alone.
-        if type(error).__module__.split(".")[0] not in ("nibabel", "tifffile", "imagecodecs", "zarr", "numcodecs"):
-            raise
+        kind = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+        raise InputError(f"{path}: expected a readable {kind} volume, found {_fault(path, error)}.") from error
+
+
+def _fault(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno:
+        reason = os.strerror(error.errno).lower()
+        return f"that the system does not give it ({reason}); check the path, who may read it, and whether it is in use"
+    reason = (str(error).splitlines() or [""])[0]
+    # HDF5 says in brackets why, and before them which of its functions says so.
+    reason = re.sub(r"^.*synchronously [^(]*\((.*)\)$", r"\1", reason)
+    speaks = isinstance(error, OSError) or type(error).__module__.split(".")[0] in _LIBRARIES
+    why = f" ({reason})" if speaks and reason and path.name not in reason else ""
+    return f"a broken or truncated file{why}; copy it again from its source"
+
+
+def refuse_hollow(name: Path | str, declared: int, sizes: Iterable[int], ratio: int = 1) -> None:
+    """Raise `InputError` where files declare more than they can hold: nobody need wait, or claim memory, for that.
+
+    Args:
+        name: what the message calls the volume.
+        declared: bytes that the voxels take by the header.
+        sizes: bytes of the files that hold them, asked for only until they are enough.
+        ratio: how many bytes of voxels one of those bytes may stand for.
+    """
+    needed, stored, room = -(-declared // ratio), 0, 0
+    for size in sizes:
+        stored += size
+        room += size if ratio == 1 else max(size, _DISK_BLOCK)
+        if room >= needed:
+            return
+    raise InputError(
+        f"{name}: expected {needed:,} bytes or more for the voxels that the header declares, found {stored:,}: the file "
+        "is truncated, or its header wrong; copy it again from its source."
+    )
+
+
+def refuse_elsewhere(path: Path, file: Path) -> None:
+    """Raise `InputError` unless `file`, which `path` names, is beside or below it: else it could be any on the disk."""
+    if path.resolve().parent not in file.resolve().parents:
         raise InputError(
-            f"{path}: expected a readable {kind} volume, found a broken file ({error}); copy it again from its source."
-        ) from error
+            f"{path}: expected voxels in files beside or below it, found them in {file}; copy that file there."
+        )
 
 
 def refuse_non_numbers(path: Path | str, dtype: np.dtype) -> None:

@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,18 @@ from keras_unet3d.volumes.axes import (
     order_of,
     place_in_order,
     plain_order,
+    refuse_times,
     shape_in_order,
 )
-from keras_unet3d.volumes.reading import readable, refuse_non_numbers
+from keras_unet3d.volumes.reading import readable, refuse_elsewhere, refuse_hollow, refuse_non_numbers
 from keras_unet3d.volumes.scratch import scratch
-from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume
+from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume, common_type
+from keras_unet3d.words import by, some
 
 # The bytes of voxels that 32-bit offsets reach, with room for what else is in the file.
 _MOST_BYTES = 2**32 - 2**25
+# Bytes that one byte can stand for in a page: 2**15 with Zstandard, less with all the others.
+_MOST_PACKED = 2**16
 
 
 def open_tiff(path: Path, key: str | None, axes: str | None) -> Volume:
@@ -37,7 +42,11 @@ def open_tiff(path: Path, key: str | None, axes: str | None) -> Volume:
         spacing, unit = _tiff_spacing(file)
         pages = len(file.pages)
         _refuse_truncated_tiff(path, file)
+        _refuse_hollow_tiff(path, series)
+        _refuse_other_series(path, file.series)
     refuse_non_numbers(path, dtype)
+    if axes is None:
+        refuse_times(path, series.axes.lower(), shape)
     if len(shape) == 3 and "c" in declared and axes is None:
         raise InputError(
             f"{path}: expected a stack of planes, found one plane with channels (axes {series.axes}); if it is a stack, add `axes=zyx`."
@@ -66,6 +75,38 @@ def _refuse_truncated_tiff(path: Path, file: Any) -> None:
         )
 
 
+def _refuse_hollow_tiff(path: Path, series: Any) -> None:
+    # OME may spread its planes over files; tifffile fills those that it does not find with zeros.
+    missing = sum(page is None for page in series.pages)
+    if missing:
+        raise InputError(
+            f"{path}: expected {len(series.pages)} planes, found {missing} to be in files that are not there; "
+            "put them beside it."
+        )
+    files = {Path(page.parent.filehandle.path) for page in series.pages}
+    for file in files:
+        refuse_elsewhere(path, file)
+    # Pages without an offset stand for planes of nothing.
+    plain = all(page.compression == 1 and all(page.dataoffsets) for page in series.pages)
+    declared = prod(series.shape) * series.keyframe.bitspersample // 8
+    refuse_hollow(path, declared, [file.stat().st_size for file in files], 1 if plain else _MOST_PACKED)
+
+
+def _refuse_other_series(path: Path, series: Any) -> None:
+    first, *others = series
+    if not all(_is_smaller_copy(other, first) for other in others):
+        shown = some([by(each.shape) for each in series])
+        raise InputError(
+            f"{path}: expected one volume, found {len(series)}: {shown}; save the one to use as a file of its own."
+        )
+
+
+def _is_smaller_copy(series: Any, first: Any) -> bool:
+    """Whether a series of pages is a thumbnail of the first one, or a level of its pyramid."""
+    planes, size, of = len(series.pages), prod(series.shape), prod(first.shape)
+    return series.keyframe.is_reduced or (planes in (1, len(first.pages)) and size * 4 <= of)
+
+
 def _tiff_reader(path: Path, shape: tuple[int, ...], pages: int) -> Callable[[Box], np.ndarray]:
     """Return the cheapest way to read a crop: memory map, the pages it touches, or the whole."""
     import tifffile
@@ -77,21 +118,19 @@ def _tiff_reader(path: Path, shape: tuple[int, ...], pages: int) -> Callable[[Bo
 
             def read_mapped(index: Box) -> np.ndarray:
                 # Mapped for every crop: what was read of a map that stays counts as memory of this process.
-                with readable(path):
-                    return np.array(np.memmap(path, dtype, "r", offset, shape)[index])
+                return np.array(np.memmap(path, dtype, "r", offset, shape)[index])
 
             return read_mapped
     except (ValueError, OSError):
         pass  # compressed or scattered: read by page
 
     def read_pages(index: Box) -> np.ndarray:
-        with readable(path), tifffile.TiffFile(path) as file:
+        with tifffile.TiffFile(path) as file:
             planes = range(*index[0].indices(shape[0]))
             return np.stack([file.pages[plane].asarray() for plane in planes])[(slice(None), *index[1:])]
 
     def read_whole(index: Box) -> np.ndarray:
-        with readable(path):
-            return tifffile.imread(path)[index]
+        return tifffile.imread(path)[index]
 
     return read_pages if len(shape) == 3 and pages == shape[0] else read_whole
 
@@ -169,10 +208,8 @@ def write_plane(path: Path, plane: np.ndarray) -> None:
     """Write one slice `(rows, columns)` as a TIFF that painting programs open."""
     import tifffile
 
-    # 64-bit integers are what few programs read.
-    plane = plane.astype({"int64": np.int32, "uint64": np.uint32}.get(plane.dtype.name, plane.dtype), copy=False)
     with whole_file(path) as partial:
-        tifffile.imwrite(partial, plane, compression="zlib")
+        tifffile.imwrite(partial, plane.astype(common_type(plane), copy=False), compression="zlib")
 
 
 def read_plane(path: Path) -> np.ndarray:

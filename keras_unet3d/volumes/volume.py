@@ -157,6 +157,16 @@ def stacked(volumes: list[Volume], name: str) -> Volume:
     )
 
 
+def common_type(array: np.ndarray) -> np.dtype:
+    """Return the type in which most programs read these voxels: no half floats, 64-bit integers only where 32 are too few."""
+    if array.dtype == np.float16:
+        return np.dtype(np.float32)
+    narrower = {"int64": ("int32", "uint32"), "uint64": ("uint32",)}.get(array.dtype.name, ())
+    low, high = (int(array.min()), int(array.max())) if narrower else (0, 0)
+    fitting = (kind for kind in narrower if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    return np.dtype(next(fitting, array.dtype))
+
+
 def checked_spacing(name: object, spacing: Any) -> Spacing:
     """Return a voxel size (z, y, x) as a file or a caller gives it; raises `InputError` where it is none."""
     try:

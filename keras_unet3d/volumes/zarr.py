@@ -1,8 +1,10 @@
 """Zarr, formats 2 and 3: an array, or a group of arrays as in HDF5; read by chunks. `ome` knows what OME-Zarr says of it."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ from keras_unet3d.volumes.axes import (
     own_axes,
     place_in_order,
     plain_order,
+    refuse_times,
     shape_in_order,
 )
-from keras_unet3d.volumes.reading import MissingKey, missing_key, readable, refuse_non_numbers
+from keras_unet3d.volumes.reading import MOST_SPARSE, MissingKey, missing_key, refuse_hollow, refuse_non_numbers
 from keras_unet3d.volumes.volume import NewVolume, Volume, checked_spacing
 
 # A folder that holds one of these is Zarr: of format 3, and of format 2 an array or a group.
@@ -50,14 +53,16 @@ def _volume(path: Path, root: Any, key: str, axes: str | None, fallback: bool) -
     refuse_non_numbers(name, array.dtype)
     description = _described(root, array)
     order, kept = _order(name, array.shape, axes, description.axes)
+    refuse_hollow(name, prod(array.shape) * array.dtype.itemsize, _sizes(path / array.path), MOST_SPARSE)
     place = {position: number for number, position in enumerate(kept)}
 
     def read(index: Box) -> np.ndarray:
-        with readable(path):
-            # Zarr fills missing chunks, which would train and predict without a word where the folder went away.
-            if not path.is_dir():
-                raise FileNotFoundError("no such folder any more")
-            return array[tuple(index[place[axis]] if axis in place else 0 for axis in range(array.ndim))]
+        # Zarr fills missing chunks, which would train and predict without a word where the folder went away.
+        if not path.is_dir():
+            raise InputError(
+                f"{path}: expected a readable .zarr volume, found no such folder any more; check the path."
+            )
+        return array[tuple(index[place[axis]] if axis in place else 0 for axis in range(array.ndim))]
 
     zyx, channels, read_box = in_order(order, tuple(array.shape[position] for position in kept), read)
     spacing, unit = _spacing(name, array, description, [kept[order.index(axis)] for axis in "zyx"])
@@ -76,20 +81,9 @@ def _root(path: Path) -> Any:
             f"{path}: expected a Zarr volume, found a folder without {', '.join(MARKS[:-1])} or {MARKS[-1]}; "
             "check the path, or copy it again from its source."
         )
-    node = _opened(path, zarr.open)
+    node = zarr.open(path, mode="r")
     # Consolidated metadata may be older than the arrays; without it a local folder is as fast.
-    return _opened(path, zarr.open_group, use_consolidated=False) if _is_group(node) else node
-
-
-def _opened(path: Path, opener: Callable[..., Any], **options: Any) -> Any:
-    try:
-        return opener(path, mode="r", **options)
-    except Exception as error:
-        # Metadata is JSON of any shape: what zarr raises on a broken one is of any class.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{path}: expected a readable .zarr volume, found broken metadata ({reason}); copy it again from its source."
-        ) from error
+    return zarr.open_group(path, mode="r", use_consolidated=False) if _is_group(node) else node
 
 
 def _package(path: Path) -> Any:
@@ -142,7 +136,7 @@ def _member(path: Path, root: Any, name: str | None) -> Any:
         return None
     except Exception as error:
         raise InputError(
-            f"{path}: expected a readable array {name!r}, found broken metadata ({error}); "
+            f"{path}: expected a readable array {name!r}, found broken metadata; "
             "copy it again from its source, or name another one."
         ) from error
 
@@ -154,6 +148,16 @@ def _names(path: Path, root: Any, above: str = "") -> Iterator[str]:
             name = above + folder.name
             is_group = _is_group(_member(path, root, name))
             yield from _names(path, root, f"{name}/") if is_group else [name]
+
+
+def _sizes(folder: Path | str) -> Iterator[int]:
+    """Yield the bytes of every file; there may be millions of chunks, so nobody should ask for all."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _sizes(entry.path)
+            else:
+                yield entry.stat().st_size
 
 
 def _refuse_pickles(name: str, array: Any) -> None:
@@ -181,12 +185,8 @@ def _order(name: str, shape: tuple[int, ...], axes: str | None, declared: str | 
     declared = declared or (ome.UNNAMED if len(shape) == len(ome.UNNAMED) else None)
     if declared is None or not _fits(declared, shape):
         return order_of(name, shape, axes, "zyx"), tuple(range(len(shape)))
-    sizes = dict(zip(declared, shape, strict=True))
-    if sizes.get("t", 1) > 1:
-        raise InputError(
-            f"{name}: expected one point in time, found {sizes['t']} (axes {declared}, shape {shape}); "
-            "save the one to segment as a volume of its own."
-        )
+    if axes is None:
+        refuse_times(name, declared, shape)
     kept = tuple(position for position, axis in enumerate(declared) if axis not in "tc" or shape[position] > 1)
     left = "".join(declared[position] for position in kept)
     if axes is None and not set("zyx") <= set(left):
@@ -194,7 +194,9 @@ def _order(name: str, shape: tuple[int, ...], axes: str | None, declared: str | 
             f"{name}: expected a stack of planes, found axes {declared} of shape {shape}; "
             "if it is a stack, add `axes`, e.g. `axes=zyx`."
         )
-    return order_of(name, tuple(shape[position] for position in kept), axes or left, "zyx"), kept
+    # The order that was told speaks of the whole array.
+    wanted = "".join(axis for axis in axes or left if axis in left or axis not in declared)
+    return order_of(name, tuple(shape[position] for position in kept), wanted, "zyx"), kept
 
 
 def _fits(declared: str, shape: tuple[int, ...]) -> bool:

@@ -9,7 +9,7 @@ from keras_unet3d.errors import InputError, expect, refuse
 from keras_unet3d.labels import (
     LabelTable,
     Survey,
-    doubtful_value,
+    doubtful_values,
     infer_unlabelled,
     parse_classes,
     propose_table,
@@ -111,7 +111,7 @@ def twice(images: Sequence[Volume]) -> Iterator[str]:
         # The path may be written in two ways; in HDF5 and Zarr the rest of the name is the data set.
         which = (image.path.resolve(), image.name.removeprefix(str(image.path))) if image.path else image.name
         if which in seen:
-            yield f"{image.name}: expected every volume once, found it twice in DATA and `val`; leave one out."
+            yield f"{image.name}: expected every volume once, found it twice; leave one out."
         seen.add(which)
 
 
@@ -157,7 +157,6 @@ def proposed_table(
             listener.say(f"unlabelled: {unlabelled[0]}, {why} (if that is wrong, declare the values by `classes`)")
     counts = {held.name: held.counts for held in surveys}
     table = propose_table(counts, options.num_classes, unlabelled, options.target, declared)
-    doubt = None if declared else doubtful_value(surveys, table)
-    if doubt:
+    for doubt in () if declared else doubtful_values(surveys, table):
         listener.say(doubt)
     return table

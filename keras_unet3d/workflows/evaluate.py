@@ -15,7 +15,7 @@ from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.segments.cells import instances as cut_instances
 from keras_unet3d.settings.predict import PredictSettings
 from keras_unet3d.words import plural
-from keras_unet3d.workflows.data import listed
+from keras_unet3d.workflows.data import listed, twice
 
 
 def evaluate(
@@ -68,6 +68,7 @@ def evaluate(
     examples = [example for example in opened.examples if only is None or example.file in only]
     if not examples:
         raise InputError("DATA: expected volumes that the fit held out, found none of them; give the fit's own DATA.")
+    refuse(twice([example.image for example in examples]))
     _refuse_other_labels(examples, table)
     background = table.names[table.background]
     total: Counts | None = None

@@ -344,8 +344,8 @@ def test_fit_refuses_the_same_volume_for_training_and_validation(refused):
 
 
 def test_fit_refuses_validation_data_of_other_channels(refused):
-    write_pair(Path("a.h5"))
-    write_pair(Path("b.h5"), raw=np.random.default_rng(0).normal(size=(16, 16, 16, 2)))
+    for name, channels in (("a", 1), ("b", 2)):
+        write_pair(Path(f"{name}.h5"), raw=np.random.default_rng(0).normal(size=(16, 16, 16, channels)))
     options = ["--axes", "zyxc", "--unlabelled", UNLABELLED, *TINY]
     assert refused("fit", "a.h5", "--val", "b.h5", "--out", "r", *options).startswith("b.h5:raw: expected 1 channel")
 
@@ -602,7 +602,8 @@ def test_evaluate_refuses_a_class_that_is_to_mean_unlabelled(refused, tiny_run):
 
 
 def test_evaluate_refuses_labels_with_channels(refused, tiny_run):
-    write_pair(Path("a.h5"), label=np.stack([tiny_volume()[1]] * 2, -1))
+    image, label = tiny_volume()
+    write_pair(Path("a.h5"), raw=image[..., None], label=np.stack([label] * 2, -1))
     error = refused("evaluate", tiny_run, "a.h5", "--axes", "zyxc")
     assert "expected one label per voxel, found 2 channels" in error
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_unet3d.labels import LabelTable, doubtful_value, infer_unlabelled, survey
+from keras_unet3d.labels import LabelTable, doubtful_values, infer_unlabelled, survey
 from keras_unet3d.volumes import from_array
 
 SHAPE = (20, 40, 50)
@@ -33,6 +33,16 @@ def sparse(z=(), y=(), x=(), around=0, values=(1, 2, 3), shape=SHAPE):
 def test_a_single_negative_value():
     assert infer(dense((-1, 0, 1))) == ((-1,), "the only negative value")
     assert infer(dense((0, 1)), dense((0, -7))) == ((-7,), "the only negative value")
+
+
+@pytest.mark.parametrize("value", [255, 65535, -1])
+def test_a_value_for_nothing_here_that_is_alone(value):
+    assert infer(np.full(SHAPE, value)) == ((value,), "the only value")
+
+
+@pytest.mark.parametrize("value", [0, 1, 254])
+def test_a_class_that_is_alone_is_not_inferred(value):
+    assert infer(np.full(SHAPE, value)) == ((), "")
 
 
 def test_two_negative_values_are_not_inferred():
@@ -149,7 +159,7 @@ def test_two_values_are_never_inferred():
 
 def doubt(raw, **table):
     table = LabelTable(**dict(values=(0, 1, 2), names=("air", "wall", "cell")) | table)
-    return doubtful_value([survey(from_array(raw))], table)
+    return list(doubtful_values([survey(from_array(raw))], table))
 
 
 def painted(share):
@@ -160,7 +170,21 @@ def painted(share):
 
 
 def test_a_class_of_nearly_everything_is_doubtful():
-    assert doubt(painted(0.05)) == "95.0% of the labelled voxels are 0; if that means unlabelled, add `unlabelled=0`"
+    said = "95.0% of the labelled voxels are 0; if that means unlabelled, add `unlabelled=0`"
+    assert doubt(painted(0.05)) == [said]
+
+
+@pytest.mark.parametrize("values", [(0, 255), (0, 1, 255), (0, 65535)])
+def test_a_class_of_the_largest_value_is_doubtful(values):
+    said = f"the label {values[-1]} is taken as a class; if it means unlabelled, add `unlabelled={values[-1]}`"
+    assert doubt(dense(values), values=values, names=tuple(map(str, values))) == [said]
+
+
+@pytest.mark.parametrize("count, doubtful", [(12, False), (13, True), (64, True)])
+def test_many_values_may_be_instances(count, doubtful):
+    table = dict(values=tuple(range(count)), names=tuple(map(str, range(count))))
+    said = [f"{count} label values are taken as classes; if they are instances, add `target=boundaries`"]
+    assert doubt(dense(range(count)), **table) == (said if doubtful else [])
 
 
 @pytest.mark.parametrize(
@@ -173,10 +197,10 @@ def test_a_class_of_nearly_everything_is_doubtful():
     ids=["nine tenths", "two classes", "instances"],
 )
 def test_what_is_usual_is_not_doubtful(raw, table):
-    assert doubt(raw, **table) is None
+    assert doubt(raw, **table) == []
 
 
 def test_what_is_unlabelled_already_is_not_doubtful():
     raw = np.full((10, 10, 10), 9)
     raw[0] = np.resize([0, 1, 2], (10, 10))
-    assert doubt(raw, unlabelled=(9,)) is None
+    assert doubt(raw, unlabelled=(9,)) == []

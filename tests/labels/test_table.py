@@ -86,7 +86,12 @@ def test_minus_one_is_not_the_largest_value(stored):
 
 def test_unknown_values_are_named_with_their_counts():
     raw = np.array([[[0, 1, 4, 4, 9, 10, 11, 12, 13]]])
-    words = ("scan: expected the labels 0 a, 1", "4 (2 voxels), 9 (1 voxels)", "and 1 more", "correct the labels")
+    words = (
+        "scan: expected the labels 0 a, 1",
+        "4 (2 voxels), 9 (1 voxels)",
+        ", ... and 3 more;",
+        "correct the labels",
+    )
     with pytest.raises(InputError, match=says(*words)) as caught:
         LabelTable((0, 1), ("a", "1")).to_classes(raw, "scan")
     assert "13" not in str(caught.value)
@@ -291,6 +296,18 @@ def test_too_many_classes_are_refused(count):
     words = ("my labels: expected at most 64 classes", f"found {count} label values", "`target=boundaries`")
     with pytest.raises(InputError, match=says(*words)):
         table_of(np.arange(count).reshape(1, 1, -1))
+
+
+def test_the_volumes_that_hold_too_many_classes_are_named():
+    good, bad = {0: 5, 1: 5}, dict.fromkeys(range(19588), 1)
+    table = propose_table({"good": good, "bad": bad})
+    assert list(table_faults(table, {"good": good, "bad": bad})) == [
+        "bad: expected at most 64 classes, found 19588 label values; are these instances? Then add `target=boundaries`."
+    ]
+    assert table.shown() == "0, 1, 2, ... and 19,585 more"
+    halves = {"a": dict.fromkeys(range(40), 1), "b": dict.fromkeys(range(40, 80), 1)}
+    (fault,) = table_faults(propose_table(halves), halves)
+    assert fault.startswith("a and the others: expected at most 64 classes, found 80 label values")
 
 
 def test_as_many_classes_as_fit_are_taken():

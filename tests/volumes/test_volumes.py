@@ -19,9 +19,11 @@ from keras_unet3d.volumes import (
     from_array,
     in_memory,
     open_volume,
+    read_plane,
     stacked,
     stem,
     volume_format,
+    write_plane,
     write_volume,
 )
 
@@ -110,6 +112,28 @@ def test_nifti_avoids_types_that_readers_do_not_know(tmp_path, dtype, written):
     image = nibabel.load(tmp_path / "volume.nii")
     assert image.get_data_dtype() == np.dtype(written)
     np.testing.assert_array_equal(np.asarray(image.dataobj), array.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize(
+    "dtype, values", [("int64", (-5, 2**32 + 3)), ("uint64", (0, 2**63 + 5)), ("int64", (1, 2**31))]
+)
+def test_values_that_need_64_bits_are_kept(tmp_path, suffix, dtype, values):
+    array = np.resize(np.array(values, dtype), SHAPE)
+    write_volume(tmp_path / f"volume{suffix}", array, from_array(array))
+    np.testing.assert_array_equal(open_volume(tmp_path / f"volume{suffix}", "label").array()[..., 0], array)
+
+
+@pytest.mark.parametrize(
+    "dtype, high, written",
+    [("int64", 7, "int32"), ("int64", 2**32 + 3, "int64"), ("uint64", 2**32 - 1, "uint32"), ("float16", 1, "float32")],
+)
+def test_a_slice_is_written_in_a_type_that_holds_it(tmp_path, dtype, high, written):
+    plane = np.array([[0, high], [1, 1]], dtype)
+    write_plane(tmp_path / "a.tif", plane)
+    read = read_plane(tmp_path / "a.tif")
+    assert read.dtype == np.dtype(written)
+    np.testing.assert_array_equal(read, plane)
 
 
 def source_hdf5(folder):
@@ -348,11 +372,11 @@ def test_opening_reads_no_voxels(tmp_path, monkeypatch):
     path = write_h5(tmp_path / "a.h5", voxels())
 
     def read(*_):
-        raise AssertionError("voxels were read")
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(h5py.Dataset, "__getitem__", read)
     volume = open_volume(path)
-    with pytest.raises(AssertionError, match="voxels were read"):
+    with pytest.raises(KeyboardInterrupt):
         volume.array()
 
 
@@ -379,11 +403,6 @@ def test_hdf5_keeps_the_order_of_its_axes(tmp_path, axes):
     with h5py.File(tmp_path / "out.h5") as file:
         np.testing.assert_array_equal(file["label"][:], stored)
     np.testing.assert_array_equal(open_volume(tmp_path / "out.h5", "label").array()[..., 0], voxels())
-
-
-def test_axes_of_an_image_serve_its_labels_without_the_c(tmp_path):
-    path = write_h5(tmp_path / "a.h5", voxels().transpose(2, 1, 0))
-    np.testing.assert_array_equal(open_volume(path, axes="CXYZ").array()[..., 0], voxels())
 
 
 # ---- NIfTI ---------------------------------------------------------------------------------------
@@ -679,7 +698,7 @@ def test_wrong_axes_are_refused(tmp_path, axes, suffix):
         open_volume(path, axes=axes)
 
 
-@pytest.mark.parametrize("shape, axes", [((2, 3, 4, 5), "zyx"), ((4, 5), "zyx"), ((4, 5), "czyx")])
+@pytest.mark.parametrize("shape, axes", [((2, 3, 4, 5), "zyx"), ((4, 5), "zyx"), ((4, 5), "czyx"), (SHAPE, "czyx")])
 @pytest.mark.parametrize("suffix", [".h5", ".tif"])
 def test_as_many_axes_as_the_array_has(tmp_path, suffix, shape, axes):
     path = write_any(tmp_path / f"a{suffix}", voxels(shape))

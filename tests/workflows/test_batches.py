@@ -223,8 +223,8 @@ def test_volumes_with_too_few_annotations_to_hold_some_out_are_refused(tmp_path)
 
 
 def test_volumes_of_other_channels_are_refused(tmp_path):
-    write_pair(tmp_path / "a.h5")
-    write_pair(tmp_path / "b.h5", raw=np.random.default_rng(0).normal(size=(16, 16, 16, 2)))
+    for name, channels in (("a", 1), ("b", 2)):
+        write_pair(tmp_path / f"{name}.h5", raw=np.random.default_rng(0).normal(size=(16, 16, 16, channels)))
     data = open_data(tmp_path, options=DataOptions(unlabelled=(UNLABELLED,), axes="zyxc"))
     with pytest.raises(
         InputError, match=r"b\.h5:raw: expected 1 channels like .*a\.h5:raw, found 2; leave the file out"

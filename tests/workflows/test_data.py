@@ -108,7 +108,24 @@ def test_a_volume_given_twice_is_refused(files, again):
     write_pair(Path("a.h5"))
     with pytest.raises(InputError) as caught:
         open_data(**again, options=NINE)
-    assert "a.h5:raw: expected every volume once, found it twice in DATA and `val`; leave one out." in str(caught.value)
+    assert "a.h5:raw: expected every volume once, found it twice; leave one out." in str(caught.value)
+
+
+def test_labels_that_are_255_everywhere_are_nothing_labelled(tmp_path):
+    path, said = write_pair(tmp_path / "a.h5", label=np.full((16, 16, 16), 255, np.uint8)), []
+    with pytest.raises(InputError) as caught:
+        open_data(path, listener=Listener(said.append))
+    assert str(caught.value).startswith(
+        f"{path}:label: expected some labelled voxels, found nothing labelled: every voxel is 255"
+    )
+    assert said == ["unlabelled: 255, the only value (if that is wrong, declare the values by `classes`)"]
+
+
+def test_labels_take_the_axes_of_the_image_without_the_c(tmp_path):
+    image, label = tiny_volume()
+    path = write_pair(tmp_path / "a.h5", raw=image[None], label=label, weight=np.ones(label.shape))
+    (example,) = open_data(path, options=DataOptions(unlabelled=(UNLABELLED,), axes="CZYX")).examples
+    assert (example.image.channels, example.label.shape, example.weight.shape) == (1, label.shape, label.shape)
 
 
 def test_two_data_sets_of_one_file_are_two_volumes(files):

@@ -81,6 +81,12 @@ def test_evaluate_refuses_a_volume_without_labels(predictor, tmp_path):
         evaluate(predictor, [tmp_path / "a.h5"])
 
 
+def test_evaluate_refuses_a_volume_given_twice(predictor, tmp_path):
+    path = write_pair(tmp_path / "a.h5")
+    with pytest.raises(InputError, match="a.h5:raw: expected every volume once, found it twice; leave one out"):
+        evaluate(predictor, [path, tmp_path])
+
+
 def test_evaluate_takes_only_the_volumes_named(predictor, tiny_data):
     result = evaluate(predictor, [tiny_data], only=[str((tiny_data / "b.h5").resolve())])
     assert [volume["file"] for volume in result["volumes"]] == ["b.h5"]

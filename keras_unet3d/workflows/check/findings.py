@@ -13,9 +13,9 @@ from keras_unet3d.listener import Listener
 from keras_unet3d.pictures.slices import Panel, draw_annotations
 from keras_unet3d.volumes import SPACING_TOLERANCE, Volume
 from keras_unet3d.volumes.grey_values import Statistics
-from keras_unet3d.words import by, plural
+from keras_unet3d.words import by, plural, some
 
-# Volumes that are told of and drawn, and slices drawn of each; the report has all.
+# Volumes (and classes of each) that are told of, volumes and slices of each that are drawn; the report has all.
 _TOLD, _DRAWN, _SLICES = 20, 8, 6
 # Data sets of so many volumes usually have every class in more than one, and one voxel size.
 _MANY = 3
@@ -149,7 +149,7 @@ def _about(volume: dict, table: LabelTable | None) -> Iterator[str]:
         voxels = sum(volume["label_values"].values())
         share = 1 - volume["unlabelled"] / voxels
         labelled = {name: count for name, count in (volume["labelled"] or {}).items() if count}
-        held = ", ".join(f"{name}: {count}" for name, count in labelled.items())
+        held = some([f"{name}: {count}" for name, count in labelled.items()], _TOLD)
         if not labelled or len(labelled) > MOST_CLASSES:
             held = f"{len(volume['label_values'])} values"
         yield f"  labels: {share:.1%} of the voxels; {held}"

@@ -269,13 +269,20 @@ PLANTED = {
 DECLARED = DataOptions(unlabelled=(9,), classes="0=air,5=wall", axes="zyxc")
 
 
+def write_channels(path, seed=0, **arrays):
+    """Write a pair whose image has an axis of channels, the last one."""
+    raw = arrays.get("raw", tiny_volume(seed)[0])
+    raw = raw[..., None] if raw is not None and raw.ndim == 3 else raw
+    return write_pair(path, seed, **arrays | {"raw": raw})
+
+
 def plant(folder, *names):
     """Write the good files a.h5 and b.h5, and those with the faults named; return the sentences to expect."""
     folder.mkdir(exist_ok=True)
     for seed, name in enumerate("ab"):
-        write_pair(folder / f"{name}.h5", seed)
+        write_channels(folder / f"{name}.h5", seed)
     for name in names:
-        write_pair(folder / f"{name}.h5", **PLANTED[name][0])
+        write_channels(folder / f"{name}.h5", **PLANTED[name][0])
     return [f"{folder / name}.h5{PLANTED[name][1]}" for name in names]
 
 
@@ -291,8 +298,8 @@ def same(found, expected):
 
 def test_every_fault_of_a_folder_of_hdf5_files_is_named(tmp_path):
     expected = plant(tmp_path / "data", *PLANTED)
-    cut = cut_off(write_pair(tmp_path / "data" / "cut.h5"))
-    sized = write_pair(tmp_path / "data" / "sized.h5")
+    cut = cut_off(write_channels(tmp_path / "data" / "cut.h5"))
+    sized = write_channels(tmp_path / "data" / "sized.h5")
     with h5py.File(sized, "a") as file:
         file["label"].attrs["element_size_um"] = (1.0, 1.0, 1.0)
     expected += [
@@ -327,6 +334,8 @@ def test_every_fault_of_files_in_globs_is_named(tmp_path):
     }
     planted_or_good = {"a": {}, "b": {}, "cut": {}, "lost": {"label": NOISE}} | {n: p[0] for n, p in planted.items()}
     for name, arrays in planted_or_good.items():
+        image = arrays.get("image", IMAGE)
+        arrays = arrays | {"image": image[..., None] if image.ndim == 3 else image}
         globs = write_nifti_pair(tmp_path, f"{name}.nii.gz", **arrays)
         write_nifti(tmp_path / "weight" / f"{name}.nii.gz", np.ones_like(IMAGE))
     expected = [f"{tmp_path}/{kind}/{name}.nii.gz: {said}" for name, (_, kind, said) in planted.items()]
@@ -373,7 +382,10 @@ WORSE = {
     "image as labels": (dict(label=np.resize([-20000, 0, 20000], (16, 16, 16)).astype(np.int16)), "found -20000 ("),
     "no data as the smallest float": (dict(label=changed(LABEL, -3.4e38, np.float32)), "expected labels that are"),
     "a group": (dict(raw=None, raw__x=IMAGE), "expected a data set 'raw', found"),
-    "no voxels": (dict(label=np.zeros((0, 16, 16), np.uint8)), "expected voxels, found an empty array"),
+    "no voxels": (
+        dict(label=np.zeros((0, 16, 16), np.uint8)),
+        "expected voxels along every axis, found an array of shape (0, 16, 16)",
+    ),
     "complex": (dict(raw=IMAGE.astype(complex)), "expected numbers, found voxels of type complex128"),
     "weights with channels": (dict(raw=IMAGE, weight=np.ones((16, 16, 16, 2))), ":weight: expected"),
     "weights of nothing labelled": (dict(weight=(LABEL == 9) * 1.0), "expected weights above 0 at labelled voxels"),
@@ -385,8 +397,8 @@ WORSE = {
 @pytest.mark.parametrize("name", WORSE)
 def test_check_never_raises(tmp_path, name):
     arrays, said = WORSE[name]
-    write_pair(tmp_path / "good.h5")
-    path = write_pair(tmp_path / "a.h5", **{key.replace("__", "/"): array for key, array in arrays.items()})
+    write_channels(tmp_path / "good.h5")
+    path = write_channels(tmp_path / "a.h5", **{key.replace("__", "/"): array for key, array in arrays.items()})
     (fault,) = faults(tmp_path, settings=FitSettings(unlabelled=(9,), axes="zyxc"), picture=tmp_path / "p.png")
     assert fault.startswith(str(path))
     assert said in fault
@@ -484,8 +496,8 @@ NEGATIVE = changed(np.ones(LABEL.shape), -1)
 )
 def test_one_fault_does_not_hide_another_of_the_same_file(tmp_path, arrays, said):
     for seed, name in enumerate("ab"):
-        write_pair(tmp_path / f"{name}.h5", seed)
-    path = write_pair(tmp_path / "c.h5", **arrays)
+        write_channels(tmp_path / f"{name}.h5", seed)
+    path = write_channels(tmp_path / "c.h5", **arrays)
     same(faults(tmp_path, settings=DECLARED), [f"{path}{part}" for part in said])
 
 
@@ -546,7 +558,7 @@ def test_good_data_exit_0(call):
 
 def test_faults_exit_2_after_all_of_them_are_named(call):
     plant(Path("data"), "nan", "value", "empty")
-    code, out, error = call("data", "--unlabelled", 9, "--classes", "0=air,5=wall")
+    code, out, error = call("data", "--axes", "zyxc", "--unlabelled", 9, "--classes", "0=air,5=wall")
     assert code == 2
     assert [line.partition(":")[0] for line in out.splitlines() if line.startswith("fault")] == [
         "fault 1",

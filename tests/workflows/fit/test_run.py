@@ -351,8 +351,8 @@ def test_fit_refuses_a_wrong_entry_of_nnunet(nnunet, tmp_path, changes):
 
 
 def test_fit_refuses_volumes_of_different_channels(tmp_path):
-    write_pair(tmp_path / "a.h5")
-    write_pair(tmp_path / "b.h5", raw=np.zeros((16, 16, 16, 2)))
+    for name, channels in (("a", 1), ("b", 2)):
+        write_pair(tmp_path / f"{name}.h5", raw=np.zeros((16, 16, 16, channels)))
     with pytest.raises(InputError, match=r"b\.h5:raw: expected 1 channels like .*a\.h5:raw, found 2"):
         _quick([tmp_path], tmp_path / "run", settings=tiny_settings(axes="zyxc"))
 
