@@ -72,7 +72,7 @@ _REASONS = {
     errno.ELOOP: "links that lead in a circle",
     errno.ENOTDIR: "a file where a folder should be",
     errno.EISDIR: "a folder",
-    errno.EEXIST: "something else there",
+    errno.EEXIST: "something there that is no folder, perhaps a link that leads nowhere",
     errno.ENOENT: "a place where nothing can be made",
     errno.EIO: "a disk that fails",
     errno.EMFILE: "too many files open already",

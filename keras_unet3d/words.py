@@ -16,7 +16,8 @@ def by(sizes: Iterable[float], form: str = "") -> str:
 
 def gigabytes(count: float) -> str:
     """Return bytes as "1.2 GB"."""
-    return f"{count / 2**30:.2g} GB"
+    size = count / 2**30
+    return f"{size:,.0f} GB" if size >= 10 else f"{size:.2g} GB"
 
 
 def some(things: Collection[object], most: int = 5) -> str:

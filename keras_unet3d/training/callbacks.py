@@ -47,7 +47,9 @@ class Guard(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if not math.isfinite(logs["loss"]):
             origin = self.feed.origin(self.epoch * self.steps_per_epoch + batch)
-            self._stop(f", step {batch + 1}: the loss is {float(logs['loss'])} on the batch {origin}")
+            self._stop(
+                f", step {batch + 1}: the loss is {float(logs['loss'])} on the batch {origin}, which is worth a look"
+            )
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         for name, value in logs.items():
@@ -57,8 +59,7 @@ class Guard(keras.callbacks.Callback):
     def _stop(self, happened: str) -> NoReturn:
         raise Diverged(
             f"epoch {self.epoch + 1}{happened}; the training has diverged. What was kept of earlier epochs is untouched, and "
-            "can be trained further with `start`. Lower `learning_rate`, set `clip=1`, use `precision=float32`, or look at "
-            "these patches."
+            "can be trained further with `start`. Lower `learning_rate`, set `clip=1`, or use `precision=float32`."
         )
 
 
