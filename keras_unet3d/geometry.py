@@ -4,15 +4,19 @@ size   132 ──conv──> 128 ──pool──> 64 ─ ... ─> 16 ─ ... �
         └────────────── margin 44 on each side is lost under "valid" padding ──────────┘
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import TypeVar
 
+from keras_unet3d.choices import PADDINGS
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import Validated, checked
 
 AXES = "zyx"
 CONVOLUTIONS = 2  # per level and path (paper, section 2)
+# Beyond these a network is a slip of the pen: it would take hours to find its sizes, or all memory to make it.
+MOST_LEVELS, MOST_CHANNELS, MOST_KERNEL, MOST_DIVISOR = 12, 2**12, 63, 2**12
 
 # Sizes or positions in voxels (z, y, x).
 Triple = tuple[int, int, int]
@@ -43,12 +47,26 @@ def beside_faces(axis: int) -> tuple[Box, Box]:
 
 
 @dataclass(frozen=True)
-class Geometry:
+class Geometry(Validated):
     """Kernel and pooling sizes per level, top first, and the padding of the convolutions."""
 
-    kernel_sizes: tuple[Triple, ...]
-    pool_sizes: tuple[Triple, ...]
-    padding: str
+    WHAT = "a Geometry"
+
+    kernel_sizes: tuple[Triple, ...] = checked(least=1, most=MOST_KERNEL)
+    pool_sizes: tuple[Triple, ...] = checked(least=1)
+    padding: str = checked(choices=PADDINGS)
+
+    def faults(self) -> Iterator[str]:
+        if len(self.pool_sizes) != len(self.kernel_sizes) - 1:
+            yield (
+                f"pool_sizes: expected a triple (z, y, x) between every two of the {len(self.kernel_sizes)} levels of "
+                f"`kernel_sizes`, found {self.pool_sizes!r}."
+            )
+        if max(self.divisor) > MOST_DIVISOR:
+            yield (
+                f"pool_sizes: expected to shrink a volume by a factor of at most {MOST_DIVISOR} in all, found "
+                f"{max(self.divisor)}; take smaller ones, or a smaller `depth`."
+            )
 
     @property
     def divisor(self) -> Triple:
