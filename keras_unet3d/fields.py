@@ -172,7 +172,7 @@ def _read(hint: Any, value: Any, source: str) -> Any:
 
 def _with_tuples(hint: Any, value: Any) -> Any:
     """Return `value` with tuples for lists where the type asks for tuples, and plain numbers for NumPy's."""
-    if np.ndarray in _alternatives(hint):
+    if hint is Any or np.ndarray in _alternatives(hint):
         return value
     hint = plain_type(hint)
     if isinstance(value, np.generic | np.ndarray):

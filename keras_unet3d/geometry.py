@@ -17,6 +17,8 @@ AXES = "zyx"
 CONVOLUTIONS = 2  # per level and path (paper, section 2)
 # Beyond these a network is a slip of the pen: it would take hours to find its sizes, or all memory to make it.
 MOST_LEVELS, MOST_CHANNELS, MOST_KERNEL, MOST_DIVISOR = 12, 2**12, 63, 2**12
+# More voxels along an axis, or patches at a time, than any machine holds.
+MOST_SIZE, MOST_BATCH = 10**6, 10**6
 
 # Sizes or positions in voxels (z, y, x).
 Triple = tuple[int, int, int]

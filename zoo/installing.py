@@ -5,6 +5,7 @@ import uuid
 from pathlib import Path
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import validated
 from keras_unet3d.files import refuse_existing_folder, whole_folder
 from keras_unet3d.machine.folders import user_zoo
 from keras_unet3d.zoo.archives import SUMS, check_sums, sha256
@@ -13,6 +14,7 @@ from keras_unet3d.zoo.registry import CARD, EMBEDDED, find, named, read_card
 from keras_unet3d.zoo.trust import prove_once
 
 
+@validated
 def install(source: str | Path, directory: str | Path | None = None, overwrite: bool = False) -> Path:
     """Copy a bundle, proved first, to a folder of the search path, and return where it is.
 
@@ -51,7 +53,8 @@ def _is_same(bundle: Path, target: Path) -> bool:
     return installed.is_file() and sha256(installed) == sha256(bundle / SUMS)
 
 
-def remove(reference: str) -> Path:
+@validated
+def remove(reference: str | Path) -> Path:
     """Remove a model by name, "name@version" where there are several, and return where it was.
 
     Raises:

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import validated
 from keras_unet3d.machine import precision
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
@@ -25,6 +26,7 @@ NETWORK = "model.keras"
 _WEIGHTS = "model.weights.h5"
 
 
+@validated
 def load(reference: str | Path) -> keras.Model:
     """Return the network of a model, float32 and uncompiled, ready to predict or to train further.
 
@@ -37,6 +39,7 @@ def load(reference: str | Path) -> keras.Model:
     return open_model(reference)[0]
 
 
+@validated
 def open_model(reference: str | Path) -> tuple[keras.Model, ModelSpec]:
     """Return network and specification of a model; `reference` is as in `load`."""
     run = RunFolder(Path(reference))
@@ -69,6 +72,7 @@ def bundle_folder(reference: str | Path) -> Iterator[Path]:
         yield cards[0].parent
 
 
+@validated
 def held_out_files(run: str | Path) -> list[str]:
     """Return the paths of the images that a run held out for validation.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from keras_unet3d.datasets.example import Case, DataKeys, Found
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import Validated
 from keras_unet3d.volumes import open_volume, stem
 
 # Words of a file name that say what a file is, and not which.
@@ -18,7 +19,7 @@ _NAMED = 5
 
 
 @dataclass(frozen=True)
-class Globs:
+class Globs(Validated):
     """Patterns of image, label and weight files; None where there are none."""
 
     images: str | None = None

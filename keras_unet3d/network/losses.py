@@ -66,6 +66,8 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
         self.normalize = normalize
         if self.class_weights is not None and not all(weight >= 0 for weight in self.class_weights):
             raise InputError(f"class_weights: expected numbers of at least 0, found {class_weights}.")
+        if ignore_label is not None and not -(2**31) <= ignore_label < 2**31:
+            raise InputError(f"ignore_label: expected a label, a whole number of 32 bits; found {ignore_label}.")
         if dice_weight < 0:
             raise InputError(f"dice_weight: expected a number of at least 0, found {dice_weight}.")
 

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import validated
+from keras_unet3d.geometry import MOST_CHANNELS
 from keras_unet3d.machine.tensors import Tensor
 from keras_unet3d.network.labelled_voxels import labelled_voxels, predictions
 
@@ -20,8 +21,8 @@ class _Overlap(keras.metrics.Metric):
     @validated
     def __init__(self, num_classes: int, class_id: int | None = None, name: str | None = None, dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
-        if num_classes < 1:
-            raise InputError(f"num_classes: expected a whole number of at least 1, found {num_classes}.")
+        if not 1 <= num_classes <= MOST_CHANNELS:
+            raise InputError(f"num_classes: expected a whole number from 1 to {MOST_CHANNELS}, found {num_classes}.")
         if class_id is not None and not 0 <= class_id < num_classes:
             raise InputError(f"class_id: expected 0 to {num_classes - 1}, found {class_id}.")
         self.num_classes = num_classes

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_unet3d.errors import InputError
+from keras_unet3d.errors import InputError, shown
+from keras_unet3d.fields import validated
 from keras_unet3d.geometry import Geometry, Triple
 from keras_unet3d.machine.compiled import compiled_network
 from keras_unet3d.machine.memory import resident_memory
@@ -24,6 +25,7 @@ _OF_THE_TILE = (
 )
 
 
+@validated
 def predict_volume(
     model: Any,
     volume: np.ndarray | str | Path,
@@ -94,6 +96,8 @@ def predict_volume(
         opened = from_array(np.asarray(volume))
     else:
         raise InputError("out: expected a volume file as input when the output is a file, found an array.")
+    if not np.can_cast(opened.dtype, np.float32, "same_kind"):
+        raise InputError(f"{opened.name}: expected grey values, real numbers; found {opened.dtype}.")
     result = predictor.predict(opened, output, settings)
     if out is not None:
         write_volume(out, result, opened, "label" if output in ("labels", "classes") else output)
@@ -103,8 +107,8 @@ def predict_volume(
 def _as_predictor(model: Any, geometry: Geometry | None, normalization: str) -> Predictor:
     if isinstance(model, Predictor):
         return model
-    if not callable(model):
-        raise InputError(f"model: expected a network, a predictor or a function of batches, found {model!r}.")
+    if isinstance(model, type) or not callable(model):
+        raise InputError(f"model: expected a network, a predictor or a function of batches, found {shown(model)}.")
     if hasattr(model, "layers"):
         predictor = network_predictor(model)
         return replace(predictor, spec=replace(predictor.spec, normalization=normalization))

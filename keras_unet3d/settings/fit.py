@@ -19,7 +19,7 @@ from keras_unet3d.choices import (
 )
 from keras_unet3d.datasets import DataKeys
 from keras_unet3d.fields import MOST_SEED, Validated, option
-from keras_unet3d.geometry import AXES, MOST_CHANNELS, MOST_LEVELS, Triple
+from keras_unet3d.geometry import AXES, MOST_BATCH, MOST_CHANNELS, MOST_LEVELS, MOST_SIZE, Triple
 from keras_unet3d.labels import MOST_CLASSES, check_class_weights, parse_classes
 from keras_unet3d.settings.texts import flip_faults, parse_filters
 
@@ -107,8 +107,10 @@ class NetworkOptions(Validated):
 class PatchOptions(Validated):
     """The patches that a step is trained on."""
 
-    patch: Triple | None = option(None, "Size of the training patches, voxels z y x.", least=1)
-    batch_size: int | None = option(None, "Patches per step, on all devices [default: 2 per device].", least=1)
+    patch: Triple | None = option(None, "Size of the training patches, voxels z y x.", least=1, most=MOST_SIZE)
+    batch_size: int | None = option(
+        None, "Patches per step, on all devices [default: 2 per device].", least=1, most=MOST_BATCH
+    )
     sampling: str = option("classes", "Patch centres: every class alike often, or every labelled voxel.", SAMPLINGS)
 
 

@@ -97,7 +97,8 @@ def test_a_graph_cannot_read_and_says_it_by_nan():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (dict(num_classes=0), "num_classes: expected a whole number of at least 1, found 0."),
+        (dict(num_classes=0), "num_classes: expected a whole number from 1 to 4096, found 0."),
+        (dict(num_classes=10**30), f"num_classes: expected a whole number from 1 to 4096, found {10**30}."),
         (dict(num_classes="2"), "num_classes: expected a whole number, found '2'."),
         (dict(num_classes=2, class_id=2), "class_id: expected 0 to 1, found 2."),
         (dict(num_classes=2, class_id="a"), "class_id: expected a whole number, found 'a'."),
@@ -125,6 +126,7 @@ def test_predictions_of_other_classes_are_refused(metric):
         (dict(class_weights={0: 1}), "class_weights: expected a list of finite numbers, found {0: 1}."),
         (dict(class_weights=[1, np.nan]), "class_weights: expected a list of finite numbers, found [1, nan]."),
         (dict(ignore_label=0.5), "ignore_label: expected a whole number, found 0.5."),
+        (dict(ignore_label=2**40), f"ignore_label: expected a label, a whole number of 32 bits; found {2**40}."),
         (dict(dice_weight=-1), "dice_weight: expected a number of at least 0, found -1."),
         (dict(dice_weight=int), "dice_weight: expected a finite number, found the class int."),
     ],
