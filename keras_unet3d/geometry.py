@@ -113,12 +113,13 @@ class Geometry(Validated):
 
     def legal_at_least(self, size: int, axis: int) -> int:
         """Return the smallest legal input size along `axis` that is not below `size`."""
-        smallest = max(1, size)
-        return next(n for n in range(smallest, smallest + self._search(axis)) if self.output_size(n, axis))
+        first, step = self._first_legal(axis), self.divisor[axis]
+        return first + max(0, -(-(size - first) // step)) * step
 
     def legal_at_most(self, size: int, axis: int) -> int | None:
         """Return the largest legal input size along `axis` that is not above `size`, None if there is none."""
-        return next((n for n in range(size, 0, -1) if self.output_size(n, axis)), None)
+        first, step = self._first_legal(axis), self.divisor[axis]
+        return first + (size - first) // step * step if size >= first else None
 
     def check(self, sizes: tuple[int | None, ...], what: str) -> None:
         """Raise `InputError` with axis, size, rule and nearest legal sizes if a fixed size is illegal."""
@@ -137,9 +138,14 @@ class Geometry(Validated):
             f"{len(self.kernel_sizes)} levels); expected {rule}; nearest legal: {' or '.join(map(str, near))}."
         )
 
-    def _search(self, axis: int) -> int:
-        # Legal sizes repeat with the divisor; the smallest one exceeds what is lost by less than it.
-        return 2 * (self.margin[axis] + self.divisor[axis]) + 1
+    def _first_legal(self, axis: int) -> int:
+        """Return the smallest legal input size; the others follow it in steps of the divisor."""
+        offset, step, bottom = 0, self.divisor[axis], len(self.pool_sizes)
+        for level in reversed(range(bottom)):
+            offset = offset * self.pool_sizes[level][axis] + self._lost_by_convolutions(level, axis)
+        # One voxel is left on the bottom level, and one of the output.
+        least = max((self._lost_by_convolutions(bottom, axis) + 1) * step, 2 * self.margin[axis] + 1 - offset)
+        return offset + -(-least // step) * step
 
     def _reach(self, level: int, axis: int, outside: int = 0) -> int:
         """Voxels of `level` that outputs up to `outside` voxels beyond a block depend on, beyond that block."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from keras_unet3d.choices import BLOCKS, NETWORK_OUTPUTS, NORMALIZATIONS, PADDINGS, UPSAMPLINGS
 from keras_unet3d.fields import MOST_SEED, Validated, checked
-from keras_unet3d.geometry import MOST_CHANNELS, MOST_KERNEL, MOST_LEVELS, Geometry, Triple
+from keras_unet3d.geometry import MOST_CHANNELS, MOST_KERNEL, MOST_LEVELS, MOST_SIZE, Geometry, Triple
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,11 @@ class Architecture(Validated):
                 "input_shape: expected (z, y, x, channels) of positive integers, the sizes may be None; found "
                 f"{self.input_shape!r}."
             )
-        elif channels[0] > MOST_CHANNELS:
-            yield f"input_shape: expected at most {MOST_CHANNELS} channels, found {channels[0]}."
+        elif max(sizes) > MOST_SIZE or channels[0] > MOST_CHANNELS:
+            yield (
+                f"input_shape: expected at most {MOST_SIZE} voxels along an axis, and {MOST_CHANNELS} channels; found "
+                f"{self.input_shape!r}."
+            )
         if not self.dropout < 1:
             yield f"dropout: expected a share from 0 to below 1, found {self.dropout}."
         for field, levels, lengths in (

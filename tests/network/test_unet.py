@@ -212,7 +212,15 @@ def test_saves_and_loads(tmp_path):
         (dict(depth=40), "depth: expected a whole number of at most 12, found 40"),
         (dict(depth=12), "base_filters: expected at most 4096 channels on the lowest level, found 131072; take less"),
         (dict(num_classes=10**9), "num_classes: expected a whole number of at most 4096, found 1000000000"),
-        (dict(input_shape=(8, 8, 8, 10**9)), "input_shape: expected at most 4096 channels, found 1000000000"),
+        (dict(input_shape=(8, 8, 8, 10**9)), "input_shape: expected at most 1000000 voxels along an axis, and 4096"),
+        (
+            dict(input_shape=(8, 8, 8 * 10**9, 1)),
+            "input_shape: expected at most 1000000 voxels along an axis, and 4096",
+        ),
+        (
+            dict(input_shape=(8, 8, 9, 1), padding="valid", depth=12, base_filters=1, kernel_sizes=[(63, 63, 63)] * 12),
+            "input_shape: size 8 along z is illegal .* nearest legal: 761732",
+        ),
         (dict(kernel_sizes=[(99, 3, 3)] * 4), "kernel_sizes: expected a list of triples .* of at most 63, found"),
         (dict(pool_sizes=[(2, 2, 10**9)] * 3), "pool_sizes: expected to shrink a volume by a factor of at most 4096"),
         (dict(l2=1e300), "l2: expected a finite number of at most 1000, found 1e"),
