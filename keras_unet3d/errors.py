@@ -28,15 +28,35 @@ def list_faults(name: str, values: object, is_one: Callable[[Any], bool]) -> Ite
         return
     for value in values:
         if not is_one(value):
-            yield f"{name}: expected a list of {name}, found {value!r} in it."
+            yield f"{name}: expected a list of {name}, found {shown(value)} in it."
 
 
 def expect(name: str, value: object, kind: type, instead: str = "") -> None:
     """Raise `InputError` where the argument `name` is not of its `kind`; `instead` says what to do."""
     if not isinstance(value, kind):
-        given = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
-        article = "an" if kind.__name__[0] in "AEIOU" else "a"
-        raise InputError(f"{name}: expected {article} {kind.__name__}, found {given}{instead and f'; {instead}'}.")
+        advice = instead and f"; {instead}"
+        raise InputError(f"{name}: expected {with_article(kind.__name__)}, found {kind_of(value)}{advice}.")
+
+
+# Types whose values are plain to see when they are printed.
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set)
+_LONGEST = 200
+
+
+def shown(value: object) -> str:
+    """Return what a message calls a wrong value: the value itself, or its type where that would not be plain to see."""
+    text = repr(value) if type(value) in _PLAIN else ""
+    return text if 0 < len(text) <= _LONGEST else kind_of(value)
+
+
+def kind_of(value: object) -> str:
+    """Return what a message calls the type of a value, like "a list"; of a class its name."""
+    return f"the class {value.__name__}" if isinstance(value, type) else with_article(type(value).__name__)
+
+
+def with_article(word: str) -> str:
+    """Return "a" or "an" and the word."""
+    return f"{'an' if word[0] in 'AEIOUaeiou' else 'a'} {word}"
 
 
 @contextmanager

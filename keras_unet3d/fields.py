@@ -1,35 +1,69 @@
 """The one way of validating: a frozen dataclass that is checked when it is made, and that can be made from a file.
 
-Every field of a class that derives from `Validated` is checked by its type, its `choices` and its `least`; the class
-yields in `faults` whatever else is wrong. The same classes are read from JSON by `from_config` and written by `config`.
+Every field of a class that derives from `Validated` is checked by its type, its `choices`, its `least` and its `most`; the
+class yields in `faults` whatever else is wrong. The same classes are read from JSON by `from_config` and written by
+`config`. A function that is `validated` has its arguments checked by their types in the same way.
 """
 
+import functools
+import inspect
 import math
+import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, field, fields
-from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
-from keras_unet3d.errors import InputError, did_you_mean, refuse
+from keras_unet3d.errors import InputError, did_you_mean, refuse, shown, with_article
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _Kind = TypeVar("_Kind", bound="DataclassInstance")
+_Function = TypeVar("_Function", bound=Callable)
+
+# The largest seed that everything takes that is given one: NumPy's global generator has 32 bits.
+MOST_SEED = 2**32 - 1
 
 
-def option(default: Any, text: str, choices: Iterable[str] = (), least: float | None = None) -> Any:
+def option(
+    default: Any, text: str, choices: Iterable[str] = (), least: float | None = None, most: float | None = None
+) -> Any:
     """Return a field that is an option of the command line too, with its help `text` and the values that it may have."""
-    return field(default=default, metadata={"help": text, "choices": tuple(choices), "least": least})
+    return field(default=default, metadata={"help": text, "choices": tuple(choices), "least": least, "most": most})
 
 
-def checked(default: Any = MISSING, choices: Iterable[str] = (), least: float | None = None) -> Any:
-    """Return a field that has one of the `choices`, or numbers of at least `least`; without a default it must be given."""
-    return field(default=default, metadata={"choices": tuple(choices), "least": least})
+def checked(
+    default: Any = MISSING, choices: Iterable[str] = (), least: float | None = None, most: float | None = None
+) -> Any:
+    """Return a field that has one of the `choices`, or numbers from `least` to `most`; without a default it must be given."""
+    return field(default=default, metadata={"choices": tuple(choices), "least": least, "most": most})
+
+
+def validated(function: _Function) -> _Function:
+    """Return the function with its arguments checked by their types; computed numbers count as if they were written."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given, hints = signature.bind(*args, **kwargs), _hints(function)
+        for name in given.arguments.keys() & hints.keys():
+            given.arguments[name] = argument(name, hints[name], given.arguments[name])
+        return function(*given.args, **given.kwargs)
+
+    return call  # type: ignore[return-value]  # it has the signature of `function`
+
+
+def argument(name: str, hint: Any, value: Any) -> Any:
+    """Return the value of the argument `name` as its type `hint` has it; raises `InputError` where it is of another."""
+    value = _with_tuples(hint, value)
+    if not _is_kind(hint, value):
+        raise InputError(f"{name}: expected {_called(hint)}, found {shown(value)}.")
+    return value
 
 
 class Validated:
@@ -89,7 +123,7 @@ class Validated:
 
 
 # Reading type hints is slow, and the same classes are made again and again.
-_hints = cache(typing.get_type_hints)
+_hints = functools.cache(typing.get_type_hints)
 
 
 def _fields(kind: type) -> list[tuple[Field, Any]]:
@@ -104,11 +138,15 @@ def narrowed(kind: type[_Kind], options: Any, **decided: Any) -> _Kind:
     return kind(**{name: getattr(options, name) for name in shared} | decided)
 
 
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    """Return the types that a type allows, without None."""
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return tuple(part for part in parts if part is not type(None))
+
+
 def plain_type(hint: Any) -> Any:
     """Return a field's type without "or None"."""
-    if isinstance(hint, types.UnionType):
-        return next(part for part in typing.get_args(hint) if part is not type(None))
-    return hint
+    return _alternatives(hint)[0]
 
 
 def field_type(kind: type, name: str) -> Any:
@@ -133,16 +171,22 @@ def _read(hint: Any, value: Any, source: str) -> Any:
 
 
 def _with_tuples(hint: Any, value: Any) -> Any:
-    """Return `value` with tuples for lists where the type asks for tuples."""
+    """Return `value` with tuples for lists where the type asks for tuples, and plain numbers for NumPy's."""
+    if hint is Any or np.ndarray in _alternatives(hint):
+        return value
     hint = plain_type(hint)
     if isinstance(value, np.generic | np.ndarray):
         # Numbers that were computed count as if they were written.
         value = value.tolist()
-    if hint is tuple and isinstance(value, list):
-        return tuple(value)
-    if typing.get_origin(hint) is not tuple or not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple):
         return value
-    return tuple(_with_tuples(kind, part) for kind, part in zip(_parts(hint, len(value)), value, strict=False))
+    if hint is tuple:
+        return tuple(_with_tuples(None, part) for part in value)
+    if typing.get_origin(hint) is tuple:
+        return tuple(_with_tuples(kind, part) for kind, part in zip(_parts(hint, len(value)), value, strict=False))
+    if typing.get_origin(hint) is Sequence:
+        return [_with_tuples(typing.get_args(hint)[0], part) for part in value]
+    return value
 
 
 def _parts(hint: Any, count: int) -> Sequence[Any]:
@@ -163,21 +207,34 @@ def _is_number(value: Any) -> bool:
     return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
 # Type -> whether a value is of it, what one is called, and what several are called.
 _KINDS: dict[Any, tuple[Callable[[Any], bool], str, str]] = {
+    Any: (lambda value: True, "anything", "anything"),
     bool: (lambda value: isinstance(value, bool), "true or false", "truth values"),
     int: (_is_whole, "a whole number", "whole numbers"),
     float: (_is_number, "a finite number", "finite numbers"),
     str: (lambda value: isinstance(value, str), "a text", "texts"),
+    Path: (lambda value: isinstance(value, os.PathLike), "a path", "paths"),
     dict: (lambda value: isinstance(value, dict), "an object", "objects"),
+    Mapping: (lambda value: isinstance(value, Mapping), "an object", "objects"),
     tuple: (lambda value: isinstance(value, tuple), "a list", "lists"),
+    Callable: (lambda value: callable(value) and not isinstance(value, type), "a function", "functions"),
+    # Whatever NumPy makes an array of.
+    np.ndarray: (lambda value: hasattr(value, "__array__") or _is_list(value), "an array", "arrays"),
 }
 _COUNTS = {2: "two", 3: "three"}
 
 
 def _is_kind(hint: Any, value: Any) -> bool:
     if isinstance(hint, types.UnionType):
-        return value is None or _is_kind(plain_type(hint), value)
+        none = value is None and type(None) in typing.get_args(hint)
+        return none or any(_is_kind(part, value) for part in _alternatives(hint))
+    if typing.get_origin(hint) is Sequence:
+        return _is_list(value) and all(_is_kind(typing.get_args(hint)[0], part) for part in value)
     if typing.get_origin(hint) is tuple:
         parts = typing.get_args(hint)
         if not isinstance(value, tuple) or (parts[-1] is not ... and len(value) != len(parts)):
@@ -189,7 +246,18 @@ def _is_kind(hint: Any, value: Any) -> bool:
 
 def _called(hint: Any) -> str:
     """Return what a message calls the values of a type."""
-    hint = plain_type(hint)
+    return " or ".join(dict.fromkeys(_called_alone(part) for part in _named(hint)))
+
+
+def _named(hint: Any) -> list[Any]:
+    """Return the types to name in a message: a text that is a path is called a path."""
+    parts = _alternatives(hint)
+    return [part for part in parts if not (part is str and Path in parts)]
+
+
+def _called_alone(hint: Any) -> str:
+    if typing.get_origin(hint) is Sequence:
+        return f"a list of {_several(typing.get_args(hint)[0])}"
     if typing.get_origin(hint) is tuple:
         first, *others = typing.get_args(hint)
         if others == [...]:
@@ -199,14 +267,18 @@ def _called(hint: Any) -> str:
     kind = typing.get_origin(hint) or hint
     if kind in _KINDS:
         return _KINDS[kind][1]
-    return kind.WHAT if issubclass(kind, Validated) else f"a {kind.__name__}"
+    return kind.WHAT if "WHAT" in vars(kind) else with_article(kind.__name__)
 
 
 def _several(hint: Any) -> str:
+    return " or ".join(_several_alone(part) for part in _named(hint))
+
+
+def _several_alone(hint: Any) -> str:
     if typing.get_origin(hint) is tuple:
         return "triples (z, y, x)"
-    hint = plain_type(hint)
-    return _KINDS[hint][2] if hint in _KINDS else f"{hint.__name__}s"
+    kind = typing.get_origin(hint) or hint
+    return _KINDS[kind][2] if kind in _KINDS else f"{kind.__name__}s"
 
 
 def _numbers(value: Any) -> Iterator[float]:
@@ -222,9 +294,12 @@ def _field_faults(entry: Field, hint: Any, value: Any) -> Iterator[str]:
     """Yield a sentence where the field may not have this value."""
     if value is None and isinstance(hint, types.UnionType):
         return
-    choices, least = entry.metadata.get("choices", ()), entry.metadata.get("least")
-    bound = "" if least is None else f" of at least {least}"
-    if not _is_kind(hint, value) or (least is not None and any(number < least for number in _numbers(value))):
-        yield f"{entry.name}: expected {_called(hint)}{bound}, found {value!r}."
+    choices, least, most = (entry.metadata.get(name) for name in ("choices", "least", "most"))
+    is_kind = _is_kind(hint, value)
+    if is_kind and most is not None and any(number > most for number in _numbers(value)):
+        yield f"{entry.name}: expected {_called(hint)} of at most {most}, found {shown(value)}."
+    elif not is_kind or (least is not None and any(number < least for number in _numbers(value))):
+        bound = "" if least is None else f" of at least {least}"
+        yield f"{entry.name}: expected {_called(hint)}{bound}, found {shown(value)}."
     elif choices and value not in choices:
-        yield f"{entry.name}: expected one of {', '.join(choices)}; found {value!r}.{did_you_mean(value, choices)}"
+        yield f"{entry.name}: expected one of {', '.join(choices)}; found {shown(value)}.{did_you_mean(value, choices)}"

@@ -270,9 +270,9 @@ def move(path: Path, target: Path) -> None:
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Yield a folder that is gone afterwards."""
-    with room_for(Path(tempfile.gettempdir()), "make room there, or set TMPDIR to another folder"):
-        with tempfile.TemporaryDirectory(prefix="keras-unet3d-") as folder:
-            yield Path(folder)
+    place, instead = Path(tempfile.gettempdir()), "make room there, or set TMPDIR to another folder"
+    with room_for(place, instead), tempfile.TemporaryDirectory(prefix="keras-unet3d-") as folder:
+        yield Path(folder)
 
 
 def unnamed_file(folder: Path, size: int) -> IO[bytes]:

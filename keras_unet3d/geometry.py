@@ -4,15 +4,21 @@ size   132 ──conv──> 128 ──pool──> 64 ─ ... ─> 16 ─ ... �
         └────────────── margin 44 on each side is lost under "valid" padding ──────────┘
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import TypeVar
 
+from keras_unet3d.choices import PADDINGS
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import Validated, checked
 
 AXES = "zyx"
 CONVOLUTIONS = 2  # per level and path (paper, section 2)
+# Beyond these a network is a slip of the pen: it would take hours to find its sizes, or all memory to make it.
+MOST_LEVELS, MOST_CHANNELS, MOST_KERNEL, MOST_DIVISOR = 12, 2**12, 63, 2**12
+# More voxels along an axis, or patches at a time, than any machine holds.
+MOST_SIZE, MOST_BATCH = 10**6, 10**6
 
 # Sizes or positions in voxels (z, y, x).
 Triple = tuple[int, int, int]
@@ -43,12 +49,26 @@ def beside_faces(axis: int) -> tuple[Box, Box]:
 
 
 @dataclass(frozen=True)
-class Geometry:
+class Geometry(Validated):
     """Kernel and pooling sizes per level, top first, and the padding of the convolutions."""
 
-    kernel_sizes: tuple[Triple, ...]
-    pool_sizes: tuple[Triple, ...]
-    padding: str
+    WHAT = "a Geometry"
+
+    kernel_sizes: tuple[Triple, ...] = checked(least=1, most=MOST_KERNEL)
+    pool_sizes: tuple[Triple, ...] = checked(least=1)
+    padding: str = checked(choices=PADDINGS)
+
+    def faults(self) -> Iterator[str]:
+        if len(self.pool_sizes) != len(self.kernel_sizes) - 1:
+            yield (
+                f"pool_sizes: expected a triple (z, y, x) between every two of the {len(self.kernel_sizes)} levels of "
+                f"`kernel_sizes`, found {self.pool_sizes!r}."
+            )
+        if max(self.divisor) > MOST_DIVISOR:
+            yield (
+                f"pool_sizes: expected to shrink a volume by a factor of at most {MOST_DIVISOR} in all, found "
+                f"{max(self.divisor)}; take smaller ones, or a smaller `depth`."
+            )
 
     @property
     def divisor(self) -> Triple:
@@ -93,12 +113,13 @@ class Geometry:
 
     def legal_at_least(self, size: int, axis: int) -> int:
         """Return the smallest legal input size along `axis` that is not below `size`."""
-        smallest = max(1, size)
-        return next(n for n in range(smallest, smallest + self._search(axis)) if self.output_size(n, axis))
+        first, step = self._first_legal(axis), self.divisor[axis]
+        return first + max(0, -(-(size - first) // step)) * step
 
     def legal_at_most(self, size: int, axis: int) -> int | None:
         """Return the largest legal input size along `axis` that is not above `size`, None if there is none."""
-        return next((n for n in range(size, 0, -1) if self.output_size(n, axis)), None)
+        first, step = self._first_legal(axis), self.divisor[axis]
+        return first + (size - first) // step * step if size >= first else None
 
     def check(self, sizes: tuple[int | None, ...], what: str) -> None:
         """Raise `InputError` with axis, size, rule and nearest legal sizes if a fixed size is illegal."""
@@ -117,9 +138,14 @@ class Geometry:
             f"{len(self.kernel_sizes)} levels); expected {rule}; nearest legal: {' or '.join(map(str, near))}."
         )
 
-    def _search(self, axis: int) -> int:
-        # Legal sizes repeat with the divisor; the smallest one exceeds what is lost by less than it.
-        return 2 * (self.margin[axis] + self.divisor[axis]) + 1
+    def _first_legal(self, axis: int) -> int:
+        """Return the smallest legal input size; the others follow it in steps of the divisor."""
+        offset, step, bottom = 0, self.divisor[axis], len(self.pool_sizes)
+        for level in reversed(range(bottom)):
+            offset = offset * self.pool_sizes[level][axis] + self._lost_by_convolutions(level, axis)
+        # One voxel is left on the bottom level, and one of the output.
+        least = max((self._lost_by_convolutions(bottom, axis) + 1) * step, 2 * self.margin[axis] + 1 - offset)
+        return offset + -(-least // step) * step
 
     def _reach(self, level: int, axis: int, outside: int = 0) -> int:
         """Voxels of `level` that outputs up to `outside` voxels beyond a block depend on, beyond that block."""

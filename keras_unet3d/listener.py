@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_unet3d.errors import InputError
+from keras_unet3d.errors import InputError, shown
 
 
 def _nothing(*_: object) -> None:
@@ -25,7 +25,7 @@ class Listener:
     def __post_init__(self) -> None:
         for name in ("say", "progress"):
             if not callable(getattr(self, name)):
-                raise InputError(f"{name}: expected a function, found {getattr(self, name)!r}.")
+                raise InputError(f"{name}: expected a function, found {shown(getattr(self, name))}.")
 
 
 SILENT = Listener()

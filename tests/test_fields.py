@@ -1,17 +1,21 @@
 """fields: what a value must be, in words; from JSON and back."""
 
+import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import FrozenInstanceError, dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import says
 
 from keras_unet3d import zoo
 from keras_unet3d.datasets import DataKeys
 from keras_unet3d.errors import InputError
-from keras_unet3d.fields import Validated, checked, field_type, narrowed, option, plain_type
+from keras_unet3d.fields import Validated, checked, field_type, narrowed, option, plain_type, validated
 from keras_unet3d.geometry import Triple
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.model_spec import ModelSpec
@@ -38,7 +42,7 @@ class Everything(Validated):
     WHAT = "everything"
 
     switch: bool = False
-    count: int = checked(1, least=1)
+    count: int = checked(1, least=1, most=99)
     length: float = checked(0.5, least=0)
     text: str = "a"
     bag: tuple = ()
@@ -98,6 +102,10 @@ def test_what_is_right_is_taken_as_it_is(name, value):
         ("count", 2.0, "count: expected a whole number of at least 1, found 2.0."),
         ("count", "2", "count: expected a whole number of at least 1, found '2'."),
         ("count", 0, "count: expected a whole number of at least 1, found 0."),
+        ("count", 100, "count: expected a whole number of at most 99, found 100."),
+        ("count", int, "count: expected a whole number of at least 1, found the class int."),
+        ("count", Fraction(2), "count: expected a whole number of at least 1, found a Fraction."),
+        ("text", Path("a"), f"text: expected a text, found a {type(Path('a')).__name__}."),
         ("length", -1, "length: expected a finite number of at least 0, found -1."),
         ("length", float("nan"), "length: expected a finite number of at least 0, found nan."),
         ("length", float("inf"), "length: expected a finite number of at least 0, found inf."),
@@ -350,3 +358,61 @@ def test_narrowed_takes_the_fields_that_both_have():
     assert narrowed(Part, options, count=8, own=5) == Part(8, "b", 5)
     with pytest.raises(InputError, match="text: expected a text, found 5"):
         narrowed(Part, options, text=5)
+
+
+# ---- the arguments of a function ---------------------------------------------------------------------
+
+
+@validated
+def told(
+    path: str | Path | Sequence[str | Path],
+    count: int | None = None,
+    *,
+    shares: Sequence[float] = (),
+    array: np.ndarray | None = None,
+    call: Callable[[int], int] | None = None,
+    size: Triple = (1, 1, 1),
+    colour: Colour | Mapping = Colour("red"),
+    anything: Any = None,
+) -> tuple:
+    return path, count, shares, array, call, size, colour, anything
+
+
+def test_arguments_that_are_right_are_taken_and_computed_numbers_are_plain():
+    array = np.zeros(3)
+    given = told(
+        Path("a"), np.int64(3), shares=np.float32([0.5]), array=array, call=abs, size=[1, 2, 3], anything=array
+    )
+    assert given == (Path("a"), 3, [0.5], array, abs, (1, 2, 3), Colour("red"), array)
+    assert type(given[1]) is int and given[3] is given[7] is array
+    assert told(["a", Path("b")], colour={})[0] == ["a", Path("b")]
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (dict(path=5), "path: expected a path or a list of paths, found 5."),
+        (dict(path=[5]), "path: expected a path or a list of paths, found [5]."),
+        (dict(path=None), "path: expected a path or a list of paths, found None."),
+        (dict(path="a", count="3"), "count: expected a whole number, found '3'."),
+        (dict(path="a", count=np.float32(3)), "count: expected a whole number, found 3.0."),
+        (dict(path="a", shares=0.5), "shares: expected a list of finite numbers, found 0.5."),
+        (dict(path="a", shares=[0.5, "b"]), "shares: expected a list of finite numbers, found [0.5, 'b']."),
+        (dict(path="a", array="b"), "array: expected an array, found 'b'."),
+        (dict(path="a", call=int), "call: expected a function, found the class int."),
+        (dict(path="a", size=8), "size: expected three whole numbers (z, y, x), found 8."),
+        (dict(path="a", colour="red"), "colour: expected a colour or an object, found 'red'."),
+        (dict(path="a", count=[0] * 999), "count: expected a whole number, found a list."),
+        (dict(path="a", count=Everything()), "count: expected a whole number, found an Everything."),
+    ],
+)
+def test_arguments_of_other_types_are_one_sentence(arguments, sentence):
+    with pytest.raises(InputError) as caught:
+        told(**arguments)
+    assert str(caught.value) == sentence
+
+
+def test_a_function_stays_what_it_was():
+    assert told.__name__ == "told" and "count" in inspect.signature(told).parameters
+    with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
+        told("a", other=1)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.geometry import Geometry
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.copies import logits_model
 from keras_unet3d.network.unet import build
@@ -113,3 +114,24 @@ def test_the_context_is_how_far_the_network_looks(options):
         reach = block.start - seen[0]
         assert seen[-1] - (block.stop - 1) == reach
         assert context == -(-reach // divisor) * divisor
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((None, None, None), "kernel_sizes: expected a list of triples (z, y, x) of at least 1, found None."),
+        ((((3, 3, 3),), (), "full"), "padding: expected one of same, valid; found 'full'."),
+        (
+            (((3, 3, 3),), ((2, 2, 2),), "same"),
+            "pool_sizes: expected a triple (z, y, x) between every two of the 1 levels of `kernel_sizes`, found ((2, 2, 2),).",
+        ),
+        (
+            (((3, 3, 3),) * 3, ((2, 2, 99),) * 2, "same"),
+            "pool_sizes: expected to shrink a volume by a factor of at most 4096 in all, found 9801; take smaller ones, or a smaller `depth`.",
+        ),
+    ],
+)
+def test_what_is_no_geometry_is_refused(arguments, sentence):
+    with pytest.raises(InputError) as caught:
+        Geometry(*arguments)
+    assert str(caught.value) == sentence

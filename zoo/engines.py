@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_unet3d.choices import PREDICTION_ENGINES
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import validated
 from keras_unet3d.files import temporary_folder
 from keras_unet3d.geometry import Geometry
 from keras_unet3d.machine.compiled import compiled_network
@@ -26,6 +27,7 @@ from keras_unet3d.zoo.serving import onnx_session, saved_model_name, to_onnx
 Network = Callable[[np.ndarray], np.ndarray]
 
 
+@validated
 def predictor(reference: str | Path, engine: str = "keras") -> Predictor:
     """Return a function from a raw volume `(z, y, x[, channels])` to its labels `(z, y, x)`.
 
@@ -39,21 +41,27 @@ def predictor(reference: str | Path, engine: str = "keras") -> Predictor:
     Raises:
         InputError: an unknown name or engine, a broken model, or a package that is missing.
     """
-    if engine not in PREDICTION_ENGINES:
-        raise InputError(f"engine: expected one of {', '.join(PREDICTION_ENGINES)}; found {engine!r}.")
+    _refuse_other(engine)
     model, spec = open_model(reference)
     with_keras = trained_predictor(model, spec)
     make = _OTHERS.get(engine)
     return replace(with_keras, network=make(reference, model), logits=None) if make else with_keras
 
 
+@validated
 def recipe(reference: str | Path, engine: str = "keras") -> Recipe:
     """Return how another process of the same file system gets `predictor(reference, engine)`."""
+    _refuse_other(engine)
     path = Path(reference)
     folder = path.resolve() if path.exists() else find(reference)
     run = RunFolder(folder)
     network = run.network if run.is_run else folder / NETWORK
     return Recipe(predictor, (str(folder), engine), (str(network if network.is_file() else folder),))
+
+
+def _refuse_other(engine: str) -> None:
+    if engine not in PREDICTION_ENGINES:
+        raise InputError(f"engine: expected one of {', '.join(PREDICTION_ENGINES)}; found {engine!r}.")
 
 
 def _saved_model(reference: str | Path, model: keras.Model) -> Network:

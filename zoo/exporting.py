@@ -11,6 +11,7 @@ import numpy as np
 from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.datasets.phantom import phantom
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import validated
 from keras_unet3d.files import (
     copy_file,
     refuse_existing_folder,
@@ -55,6 +56,7 @@ COVER, SAME_SIZE = "cover.png", "model_same_size.keras"
 _TEST_SIZE = 24
 
 
+@validated
 def export_run(
     run: str | Path,
     card: Card | Mapping,
@@ -137,6 +139,7 @@ def _draw_cover(model: keras.Model, spec: ModelSpec, volume: Volume | None, path
     return path
 
 
+@validated
 def export(
     model: keras.Model,
     card: Card | Mapping,
@@ -144,7 +147,7 @@ def export(
     overwrite: bool = False,
     *,
     complete: bool = True,
-    cover: Path | None = None,
+    cover: str | Path | None = None,
 ) -> Path:
     """Write the bundle `directory/NAME/VERSION` and return its path.
 
@@ -171,6 +174,8 @@ def export(
         raise InputError(
             f"model {model.name!r}: expected output='probabilities', found 'logits'; build it with the former."
         )
+    if cover and not Path(cover).is_file():
+        raise InputError(f"{cover}: expected a picture for the cover, found no such file.")
     card = _completed(_as_card(card), model)
     check_agreement(model, card.spec, f"card of {card.name}")
     model = float32_copy(model)
@@ -180,7 +185,7 @@ def export(
         model.save(folder / NETWORK)
         _write_test(model, card.spec, folder, large=complete)
         if cover:
-            copy_file(cover, folder / COVER)
+            copy_file(Path(cover), folder / COVER)
             files["cover"] = COVER
         if complete:
             files |= _write_served(model, card, folder)
@@ -207,6 +212,7 @@ def _write_served(model: keras.Model, card: Card, folder: Path) -> dict[str, str
     return files
 
 
+@validated
 def complete(reference: str | Path, directory: str | Path, overwrite: bool = False) -> Path:
     """Write a bundle again with SavedModel and ONNX, which those that come with the package lack; return its path."""
     model, _ = open_model(reference)
@@ -215,6 +221,7 @@ def complete(reference: str | Path, directory: str | Path, overwrite: bool = Fal
         return export(model, read_card(bundle), directory, overwrite, cover=cover if cover.is_file() else None)
 
 
+@validated
 def unpack_for_serving(reference: str | Path, directory: str | Path, overwrite: bool = False) -> Path:
     """Write the SavedModel of a model to `directory/NAME/1`, the form that TF Serving reads, and return that folder."""
     with bundle_folder(reference) as bundle:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import validated
 from keras_unet3d.files import copy_file, is_empty, remove_path, sha256, whole_folder
 from keras_unet3d.machine.folders import user_zoo
 from keras_unet3d.zoo.archives import SUMS, check_sums
@@ -11,6 +12,7 @@ from keras_unet3d.zoo.registry import CARD, EMBEDDED, find, named, read_card
 from keras_unet3d.zoo.trust import prove_once
 
 
+@validated
 def install(source: str | Path, directory: str | Path | None = None, overwrite: bool = False) -> Path:
     """Copy a bundle, proved first, to a folder of the search path, and return where it is.
 
@@ -44,7 +46,8 @@ def _is_same(bundle: Path, target: Path) -> bool:
     return installed.is_file() and sha256(installed) == sha256(bundle / SUMS)
 
 
-def remove(reference: str) -> Path:
+@validated
+def remove(reference: str | Path) -> Path:
     """Remove a model by name, "name@version" where there are several, and return where it was.
 
     Raises:

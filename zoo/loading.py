@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import validated
 from keras_unet3d.files import temporary_folder
 from keras_unet3d.machine import precision
 from keras_unet3d.model_spec import ModelSpec
@@ -24,6 +25,7 @@ NETWORK = "model.keras"
 _WEIGHTS = "model.weights.h5"
 
 
+@validated
 def load(reference: str | Path) -> keras.Model:
     """Return the network of a model, float32 and uncompiled, ready to predict or to train further.
 
@@ -36,6 +38,7 @@ def load(reference: str | Path) -> keras.Model:
     return open_model(reference)[0]
 
 
+@validated
 def open_model(reference: str | Path) -> tuple[keras.Model, ModelSpec]:
     """Return network and specification of a model; `reference` is as in `load`."""
     run = RunFolder(Path(reference))
@@ -68,6 +71,7 @@ def bundle_folder(reference: str | Path) -> Iterator[Path]:
         yield cards[0].parent
 
 
+@validated
 def held_out_files(run: str | Path) -> list[str]:
     """Return the paths of the images that a run held out for validation.
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from keras_unet3d.errors import InputError, did_you_mean
+from keras_unet3d.fields import validated
 from keras_unet3d.files import read_json
 from keras_unet3d.machine.folders import former_user_zoo, user_zoo
 from keras_unet3d.run_folder import RunFolder
@@ -32,6 +33,7 @@ def broken_models() -> list[str]:
     return [str(error) for _, error in _scan()[1]]
 
 
+@validated
 def card(reference: str | Path) -> Card:
     """Return the card of a model, given as `find` takes it."""
     return read_card(find(reference))
@@ -43,6 +45,7 @@ def read_card(bundle: Path) -> Card:
     return from_metadata(read_json(path, "the card of a model"), str(path))
 
 
+@validated
 def find(reference: str | Path) -> Path:
     """Return the bundle's folder of a name, "name@version", or the path of a bundle's folder.
 

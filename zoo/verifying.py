@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import validated
 from keras_unet3d.files import read_json
 from keras_unet3d.machine import versions
 from keras_unet3d.machine.compiled import compiled_network
@@ -16,6 +17,7 @@ from keras_unet3d.zoo.serving import ONNX, onnx_session, saved_model_name
 from keras_unet3d.zoo.trust import TEST_INPUT, TEST_OUTPUT, replay, skew
 
 
+@validated
 def verify(reference: str | Path) -> list[str]:
     """Check every checksum, replay the stored test input, and return what was found equal, a line each.
 

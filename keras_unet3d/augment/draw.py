@@ -22,7 +22,7 @@ _INVERTED = 0.25
 # Where the finest edge of a volume's voxels differs from the common one by more than this factor, the factor is used.
 _FURTHEST = 4
 # Control points further apart deform nothing within a patch.
-_WIDEST = 128
+WIDEST_GRID = 128
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,20 @@ class AugmentSettings(Validated):
         flips: axes (0 z, 1 y, 2 x) along which a sample may be mirrored.
     """
 
-    rotation: float = checked(15.0, least=0)
-    scaling: tuple[float, float] = (0.85, 1.2)
-    grid_spacing: float = 32.0
+    rotation: float = checked(15.0, least=0, most=180)
+    # A smaller factor would ask for many times the patch of the volume.
+    scaling: tuple[float, float] = checked((0.85, 1.2), least=0.1, most=10)
+    grid_spacing: float = checked(32.0, least=2, most=WIDEST_GRID)
     deformation: float = checked(4.0, least=0)
     voxel: float | None = None
-    contrast: tuple[float, float] = (0.75, 1.25)
-    brightness: float = checked(0.15, least=0)
-    gamma: tuple[float, float] = (0.75, 1.4)
-    noise: float = checked(0.15, least=0)
-    blur: tuple[float, float] = (0.5, 1.0)
-    blur_share: float = checked(0.1, least=0)
-    low_resolution: tuple[float, float] = (0.5, 1.0)
-    low_resolution_share: float = checked(0.125, least=0)
+    contrast: tuple[float, float] = checked((0.75, 1.25), most=100)
+    brightness: float = checked(0.15, least=0, most=100)
+    gamma: tuple[float, float] = checked((0.75, 1.4), most=100)
+    noise: float = checked(0.15, least=0, most=100)
+    blur: tuple[float, float] = checked((0.5, 1.0), most=10)
+    blur_share: float = checked(0.1, least=0, most=1)
+    low_resolution: tuple[float, float] = checked((0.5, 1.0), most=1)
+    low_resolution_share: float = checked(0.125, least=0, most=1)
     flips: tuple[int, ...] = ()
 
     def faults(self) -> Iterator[str]:
@@ -67,15 +68,6 @@ class AugmentSettings(Validated):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 yield f"{name}: expected 0 < smallest <= largest, found {low} and {high}."
-        if self.low_resolution[1] > 1:
-            yield f"low_resolution: expected at most 1, found {self.low_resolution[1]}."
-        for name in ("blur_share", "low_resolution_share"):
-            if getattr(self, name) > 1:
-                yield f"{name}: expected a share from 0 to 1, found {getattr(self, name)}."
-        if self.rotation > 180:
-            yield f"rotation: expected at most 180 degrees, found {self.rotation}."
-        if not 2 <= self.grid_spacing <= _WIDEST:
-            yield f"grid_spacing: expected 2 to {_WIDEST} voxels, found {self.grid_spacing}."
         if self.deformation > self.grid_spacing / 2:
             yield (
                 f"deformation: expected at most half the grid_spacing, {self.grid_spacing / 2:g}, beyond which the volume "

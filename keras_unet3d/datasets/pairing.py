@@ -9,6 +9,7 @@ from pathlib import Path
 
 from keras_unet3d.datasets.example import Case, DataKeys, Found, open_labels
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import Validated
 from keras_unet3d.volumes import open_volume, stem
 from keras_unet3d.words import some
 
@@ -17,7 +18,7 @@ _KINDS = {"image", "images", "img", "raw", "label", "labels", "lab", "seg", "mas
 
 
 @dataclass(frozen=True)
-class Globs:
+class Globs(Validated):
     """Patterns of image, label and weight files; None where there are none."""
 
     images: str | None = None

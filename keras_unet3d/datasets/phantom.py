@@ -9,6 +9,8 @@ from functools import cache
 
 import numpy as np
 
+from keras_unet3d.errors import InputError
+from keras_unet3d.fields import MOST_SEED, validated
 from keras_unet3d.geometry import Spacing
 
 NAMES = ("lumen", "wall", "background")
@@ -38,9 +40,12 @@ class Phantom:
     spacing: Spacing
 
 
+@validated
 @cache
 def phantom(seed: int = 0) -> Phantom:
     """Return the phantom of `seed`; the same arrays at every call and on every machine."""
+    if not 0 <= seed <= MOST_SEED:
+        raise InputError(f"seed: expected a whole number from 0 to {MOST_SEED}, found {seed}.")
     rng = np.random.default_rng(seed)
     truth = _tubules(rng)
     image = _microscope(truth, rng)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from keras_unet3d.choices import BLOCKS, NETWORK_OUTPUTS, NORMALIZATIONS, PADDINGS, UPSAMPLINGS
-from keras_unet3d.fields import Validated, checked
-from keras_unet3d.geometry import Geometry, Triple
+from keras_unet3d.fields import MOST_SEED, Validated, checked
+from keras_unet3d.geometry import MOST_CHANNELS, MOST_KERNEL, MOST_LEVELS, MOST_SIZE, Geometry, Triple
 
 
 @dataclass(frozen=True)
@@ -15,21 +15,21 @@ class Architecture(Validated):
     WHAT = "the architecture of a network"
 
     input_shape: tuple = (None, None, None, 1)
-    num_classes: int = checked(2, least=1)
-    base_filters: int = checked(32, least=1)
-    depth: int = checked(4, least=1)
+    num_classes: int = checked(2, least=1, most=MOST_CHANNELS)
+    base_filters: int = checked(32, least=1, most=MOST_CHANNELS)
+    depth: int = checked(4, least=1, most=MOST_LEVELS)
     padding: str = checked("same", PADDINGS)
     normalization: str = checked("batch", NORMALIZATIONS)
     block: str = checked("plain", BLOCKS)
-    kernel_sizes: tuple[Triple, ...] | None = checked(None, least=1)
+    kernel_sizes: tuple[Triple, ...] | None = checked(None, least=1, most=MOST_KERNEL)
     pool_sizes: tuple[Triple, ...] | None = checked(None, least=1)
     upsampling: str = checked("transpose", UPSAMPLINGS)
     dropout: float = checked(0.0, least=0)
-    l2: float = checked(0.0, least=0)
+    l2: float = checked(0.0, least=0, most=1000)
     output: str = checked("probabilities", NETWORK_OUTPUTS)
-    seed: int | None = checked(None, least=0)
+    seed: int | None = checked(None, least=0, most=MOST_SEED)
     name: str = "unet3d"
-    filters: tuple[int, ...] | None = checked(None, least=1)
+    filters: tuple[int, ...] | None = checked(None, least=1, most=MOST_CHANNELS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,6 +49,11 @@ class Architecture(Validated):
                 "input_shape: expected (z, y, x, channels) of positive integers, the sizes may be None; found "
                 f"{self.input_shape!r}."
             )
+        elif max(sizes) > MOST_SIZE or channels[0] > MOST_CHANNELS:
+            yield (
+                f"input_shape: expected at most {MOST_SIZE} voxels along an axis, and {MOST_CHANNELS} channels; found "
+                f"{self.input_shape!r}."
+            )
         if not self.dropout < 1:
             yield f"dropout: expected a share from 0 to below 1, found {self.dropout}."
         for field, levels, lengths in (
@@ -65,6 +70,11 @@ class Architecture(Validated):
         if self.filters is not None and len(self.filters) != self.depth:
             yield (
                 f"filters: expected {self.depth} whole numbers of at least 1, one per level; found {self.filters!r}."
+            )
+        elif (widest := self.channels(self.depth - 1)[1]) > MOST_CHANNELS:
+            yield (
+                f"base_filters: expected at most {MOST_CHANNELS} channels on the lowest level, found {widest}; take less, "
+                "or a smaller `depth`."
             )
 
     @property

@@ -7,9 +7,10 @@ import keras
 from keras import ops
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import validated
 from keras_unet3d.machine import devices
 from keras_unet3d.machine.tensors import Tensor
-from keras_unet3d.network.labelled_voxels import labelled_voxels
+from keras_unet3d.network.labelled_voxels import labelled_voxels, predictions
 
 # Smaller probabilities count as this one, the smallest float32 whose reciprocal is finite.
 _TINY = 1.2e-38
@@ -22,7 +23,11 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
     Called as `loss(y_true, y_pred, sample_weight)`: integer labels `(batch, z, y, x[, 1])`, predictions
     `(batch, z, y, x, classes)`, weights of the labels' shape. Voxels of weight 0 or of `ignore_label` have no
     part: neither their label (any value) nor a NaN that is predicted for them reaches value or gradient. Where nothing
-    is labelled the loss is 0. A labelled voxel whose label is no class makes it NaN.
+    is labelled the loss is 0.
+
+    What is wrong at other voxels is refused where it can be read: labels that are no class, weights below 0 or not finite.
+    A graph, in which Keras trains, cannot read: there a label that is no class makes the loss NaN, which stops `fit` with
+    a sentence, a fraction of a label is cut off, and a weight that is below 0 or NaN counts as 0.
 
     Args:
         from_logits: whether `y_pred` are logits instead of probabilities.
@@ -38,9 +43,11 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
     the labelled voxels; each returns its share of the loss, as Keras' own losses do.
 
     Raises:
-        ValueError: labels or weights of another shape; `class_weights` that are not one per class.
+        InputError: a `ValueError`: labels or weights of another shape, or with values that are none; `class_weights` that are
+            not one per class.
     """
 
+    @validated
     def __init__(
         self,
         from_logits: bool = False,
@@ -48,7 +55,7 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
         ignore_label: int | None = None,
         dice_weight: float = 0.0,
         normalize: bool = True,
-        name: str = "sample_weighted_sparse_crossentropy",
+        name: str | None = "sample_weighted_sparse_crossentropy",
     ):
         # The reduction is this class' own: Keras' would divide by all voxels.
         super().__init__(name=name, reduction="none", dtype="float32")
@@ -58,13 +65,17 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
         self.dice_weight = dice_weight
         self.normalize = normalize
         if self.class_weights is not None and not all(weight >= 0 for weight in self.class_weights):
-            raise ValueError(f"class_weights: expected numbers of at least 0, found {class_weights}.")
+            raise InputError(f"class_weights: expected numbers of at least 0, found {class_weights}.")
+        if ignore_label is not None and not -(2**31) <= ignore_label < 2**31:
+            raise InputError(f"ignore_label: expected a label, a whole number of 32 bits; found {ignore_label}.")
+        if dice_weight < 0:
+            raise InputError(f"dice_weight: expected a number of at least 0, found {dice_weight}.")
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         return self.call(y_true, y_pred, sample_weight) / devices.replicas()
 
     def call(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        y_pred = ops.cast(ops.convert_to_tensor(y_pred), "float32")
+        y_pred = ops.cast(predictions(y_pred), "float32")
         classes = y_pred.shape[-1]
         labels, weights = labelled_voxels(y_true, y_pred, sample_weight, self.ignore_label)
         labelled = ops.expand_dims(weights > 0, -1)
@@ -88,7 +99,7 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
         if self.class_weights is None:
             return 1.0
         if len(self.class_weights) != classes:
-            raise ValueError(
+            raise InputError(
                 f"class_weights: expected one per class, {classes}; found {len(self.class_weights)}: {self.class_weights}."
             )
         return ops.take(ops.convert_to_tensor(self.class_weights, dtype="float32"), labels, axis=0)

@@ -5,8 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_unet3d.errors import InputError
+from keras_unet3d.fields import validated
+from keras_unet3d.geometry import MOST_CHANNELS
 from keras_unet3d.machine.tensors import Tensor
-from keras_unet3d.network.labelled_voxels import labelled_voxels
+from keras_unet3d.network.labelled_voxels import labelled_voxels, predictions
 
 # Counters hold count = high * _CARRY + low in two 32-bit integers: exact to 2**51 voxels on every backend.
 _CARRY = 2**20
@@ -15,16 +18,24 @@ _CARRY = 2**20
 class _Overlap(keras.metrics.Metric):
     """Counts per class: voxels in truth and prediction, in the prediction, in the truth."""
 
+    @validated
     def __init__(self, num_classes: int, class_id: int | None = None, name: str | None = None, dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
+        if not 1 <= num_classes <= MOST_CHANNELS:
+            raise InputError(f"num_classes: expected a whole number from 1 to {MOST_CHANNELS}, found {num_classes}.")
         if class_id is not None and not 0 <= class_id < num_classes:
-            raise ValueError(f"class_id: expected 0 to {num_classes - 1}, found {class_id}.")
+            raise InputError(f"class_id: expected 0 to {num_classes - 1}, found {class_id}.")
         self.num_classes = num_classes
         self.class_id = class_id
         self.counts = self.add_variable((2, 3, num_classes), initializer="zeros", dtype="int32", name="counts")
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
-        y_pred = ops.convert_to_tensor(y_pred)
+        y_pred = predictions(y_pred)
+        if y_pred.shape[-1] not in (self.num_classes, None):
+            raise InputError(
+                f"y_pred: expected predictions of {self.num_classes} classes, the metric's `num_classes`; found shape "
+                f"{tuple(y_pred.shape)}."
+            )
         labels, weights = labelled_voxels(y_true, y_pred, sample_weight)
         # One pass over the voxels makes a table of truth and prediction, instead of a pass per class. Labels that are no
         # class, and voxels without a label, have a row each behind those of the classes.
@@ -80,10 +91,11 @@ class IoU(_Overlap):
         num_classes: number of classes; predictions are `(batch, z, y, x, num_classes)`, labels integers.
         class_id: the class to report; `None` for the mean over the classes that occur.
 
-    The weights only select voxels, they do not scale. Counts are integers, accumulated over the epoch.
+    The weights only select voxels, they do not scale. Counts are integers, accumulated over the epoch. What is wrong is
+    refused as by `SampleWeightedSparseCrossentropy`; in a graph a label that is no class counts as a wrong prediction.
     """
 
-    def __init__(self, num_classes: int, class_id: int | None = None, name: str = "iou", dtype: Any = None):
+    def __init__(self, num_classes: int, class_id: int | None = None, name: str | None = "iou", dtype: Any = None):
         super().__init__(num_classes, class_id, name, dtype)
 
     @staticmethod
@@ -95,7 +107,7 @@ class IoU(_Overlap):
 class Dice(_Overlap):
     """Dice coefficient, `2 |A and B| / (|A| + |B|)`; arguments and counting as in `IoU`."""
 
-    def __init__(self, num_classes: int, class_id: int | None = None, name: str = "dice", dtype: Any = None):
+    def __init__(self, num_classes: int, class_id: int | None = None, name: str | None = "dice", dtype: Any = None):
         super().__init__(num_classes, class_id, name, dtype)
 
     @staticmethod

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_unet3d.errors import InputError
+from keras_unet3d.errors import InputError, shown
+from keras_unet3d.fields import validated
 from keras_unet3d.files import overlapping
 from keras_unet3d.geometry import Geometry, Triple
 from keras_unet3d.machine.compiled import compiled_network
@@ -25,6 +26,7 @@ _OF_THE_TILE = (
 )
 
 
+@validated
 def predict_volume(
     model: Any,
     volume: np.ndarray | str | Path,
@@ -95,6 +97,8 @@ def predict_volume(
         opened = from_array(np.asarray(volume))
     else:
         raise InputError("out: expected a volume file as input when the output is a file, found an array.")
+    if not np.can_cast(opened.dtype, np.float32, "same_kind"):
+        raise InputError(f"{opened.name}: expected grey values, real numbers; found {opened.dtype}.")
     if out is None:
         return predictor.predict(opened, output, settings)
     if opened.path and overlapping(opened.path, Path(out)):
@@ -108,8 +112,8 @@ def predict_volume(
 def _as_predictor(model: Any, geometry: Geometry | None, normalization: str) -> Predictor:
     if isinstance(model, Predictor):
         return model
-    if not callable(model):
-        raise InputError(f"model: expected a network, a predictor or a function of batches, found {model!r}.")
+    if isinstance(model, type) or not callable(model):
+        raise InputError(f"model: expected a network, a predictor or a function of batches, found {shown(model)}.")
     if hasattr(model, "layers"):
         predictor = network_predictor(model)
         return replace(predictor, spec=replace(predictor.spec, normalization=normalization))

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_unet3d.datasets import DataKeys
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import validated
 from keras_unet3d.geometry import Box, Geometry, Triple
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.model_spec import ModelSpec
@@ -63,10 +64,12 @@ class Predictor:
     inexact: str = ""
     memory: TileMemory = TileMemory()
 
+    @validated
     def __call__(self, volume: np.ndarray) -> np.ndarray:
         """Return the labels `(z, y, x)` of a raw volume `(z, y, x)` or `(z, y, x, channels)`."""
-        return self.predict(from_array(volume))
+        return self.predict(from_array(np.asarray(volume)))
 
+    @validated
     def predict(
         self,
         volume: Volume,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from keras_unet3d.augment.draw import AugmentSettings
+from keras_unet3d.augment.draw import WIDEST_GRID, AugmentSettings
 from keras_unet3d.choices import (
     AUGMENT_ON,
     AUGMENTATION_ENGINES,
@@ -18,20 +18,31 @@ from keras_unet3d.choices import (
     TARGETS,
 )
 from keras_unet3d.datasets import DataKeys
-from keras_unet3d.fields import Validated, option
-from keras_unet3d.geometry import AXES, Triple
+from keras_unet3d.fields import MOST_SEED, Validated, option
+from keras_unet3d.geometry import AXES, MOST_BATCH, MOST_CHANNELS, MOST_LEVELS, MOST_SIZE, Triple
 from keras_unet3d.labels import MOST_CLASSES, check_class_weights, parse_classes
 from keras_unet3d.settings.texts import flip_faults, parse_filters
+
+# Far beyond anything sensible; more would be found out only after the data were read, or take all of the machine.
+_MOST_EPOCHS, _MOST_STEPS, _MOST_ACCUMULATED = 10**6, 10**6, 10**4
+_MOST_DEVICES, _MOST_THREADS = 1024, 1024
+# What a label volume can hold.
+_LEAST_LABEL, _MOST_LABEL = -(2**63), 2**64 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(Validated):
     """How DATA is read, what its label values mean, and how much of it is held out."""
 
-    num_classes: int | None = option(None, "Labels are 0 to N-1 [default: the values found].", least=2)
+    num_classes: int | None = option(
+        None, "Labels are 0 to N-1 [default: the values found].", least=2, most=MOST_CLASSES
+    )
     classes: str | None = option(None, "Label values and names, like 0=background,7=cell [default: the values found].")
     unlabelled: tuple[int, ...] = option(
-        (), "Raw label value that means unlabelled; may be repeated [default: what is obvious, and said]."
+        (),
+        "Raw label value that means unlabelled; may be repeated [default: what is obvious, and said].",
+        least=_LEAST_LABEL,
+        most=_MOST_LABEL,
     )
     target: str = option("semantic", "Classes, or the boundaries between instance labels.", TARGETS)
     raw_key: str = option("raw", "Data set of the image in HDF5 or Zarr.")
@@ -57,8 +68,6 @@ class DataOptions(Validated):
             if self.num_classes is not None or self.target == "boundaries":
                 other = "`num_classes`" if self.num_classes is not None else "`target=boundaries`"
                 yield f"classes: expected to be given alone, found {other} too; leave one of them out."
-        if self.num_classes is not None and self.num_classes > MOST_CLASSES:
-            yield f"num_classes: expected at most {MOST_CLASSES}, found {self.num_classes}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,18 +75,25 @@ class NetworkOptions(Validated):
     """The network."""
 
     base_filters: int | None = option(
-        None, "Channels of the first convolution, doubled as in the paper [default: by `filters`].", least=1
+        None,
+        "Channels of the first convolution, doubled as in the paper [default: by `filters`].",
+        least=1,
+        most=MOST_CHANNELS,
     )
     filters: str | None = option(
         None, "Channels per level, like 8,32,64,128, in the place of `base_filters` [default: chosen]."
     )
-    depth: int | None = option(None, "Resolution steps of the network [default: 4, or those of `filters`].", least=1)
+    depth: int | None = option(
+        None, "Resolution steps of the network [default: 4, or those of `filters`].", least=1, most=MOST_LEVELS
+    )
     padding: str = option("same", "Padding of the convolutions; valid is the paper's.", PADDINGS)
     normalization: str = option("batch", "Normalisation layers.", NORMALIZATIONS)
     block: str = option("plain", "Kind of convolution block.", BLOCKS)
     dropout: float = option(0.0, "Share of activations dropped after each block.", least=0)
 
     def faults(self) -> Iterator[str]:
+        if not self.dropout < 1:
+            yield f"dropout: expected a share from 0 to below 1, found {self.dropout}."
         if self.filters is None:
             return
         depth = len(parse_filters(self.filters))
@@ -91,8 +107,10 @@ class NetworkOptions(Validated):
 class PatchOptions(Validated):
     """The patches that a step is trained on."""
 
-    patch: Triple | None = option(None, "Size of the training patches, voxels z y x.", least=1)
-    batch_size: int | None = option(None, "Patches per step, on all devices [default: 2 per device].", least=1)
+    patch: Triple | None = option(None, "Size of the training patches, voxels z y x.", least=1, most=MOST_SIZE)
+    batch_size: int | None = option(
+        None, "Patches per step, on all devices [default: 2 per device].", least=1, most=MOST_BATCH
+    )
     sampling: str = option("classes", "Patch centres: every class alike often, or every labelled voxel.", SAMPLINGS)
 
 
@@ -108,9 +126,9 @@ class AugmentationOptions(Validated):
         ("auto", *AUGMENTATION_ENGINES),
     )
     augment_on: str = option("host", "Where: in threads of the host, or on the device that trains.", AUGMENT_ON)
-    rotation: float = option(15.0, "Largest rotation about each axis, degrees.", least=0)
+    rotation: float = option(15.0, "Largest rotation about each axis, degrees.", least=0, most=180)
     grid_spacing: float = option(
-        32.0, "Distance of the deformation's control points, voxels along the finest axis.", least=2
+        32.0, "Distance of the deformation's control points, voxels along the finest axis.", least=2, most=WIDEST_GRID
     )
     deformation: float | None = option(
         None,
@@ -142,23 +160,31 @@ class AugmentationOptions(Validated):
 class ScheduleOptions(Validated):
     """How long and how fast, and what is minimised."""
 
-    epochs: int | None = option(None, "Epochs [default: 20].", least=1)
-    steps_per_epoch: int | None = option(None, "Steps per epoch [default: 100].", least=1)
+    epochs: int | None = option(None, "Epochs [default: 20].", least=1, most=_MOST_EPOCHS)
+    steps_per_epoch: int | None = option(None, "Steps per epoch [default: 100].", least=1, most=_MOST_STEPS)
     loss: str = option("crossentropy+dice", "What is minimised, over labelled voxels.", LOSSES)
     class_weights: str | None = option(
         None, "Per class, like background=0.5,cell=3; or balanced: every class has the same influence, as in the paper."
     )
     optimizer: str = option("adamw", "AdamW, or SGD with momentum 0.99, as the paper's.", OPTIMIZERS)
-    learning_rate: float | None = option(None, "Its largest value [default: 0.002 for adamw, 0.01 for sgd].", least=0)
+    learning_rate: float | None = option(
+        None, "Its largest value [default: 0.002 for adamw, 0.01 for sgd].", least=0, most=100
+    )
     decay: str = option("polynomial", "Of the learning rate over all epochs.", DECAYS)
-    warmup: int = option(0, "Steps over which the learning rate rises.", least=0)
-    clip: float = option(0.0, "Largest norm of a gradient; 0 for none.", least=0)
+    warmup: int = option(0, "Steps over which the learning rate rises.", least=0, most=_MOST_STEPS)
+    clip: float = option(0.0, "Largest norm of a gradient; 0 for none.", least=0, most=1e6)
     ema: float = option(0.0, "Keep a running mean of the weights, like 0.99, and validate that; 0 for none.", least=0)
-    accumulate: int = option(1, "Batches whose gradients make one change of the weights.", least=1)
-    early_stop: int | None = option(None, "Stop after so many epochs without a better IoU [default: never].", least=1)
+    accumulate: int = option(
+        1, "Batches whose gradients make one change of the weights.", least=1, most=_MOST_ACCUMULATED
+    )
+    early_stop: int | None = option(
+        None, "Stop after so many epochs without a better IoU [default: never].", least=1, most=_MOST_EPOCHS
+    )
     deep_supervision: bool = option(False, "Train the lower levels on the labels as well.")
-    freeze_encoder: int = option(0, "First epochs that leave the analysis path as it is; for a `start`.", least=0)
-    seed: int = option(0, "Of initial weights, split and samples.", least=0)
+    freeze_encoder: int = option(
+        0, "First epochs that leave the analysis path as it is; for a `start`.", least=0, most=_MOST_EPOCHS
+    )
+    seed: int = option(0, "Of initial weights, split and samples.", least=0, most=MOST_SEED)
 
     def faults(self) -> Iterator[str]:
         if self.ema >= 1:
@@ -175,8 +201,10 @@ class MachineOptions(Validated):
 
     precision: str = option("auto", "Number format; auto is mixed_float16 on a GPU, else float32.", PRECISIONS)
     memory: float = option(1.0, "Volumes are held in memory up to so many GB; others are read crop by crop.", least=0)
-    devices: int | None = option(None, "GPUs to train on [default: all].", least=1)
-    workers: int | None = option(None, "Threads that make samples [default: one per core].", least=1)
+    devices: int | None = option(None, "GPUs to train on [default: all].", least=1, most=_MOST_DEVICES)
+    workers: int | None = option(
+        None, "Threads that make samples [default: one per core].", least=1, most=_MOST_THREADS
+    )
 
 
 # A dataclass takes over the fields of its last base first: the options are listed from the data to the machine.

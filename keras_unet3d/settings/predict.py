@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from keras_unet3d.choices import BORDERS, MERGES
 from keras_unet3d.fields import Validated, option
-from keras_unet3d.geometry import Triple
+from keras_unet3d.geometry import MOST_BATCH, MOST_SIZE, Triple
 from keras_unet3d.settings.texts import flip_faults, parse_bytes
 
 
@@ -16,7 +16,9 @@ class PredictSettings(Validated):
     None means: chosen by the network, the volume and the machine.
     """
 
-    tile: Triple | None = option(None, "Size of the network's input, voxels z y x [default: chosen].", least=1)
+    tile: Triple | None = option(
+        None, "Size of the network's input, voxels z y x [default: chosen].", least=1, most=MOST_SIZE
+    )
     merge: str = option(
         "auto",
         "exact: as one pass over the whole volume; blend: overlapping tiles, weighted by a Gaussian; auto: exact "
@@ -26,7 +28,7 @@ class PredictSettings(Validated):
     overlap: float = option(0.5, "Share of a blended tile in common with its neighbour.", least=0)
     border: str = option("mirror", "What is beyond the volume: its mirror image, or its outermost voxels.", BORDERS)
     max_ram: str | None = option(None, "Most memory of the whole process, like 4G [default: half of what is free].")
-    batch_size: int = option(1, "Tiles per call of the network; more than 1 is for GPUs.", least=1)
+    batch_size: int = option(1, "Tiles per call of the network; more than 1 is for GPUs.", least=1, most=MOST_BATCH)
     flips: str | None = option(None, "Average over mirrored tiles, along these axes, like yx [default: none].")
     rotations: bool = option(False, "Average over quarter turns in the plane of y and x.")
     skip_below: float | None = option(

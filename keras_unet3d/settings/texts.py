@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.geometry import AXES
+from keras_unet3d.geometry import AXES, MOST_CHANNELS
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -30,6 +30,8 @@ def parse_filters(text: str) -> tuple[int, ...]:
         filters = ()
     if not filters or min(filters) < 1:
         raise InputError(f"filters: expected whole numbers of at least 1, like 8,32,64,128; found {text!r}.")
+    if max(filters) > MOST_CHANNELS:
+        raise InputError(f"filters: expected whole numbers of at most {MOST_CHANNELS}, found {max(filters)}.")
     return filters
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_unet3d.augment.layer import Augmentation
-from keras_unet3d.errors import InputError, list_faults, refuse
+from keras_unet3d.errors import InputError, list_faults, refuse, shown
 from keras_unet3d.patches.batches import Waiting
 from keras_unet3d.patches.samples import Sample, Transform
 from keras_unet3d.words import plural
@@ -95,7 +95,7 @@ class OwnParts:
 
     def __post_init__(self) -> None:
         if self.loss is not None and (isinstance(self.loss, type) or not callable(self.loss)):
-            raise InputError(f"loss: expected a keras.losses.Loss or a function of y and p, found {self.loss!r}.")
+            raise InputError(f"loss: expected a keras.losses.Loss or a function of y and p, found {shown(self.loss)}.")
         refuse(list_faults("callbacks", self.callbacks, lambda part: isinstance(part, keras.callbacks.Callback)))
         refuse(list_faults("transforms", self.transforms, callable))
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import validated
 from keras_unet3d.files import refuse_existing, whole_file, whole_folder
 from keras_unet3d.geometry import Box, Triple, triple
 from keras_unet3d.volumes.axes import NoChannels, clean_axes
@@ -116,6 +117,7 @@ FORMATS: dict[str, Format] = {
 SEVERAL = tuple(suffix for suffix, kind in FORMATS.items() if kind.open_inside)
 
 
+@validated
 def open_volume(path: str | Path, key: str | None = None, axes: str | None = None) -> Volume:
     """Open a volume without reading its voxels.
 

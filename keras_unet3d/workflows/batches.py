@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_unet3d.errors import InputError, expect, list_faults, refuse
-from keras_unet3d.geometry import Triple, triple
+from keras_unet3d.fields import argument
+from keras_unet3d.geometry import Triple
 from keras_unet3d.patches.batches import Batching, training_batches, validation_batches
 from keras_unet3d.patches.holdout import hold_out
 from keras_unet3d.patches.samples import PatchSettings, Transform, validation_positions
@@ -55,19 +56,20 @@ def make_batches(
     expect("data", data, LabelledData, "give what open_data returned")
     expect("augmentation", augmentation, AugmentationOptions)
     refuse(list_faults("transforms", transforms, callable))
-    share = data.options.validation_share if validation_share is None else validation_share
     # The options of `fit` know what may be given, and say it.
     options = FitSettings(
         patch=patch,
         batch_size=batch_size,
         sampling=sampling,
-        validation_share=share,
+        validation_share=data.options.validation_share if validation_share is None else validation_share,
         seed=seed,
         workers=workers,
         memory=memory,
     )
-    patch, seen = triple(patch), tuple(patch if output is None else output)
-    if len(seen) != 3 or any(o < 1 or o > p or (p - o) % 2 for p, o in zip(patch, seen, strict=True)):
+    # What `fit` would choose is to be given here.
+    patch, batch_size = argument("patch", Triple, options.patch), argument("batch_size", int, options.batch_size)
+    seen = argument("output", Triple | None, output) or patch
+    if any(o < 1 or o > p or (p - o) % 2 for p, o in zip(patch, seen, strict=True)):
         raise InputError(
             f"output: expected the patch {patch} less the same number of voxels on both sides, found {seen}."
         )
@@ -77,15 +79,15 @@ def make_batches(
     refuse(other_channels(images))
     settings = PatchSettings(
         patch,
-        triple(seen),
+        seen,
         augment=changes_of(patch, common_spacing(images)[0], augmentation),
-        sampling=sampling,
+        sampling=options.sampling,
         engine="native" if augmentation.engine == "auto" else augmentation.engine,
         transforms=tuple(transforms),
     )
-    batching = Batching(batch_size, worker_count(options.workers), seed)
-    sources, count = read_sources(data.examples, data.table, memory), len(data.training)
-    holdout = hold_out(sources[:count], sources[count:], share, seed)
+    batching = Batching(batch_size, worker_count(options.workers), options.seed)
+    sources, count = read_sources(data.examples, data.table, options.memory), len(data.training)
+    holdout = hold_out(sources[:count], sources[count:], options.validation_share, options.seed)
     positions = validation_positions(holdout.validation, settings, VALIDATION_PATCHES)
     return (
         training_batches(holdout.training, settings, batching),

@@ -89,6 +89,7 @@ def open_data(
             no table, a volume that is given twice.
     """
     expect("options", options, DataOptions)
+    expect("listener", listener, Listener, "Listener(print) prints the lines")
     training = open_examples(listed(data), options.keys, Globs(images, labels, weights))
     validation = open_examples(listed(val), options.keys) if listed(val) else DataSet((), {})
     refuse(twice([example.image for example in (*training.examples, *validation.examples)]))

@@ -9,6 +9,7 @@ from keras_unet3d.datasets import DataKeys, Example, Globs, open_examples
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.evaluation.cells import adapted_rand_error
 from keras_unet3d.evaluation.overlap import Counts, count, figures, means
+from keras_unet3d.fields import validated
 from keras_unet3d.labels import LabelTable, class_volume, survey, unknown_in
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
@@ -18,6 +19,7 @@ from keras_unet3d.words import plural
 from keras_unet3d.workflows.data import listed, twice
 
 
+@validated
 def evaluate(
     predictor: Predictor,
     data: str | Path | Sequence[str | Path],

@@ -216,7 +216,7 @@ def test_fit_refuses_a_bad_volume_by_name(refused, replaced, said):
         (["--patch", "8", "7", "8"], "--patch: size 7 along y is illegal"),
         (["--patch", "0", "8", "8"], "--patch: expected three whole numbers (z, y, x) of at least 1, found (0, 8, 8)"),
         (["--num-classes", "2"], "expected the labels 0, 1; found 5 (1920 voxels); correct"),
-        (["--num-classes", "300"], "--num-classes: expected at most 64, found 300"),
+        (["--num-classes", "300"], "--num-classes: expected a whole number of at most 64, found 300"),
         (["--axes", "zyq"], "--axes: expected z, y, x and perhaps c"),
         (["--learning-rate", "inf"], "--learning-rate: expected a finite number of at least 0, found inf"),
         (["--validation-share", "1"], "--validation-share: expected a share of at least 0 and below 1, found 1.0"),

@@ -241,6 +241,11 @@ def test_one_glob_alone_is_refused(tmp_path, option):
         open_examples([], globs=Globs(**{option: f"{tmp_path}/*"}))
 
 
+def test_a_glob_is_a_text():
+    with pytest.raises(InputError, match=says("images: expected a text, found 5.")):
+        Globs(5)
+
+
 @pytest.mark.parametrize("missing, option", [("image", "images"), ("label", "labels")])
 def test_a_glob_that_finds_nothing_is_refused(tmp_path, missing, option):
     write_tif(tmp_path / "image" / "a.tif", raw())

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from keras_unet3d import InputError
 from keras_unet3d.datasets.phantom import NAMES, SHAPE, SPACING, UNLABELLED, phantom
 
 ARRAYS = ("image", "truth", "sparse")
@@ -74,3 +75,21 @@ def test_walls_are_brighter_than_what_they_separate():
     image, truth = phantom().image.astype(float), phantom().truth
     lumen, wall, background = (image[truth == value].mean() for value in range(3))
     assert wall > 1.2 * max(lumen, background)
+
+
+@pytest.mark.parametrize(
+    ("seed", "sentence"),
+    [
+        (-1, "seed: expected a whole number from 0 to 4294967295, found -1."),
+        ("a", "seed: expected a whole number, found 'a'."),
+        ([1], "seed: expected a whole number, found [1]."),
+    ],
+)
+def test_what_is_no_seed_is_refused(seed, sentence):
+    with pytest.raises(InputError) as caught:
+        phantom(seed)
+    assert str(caught.value) == sentence
+
+
+def test_a_computed_seed_counts_as_if_it_was_written():
+    assert phantom(np.uint8(0)) is phantom(0)

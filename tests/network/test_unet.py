@@ -208,8 +208,37 @@ def test_saves_and_loads(tmp_path):
             r"pool_sizes: expected a list of triples \(z, y, x\) of at least 1, found \(\(2, 2\)",
         ),
         (dict(pool_sizes=[(2, 2, 2)] * 2), r"pool_sizes: expected 3 triples \(z, y, x\) of positive integers"),
+        (dict(seed=2**32), "seed: expected a whole number of at most 4294967295, found 4294967296"),
+        (dict(depth=40), "depth: expected a whole number of at most 12, found 40"),
+        (dict(depth=12), "base_filters: expected at most 4096 channels on the lowest level, found 131072; take less"),
+        (dict(num_classes=10**9), "num_classes: expected a whole number of at most 4096, found 1000000000"),
+        (dict(input_shape=(8, 8, 8, 10**9)), "input_shape: expected at most 1000000 voxels along an axis, and 4096"),
+        (
+            dict(input_shape=(8, 8, 8 * 10**9, 1)),
+            "input_shape: expected at most 1000000 voxels along an axis, and 4096",
+        ),
+        (
+            dict(input_shape=(8, 8, 9, 1), padding="valid", depth=12, base_filters=1, kernel_sizes=[(63, 63, 63)] * 12),
+            "input_shape: size 8 along z is illegal .* nearest legal: 761732",
+        ),
+        (dict(kernel_sizes=[(99, 3, 3)] * 4), "kernel_sizes: expected a list of triples .* of at most 63, found"),
+        (dict(pool_sizes=[(2, 2, 10**9)] * 3), "pool_sizes: expected to shrink a volume by a factor of at most 4096"),
+        (dict(l2=1e300), "l2: expected a finite number of at most 1000, found 1e"),
+        (dict(input_shape=[8, 8, "8", 1]), r"input_shape: expected \(z, y, x, channels\)"),
+        (dict(input_shape=None), "input_shape: expected a list, found None"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         keras_unet3d.build_model(**arguments)
+
+
+def test_computed_numbers_count_as_if_they_were_written():
+    computed = keras_unet3d.build_model(
+        np.array([8, 8, 8, 1]),
+        num_classes=np.int64(3),
+        base_filters=np.uint8(2),
+        depth=np.array(2),
+        dropout=np.float32(0.5),
+    )
+    assert computed.input_shape == (None, 8, 8, 8, 1) and computed.output_shape[-1] == 3

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import ml_dtypes
 import nibabel
 import numpy as np
 import pytest
@@ -237,7 +238,7 @@ def test_file_to_file_keeps_the_geometry(same, tmp_path):
             "array: expected finite grey values, found NaN or infinity in 512 voxels",
         ),
         (dict(volume=RANDOM.normal(size=(8, 8, 8, 3))), "array: expected 1 channels, .*; found 3"),
-        (dict(tile=(8, 8)), r"tile: expected three whole numbers \(z, y, x\) of at least 1, found \(8, 8\)"),
+        (dict(tile=(8, 8)), r"tile: expected three whole numbers \(z, y, x\), found \(8, 8\)"),
         (dict(tile=(9, 8, 8)), "tile: size 9 along z is illegal .* multiple of 2"),
         (
             dict(output="label"),
@@ -253,11 +254,42 @@ def test_file_to_file_keeps_the_geometry(same, tmp_path):
         (dict(overlap=1), "overlap: expected a share"),
         (dict(out="x.tif"), "out: expected a volume file as input"),
         (dict(normalization="minmax"), "normalization: expected one of zscore, none; found 'minmax'"),
+        (dict(volume=5), "volume: expected an array or a path, found 5"),
+        (dict(volume=np.zeros((8, 8, 8), complex)), "array: expected grey values, real numbers; found complex128"),
+        (dict(volume=np.zeros((8, 8, 8), object)), "array: expected grey values, real numbers; found object"),
+        (dict(volume=np.zeros((8, 8, 8), "U1")), "array: expected grey values, real numbers; found <U1"),
+        (
+            dict(volume=np.zeros((8, 8, 8), "M8[s]")),
+            r"array: expected grey values, real numbers; found datetime64\[s\]",
+        ),
+        (
+            dict(volume=np.zeros((8, 8, 8), "m8[s]")),
+            r"array: expected grey values, real numbers; found timedelta64\[s\]",
+        ),
+        (dict(output=["labels"]), r"output: expected a text, found \['labels'\]"),
+        (dict(geometry="same"), "geometry: expected a Geometry, found 'same'"),
+        (dict(key=5), "key: expected a text, found 5"),
+        (dict(out=5), "out: expected a path, found 5"),
+        (dict(model=int), "model: expected a network, a predictor or a function of batches, found the class int"),
+        (dict(model={}), "model: expected a network, a predictor or a function of batches, found {}"),
+        (
+            dict(tile=(8, 8, 10**9)),
+            r"tile: expected three whole numbers \(z, y, x\) of at most 1000000, found \(8, 8, 1000000000\)",
+        ),
     ],
 )
 def test_bad_input_is_explained(same, arguments, sentence):
     with pytest.raises(InputError, match=sentence):
-        predict_volume(same, **{"volume": RANDOM.normal(size=(8, 8, 8))} | arguments)
+        predict_volume(**{"model": same, "volume": RANDOM.normal(size=(8, 8, 8))} | arguments)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint64", "float16", "longdouble", ml_dtypes.bfloat16])
+def test_every_type_of_real_numbers_is_taken(dtype):
+    volume = (RANDOM.normal(size=(4, 4, 4)) > 0).astype(dtype)
+    predicted = predict_volume(
+        lambda batch: batch, volume, output="probabilities", normalization="none", batch_size=np.int64(1)
+    )
+    np.testing.assert_array_equal(predicted[..., 0], volume)
 
 
 def test_a_network_of_logits_predicts_as_the_same_one_of_probabilities():

@@ -178,6 +178,10 @@ def test_keras_own_fit_takes_them(data):
         (dict(patch=(8, 8, 8.0)), "patch: expected three whole numbers (z, y, x) of at least 1, found (8, 8, 8.0)."),
         (dict(data="a.h5"), "data: expected a LabelledData, found a str; give what open_data returned."),
         (dict(augmentation=dict()), "augmentation: expected an AugmentationOptions, found a dict."),
+        (dict(patch=None), "patch: expected three whole numbers (z, y, x), found None."),
+        (dict(batch_size=None), "batch_size: expected a whole number, found None."),
+        (dict(output=5), "output: expected three whole numbers (z, y, x), found 5."),
+        (dict(seed=10**30), f"seed: expected a whole number of at most 4294967295, found {10**30}."),
         (dict(transforms=[3]), "transforms: expected a list of transforms, found 3 in it."),
         (dict(batch_size=0), "batch_size: expected a whole number of at least 1, found 0."),
         (dict(sampling="slices"), "sampling: expected one of classes, voxels; found 'slices'."),
@@ -187,7 +191,7 @@ def test_keras_own_fit_takes_them(data):
         (dict(memory=-1), "memory: expected a finite number of at least 0, found -1."),
         (
             dict(output=(8, 8)),
-            "output: expected the patch (8, 8, 8) less the same number of voxels on both sides, found (8, 8).",
+            "output: expected three whole numbers (z, y, x), found (8, 8).",
         ),
         (
             dict(output=(0, 8, 8)),

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.fields import validated
 from keras_unet3d.files import overlapping, refuse_unwritable
 from keras_unet3d.labels import survey, unknown_in
 from keras_unet3d.listener import SILENT, Listener
@@ -15,6 +16,7 @@ from keras_unet3d.words import plural
 from keras_unet3d.workflows.annotate.painting import Painting
 
 
+@validated
 def merge(
     folder: str | Path,
     out: str | Path,

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_unet3d.datasets import SAMPLE, open_partly_labelled
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import validated
 from keras_unet3d.files import whole_folder
 from keras_unet3d.geometry import AXES, Spacing
 from keras_unet3d.labels import UNLABELLED
@@ -23,6 +24,7 @@ from keras_unet3d.workflows.annotate.ranking import Suggestion, suggest_slices
 PICTURE = "suggestions.png"
 
 
+@validated
 def suggest(
     predictor: Predictor,
     volume: str | Path,
@@ -30,7 +32,7 @@ def suggest(
     *,
     labels: str | Path | None = None,
     count: int = 5,
-    across: Sequence[str] = AXES,
+    across: str | Sequence[str] = AXES,
     settings: PredictSettings = DEFAULTS,
     overwrite: bool = False,
     listener: Listener = SILENT,

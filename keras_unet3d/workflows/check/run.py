@@ -6,6 +6,7 @@ from pathlib import Path
 
 from keras_unet3d.datasets import Case, Found, Globs, find_data, find_pairs, joined, misfits
 from keras_unet3d.errors import collecting
+from keras_unet3d.fields import validated
 from keras_unet3d.labels import (
     MOST_CLASSES,
     LabelTable,
@@ -25,6 +26,7 @@ from keras_unet3d.workflows.check.findings import CheckedCase
 from keras_unet3d.workflows.data import listed, other_channels, proposed_table, twice
 
 
+@validated
 def check(
     data: str | Path | Sequence[str | Path],
     *,

@@ -10,6 +10,7 @@ import numpy as np
 from keras_unet3d.augment.elastic import load_elasticdeform
 from keras_unet3d.datasets import SAMPLE, Globs
 from keras_unet3d.errors import InputError, expect, refuse
+from keras_unet3d.fields import argument
 from keras_unet3d.files import refuse_full
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import devices, precision, versions
@@ -119,7 +120,7 @@ def fit(
     expect("listener", listener, Listener, "Listener(print) prints the lines")
     if start is not None:
         expect("start", start, Start, "give keras_unet3d.Start(model, name)")
-    run, own = RunFolder(Path(out)), OwnParts(loss, callbacks, transforms)
+    run, own = RunFolder(Path(argument("out", str | Path, out))), OwnParts(loss, callbacks, transforms)
     named = _Named(listed(data), listed(val), Globs(images, labels, weights))
     with run.held(resume):
         before = _begun(run, named, resume, overwrite, listener)

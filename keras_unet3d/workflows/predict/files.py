@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_unet3d.errors import InputError, collecting
+from keras_unet3d.fields import validated
 from keras_unet3d.files import refuse_unwritable
 from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
@@ -49,6 +50,7 @@ class _Wanted:
             raise InputError("resample: expected labels, probabilities or uncertainty, found logits.")
 
 
+@validated
 def predict(
     predictor: Predictor,
     inputs: Sequence[str | Path],

@@ -170,9 +170,9 @@ def test_what_does_not_go_together_is_refused(tiny_data, tmp_path, settings, own
 @pytest.mark.parametrize(
     ("own", "said"),
     [
-        (dict(loss=Doubled), "loss: expected a keras.losses.Loss or a function of y and p, found <class "),
+        (dict(loss=Doubled), "loss: expected a keras.losses.Loss or a function of y and p, found the class Doubled."),
         (dict(loss="mse"), "loss: expected a keras.losses.Loss or a function of y and p, found 'mse'."),
-        (dict(callbacks=[Counts]), "callbacks: expected a list of callbacks, found <class "),
+        (dict(callbacks=[Counts]), "callbacks: expected a list of callbacks, found the class Counts in it."),
         (dict(callbacks=Counts()), "callbacks: expected a list, found a Counts."),
         (dict(transforms=inverted), "transforms: expected a list, found a function."),
         (dict(transforms=[3]), "transforms: expected a list of transforms, found 3 in it."),

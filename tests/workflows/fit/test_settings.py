@@ -1,5 +1,9 @@
 """What fit can be told: every wrong value is refused in one sentence that names the option."""
 
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from keras_unet3d import FitSettings, InputError
@@ -49,9 +53,51 @@ from keras_unet3d import FitSettings, InputError
         ({"flips": "xx"}, "flips: expected some of the axes z, y and x, each once, like yx; found 'xx'"),
         ({"deformation": 20.0}, "deformation: expected at most half the grid_spacing, 16"),
         ({"memory": -1}, "memory: expected a finite number of at least 0, found -1"),
+        ({"seed": 2**32}, "seed: expected a whole number of at most 4294967295, found 4294967296"),
+        ({"depth": 40}, "depth: expected a whole number of at most 12, found 40"),
+        ({"base_filters": 10**6}, "base_filters: expected a whole number of at most 4096, found 1000000"),
+        ({"filters": "8,1000000"}, "filters: expected whole numbers of at most 4096, found 1000000"),
+        ({"dropout": 1.5}, "dropout: expected a share from 0 to below 1, found 1.5"),
+        ({"workers": 10**9}, "workers: expected a whole number of at most 1024, found 1000000000"),
+        ({"devices": 10**9}, "devices: expected a whole number of at most 1024, found 1000000000"),
+        ({"epochs": 10**20}, "epochs: expected a whole number of at most 1000000, found 100000000000000000000"),
+        ({"learning_rate": 1e30}, "learning_rate: expected a finite number of at most 100, found 1e+30"),
+        ({"learning_rate": float("inf")}, "learning_rate: expected a finite number of at least 0, found inf"),
+        ({"clip": 1e300}, "clip: expected a finite number of at most 1000000.0, found 1e+300"),
+        ({"grid_spacing": 1e-9}, "grid_spacing: expected a finite number of at least 2, found 1e-09"),
+        ({"rotation": 1e9}, "rotation: expected a finite number of at most 180, found 1000000000.0"),
+        ({"deformation": 1e9}, "deformation: expected at most half the grid_spacing, 16"),
+        ({"num_classes": 65}, "num_classes: expected a whole number of at most 64, found 65"),
+        (
+            {"unlabelled": (2**64,)},
+            "unlabelled: expected a list of whole numbers of at most 18446744073709551615, found",
+        ),
     ],
 )
 def test_settings_refuse(changes, said):
     with pytest.raises(InputError) as caught:
         FitSettings(**changes)
     assert said in str(caught.value)
+
+
+def test_computed_numbers_count_as_if_they_were_written():
+    settings = FitSettings(
+        epochs=np.int64(3), learning_rate=np.float32(0.5), patch=np.array([8, 16, 16]), augment=np.bool_(False)
+    )
+    assert settings == FitSettings(epochs=3, learning_rate=0.5, patch=(8, 16, 16), augment=False)
+    assert {type(size) for size in settings.patch} == {int}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epochs": Fraction(3)}, "epochs: expected a whole number of at least 1, found a Fraction."),
+        ({"epochs": int}, "epochs: expected a whole number of at least 1, found the class int."),
+        ({"epochs": [3] * 1000}, "epochs: expected a whole number of at least 1, found a list."),
+        ({"raw_key": Path("raw")}, "raw_key: expected a text, found a PosixPath."),
+    ],
+)
+def test_what_would_look_right_is_shown_by_its_type(changes, said):
+    with pytest.raises(InputError) as caught:
+        FitSettings(**changes)
+    assert str(caught.value) == said
