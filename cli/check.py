@@ -27,9 +27,8 @@ def command(data, images, labels, weights, json_path, picture, overwrite, **give
     from keras_unet3d.files import refuse_existing, refuse_unwritable
     from keras_unet3d.workflows.check.run import check
 
-    for path, suffix in ((json_path, ".json"), (picture, ".png")):
-        if path and not path.endswith(suffix):
-            raise InputError(f"{path}: expected a file ending in {suffix}; choose another name.")
+    if json_path and not json_path.endswith(".json"):
+        raise InputError(f"{json_path}: expected a file ending in .json; choose another name.")
     if picture:
         refuse_existing(Path(picture), overwrite)
         refuse_unwritable(Path(picture))

@@ -9,6 +9,10 @@ import keras_unet3d
 from keras_unet3d.listener import SILENT
 
 
+def pytest_addoption(parser):
+    parser.addoption("--moments", type=int, default=6, help="at how many moments every writing command is killed")
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory) -> Path:
     """A folder with two HDF5 files of labelled volumes."""

@@ -1,13 +1,28 @@
 """files: output is there whole or not at all, and nothing is lost."""
 
+import errno
 import json
 import os
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 from helpers import says
 
 from keras_unet3d.errors import InputError, did_you_mean
-from keras_unet3d.files import read_json, refuse_existing, refuse_existing_folder, whole_file, whole_folder, write_json
+from keras_unet3d.files import (
+    read_array,
+    read_json,
+    refuse_existing,
+    refuse_existing_folder,
+    refuse_unwritable,
+    remove_path,
+    whole_file,
+    whole_folder,
+    write_json,
+    write_text,
+)
 
 
 class Interrupted(BaseException):
@@ -116,6 +131,149 @@ def test_the_old_folder_stays_when_the_new_one_cannot_take_its_place(tmp_path):
         partial.rename(tmp_path / "gone")
     assert sorted(os.listdir(tmp_path)) == ["gone", "run"]
     assert (path / "old.txt").read_text() == "old"
+
+
+# ---- what goes wrong with the system --------------------------------------------------------------
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+@pytest.mark.parametrize(
+    "place, found",
+    [
+        (LONG, "a name that is too long"),
+        ("loop/a", "something there that is no folder, perhaps a link that leads nowhere"),
+        ("nowhere/a", "something there that is no folder, perhaps a link that leads nowhere"),
+        pytest.param(
+            "/proc/a",
+            "a place where nothing can be made",
+            marks=pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc"),
+        ),
+    ],
+)
+def test_a_place_that_cannot_be_is_said_before_the_work(tmp_path, whole, place, found):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere").symlink_to("gone/deeper")
+    before = sorted(os.listdir(tmp_path))
+    worked = []
+    sentence = says(tmp_path / place, f"expected a path that can be written to, found {found}; choose another path.")
+    with pytest.raises(InputError, match=sentence), whole(tmp_path / place):
+        worked.append(True)
+    assert not worked
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize(
+    "number, reason", [(errno.EACCES, "no permission for it"), (errno.EROFS, "it write-protected")]
+)
+def test_a_protected_place_is_said_before_the_work(tmp_path, monkeypatch, number, reason):
+    def refuse(*arguments, **others):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(InputError, match=says(tmp_path / "new" / "a", f"found {reason}; choose another path")):
+        refuse_unwritable(tmp_path / "new" / "a")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "number, said",
+    [
+        (errno.ENOSPC, "expected room for the result, found the disk full; make room"),
+        (errno.EDQUOT, "expected room for the result, found the quota used up; make room"),
+        (errno.EIO, "expected a path that can be written to, found a disk that fails"),
+    ],
+)
+def test_a_write_that_fails_half_way_leaves_the_old_and_is_said(tmp_path, number, said):
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(InputError, match=says(tmp_path / "a", said)), whole_file(tmp_path / "a") as partial:
+        partial.write_text("half")
+        raise OSError(number, os.strerror(number), str(partial))
+    assert (tmp_path / "a").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_other_errors_of_the_system_are_not_taken_for_the_output(tmp_path):
+    with pytest.raises(PermissionError), whole_file(tmp_path / "a"):
+        raise PermissionError(errno.EACCES, "Permission denied", "input.h5")
+
+
+def test_folders_that_were_made_in_vain_go_again(tmp_path):
+    with pytest.raises(RuntimeError), whole_file(tmp_path / "a" / "b" / "c.txt"):
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_process_left_goes_with_the_next_one(tmp_path):
+    (tmp_path / ".partial.a").write_text("half")
+    (tmp_path / ".a.lock").write_text("process 1 on nowhere, since 00:00:00,")
+    with whole_file(tmp_path / "a") as partial:
+        partial.write_text("whole")
+    (tmp_path / ".partial.f").mkdir()
+    (tmp_path / ".partial.f" / "b").write_text("half")
+    with whole_folder(tmp_path / "f"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == ["a", "f"]
+
+
+def test_a_folder_that_was_about_to_be_replaced_comes_back(tmp_path):
+    (tmp_path / ".old.f").mkdir()
+    (tmp_path / ".old.f" / "a").write_text("old")
+    with pytest.raises(RuntimeError), whole_folder(tmp_path / "f"):
+        assert (tmp_path / "f" / "a").read_text() == "old"
+        raise RuntimeError
+    assert os.listdir(tmp_path) == ["f"]
+    # Of one that was replaced already, the rest goes.
+    (tmp_path / ".old.f").mkdir()
+    with whole_folder(tmp_path / "f") as partial:
+        (partial / "a").write_text("new")
+    assert os.listdir(tmp_path) == ["f"]
+    assert (tmp_path / "f" / "a").read_text() == "new"
+
+
+def test_a_killed_process_holds_nobody_up(tmp_path):
+    program = "import sys, time; from pathlib import Path; from keras_unet3d.files import claimed\nwith claimed(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program, tmp_path / "a"], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        sentence = says(
+            tmp_path / "a", f"found process {other.pid} on", "since", "writing there; wait for it, or choose"
+        )
+        with pytest.raises(InputError, match=sentence), whole_file(tmp_path / "a"):
+            pass
+        other.kill()
+    assert (tmp_path / ".a.lock").exists()
+    write_text(tmp_path / "a", "whole")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_removed_folder_is_gone_at_once(tmp_path):
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a").write_text("")
+    for path in (tmp_path / "f", tmp_path / "none"):
+        remove_path(path)
+    assert os.listdir(tmp_path) == []
+
+
+# ---- reading --------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_what_has_no_end_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(InputError, match=says(tmp_path / "a.json", "expected a thing, found no plain file.")):
+        read_json(tmp_path / "a.json", "a thing")
+
+
+def test_a_header_that_promises_more_than_the_file_holds_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(4))
+    np.testing.assert_array_equal(read_array(tmp_path / "a.npy", "an array"), np.zeros(4))
+    content = (tmp_path / "a.npy").read_bytes()
+    forged = content.replace(b"'shape': (4,), }" + b" " * 12, b"'shape': (4398046511104,), }")
+    assert forged != content and len(forged) == len(content)
+    (tmp_path / "a.npy").write_bytes(forged)
+    with pytest.raises(InputError, match=says(tmp_path / "a.npy", "expected an array, found a broken one.")):
+        read_array(tmp_path / "a.npy", "an array")
 
 
 # ---- refuse_existing -----------------------------------------------------------------------------

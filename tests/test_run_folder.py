@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+from pathlib import Path
 
 import pytest
 from helpers import says
@@ -321,3 +322,59 @@ def test_any_other_folder_does_not_go_on(tmp_path):
     sentence = f"{tmp_path}: expected a run to resume, found a folder without config.json; choose another path."
     with pytest.raises(InputError, match=says(sentence)):
         RunFolder(tmp_path).stopped()
+
+
+# ---- the place of a run ------------------------------------------------------------------------------
+
+
+def begin(folder: Path, name: str, network: bool) -> None:
+    """Write a configuration, a state and perhaps a network into the folder, as a run does."""
+    (folder / "backup").mkdir(parents=True, exist_ok=True)
+    for file in ("config.json", "backup/state.npz", *(["model.keras"] if network else [])):
+        (folder / file).write_text(name)
+
+
+def held_in(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("error", [InputError, KeyboardInterrupt])
+@pytest.mark.parametrize("network", [False, True], ids=["before its network", "with a network"])
+def test_an_earlier_run_comes_back_where_the_new_one_keeps_no_network(tmp_path, network, error):
+    begin(tmp_path, "earlier", True)
+    (tmp_path / "thesis.txt").write_text("precious")
+    run, before = RunFolder(tmp_path), held_in(tmp_path)
+    with pytest.raises(error), run.held(), run.begun(goes_on=False):
+        assert not run.is_run
+        begin(tmp_path, "new", network)
+        raise error
+    new = {"config.json": "new", "backup/state.npz": "new", "model.keras": "new", "thesis.txt": "precious"}
+    assert held_in(tmp_path) == (new if network else before)
+
+
+def test_what_was_refused_leaves_nothing_and_what_was_stopped_can_go_on(tmp_path):
+    for error, left in ((InputError, {}), (KeyboardInterrupt, {"config.json": "new", "backup/state.npz": "new"})):
+        run = RunFolder(tmp_path / "run")
+        with pytest.raises(error), run.held(), run.begun(goes_on=False):
+            begin(run.path, "new", network=False)
+            raise error
+        assert held_in(tmp_path / "run") == left
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("killed", ["moving away", "moved", "without a network", "with a network"])
+def test_after_a_kill_one_of_the_runs_is_whole(tmp_path, killed, resume):
+    run = RunFolder(tmp_path)
+    hidden = tmp_path / (".moving" if killed == "moving away" else ".earlier")
+    begin(hidden, "earlier", True)
+    if killed == "moving away":
+        # The configuration is not on its way yet.
+        (hidden / "config.json").rename(tmp_path / "config.json")
+    elif killed != "moved":
+        begin(tmp_path, "new", killed == "with a network")
+    with run.held(resume=resume):
+        # What has not kept a network may still go on; else the earlier run is back.
+        new = killed == "with a network" or (killed == "without a network" and resume)
+        assert (tmp_path / "config.json").read_text() == ("new" if new else "earlier")
+        assert (tmp_path / ".earlier").is_dir() == (killed == "without a network" and resume)
+    assert not (tmp_path / ".moving").exists()

@@ -8,6 +8,8 @@ from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.labels.table import LabelTable
 
 BALANCED = "balanced"
+# The loss is computed in float32.
+_MOST = 1e6
 
 
 def check_class_weights(text: str) -> dict[str, float] | None:
@@ -25,9 +27,9 @@ def check_class_weights(text: str) -> dict[str, float] | None:
             weight = float(number)
         except ValueError:
             weight = math.nan
-        if not equals or not name or not (math.isfinite(weight) and weight >= 0) or name in weights:
+        if not equals or not name or not 0 <= weight <= _MOST or name in weights:
             raise InputError(
-                f"class_weights: expected {BALANCED}, or every class once with a number of 0 or more, like "
+                f"class_weights: expected {BALANCED}, or every class once with a number from 0 to {_MOST:g}, like "
                 f"background=0.5,lumen=3; found {part.strip()!r}."
             )
         weights[name] = weight

@@ -93,7 +93,10 @@ def smallest_type(values: Iterable[int]) -> np.dtype:
     """Return the smallest integer type that holds all of `values`."""
     low, high = min(values), max(values)
     kinds = ("int8", "int16", "int32", "int64") if low < 0 else ("uint8", "uint16", "uint32", "uint64")
-    return next(np.dtype(kind) for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    for kind in kinds:
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return np.dtype(kind)
+    raise InputError(f"values: expected whole numbers that a file of 64-bit integers holds, found {low} to {high}.")
 
 
 def shown_class(value: int, name: str) -> str:

@@ -97,8 +97,6 @@ def predict_volume(
         opened = from_array(np.asarray(volume))
     else:
         raise InputError("out: expected a volume file as input when the output is a file, found an array.")
-    if not np.can_cast(opened.dtype, np.float32, "same_kind"):
-        raise InputError(f"{opened.name}: expected grey values, real numbers; found {opened.dtype}.")
     if out is None:
         return predictor.predict(opened, output, settings)
     if opened.path and overlapping(opened.path, Path(out)):

@@ -121,6 +121,8 @@ def from_array(array: np.ndarray, name: str = "array", spacing: Any = None, unit
     """Return a volume over an array `(z, y, x)` or `(z, y, x, channels)`."""
     if array.ndim not in (3, 4):
         raise InputError(f"{name}: expected an array (z, y, x) or (z, y, x, channels), found shape {array.shape}.")
+    if not np.can_cast(array.dtype, np.float32, "same_kind"):
+        raise InputError(f"{name}: expected grey values, real numbers; found {array.dtype}.")
     if 0 in array.shape:
         raise InputError(f"{name}: expected voxels, found an empty array of shape {array.shape}.")
     if array.ndim == 3:

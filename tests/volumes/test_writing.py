@@ -206,3 +206,27 @@ def test_chunks_of_zarr_are_those_asked_for(tmp_path):
     with create_volume(tmp_path / "a.zarr", np.uint8, liked("array", tmp_path), chunks=(4, 5, 100)) as write:
         write(tuple(slice(0, size) for size in SHAPE), np.ones(SHAPE, np.uint8))
     assert zarr.open_group(tmp_path / "a.zarr", mode="r")["label"].chunks == (4, 5, 11)
+
+
+@pytest.fixture
+def small_disk():
+    """A function after which no file of this process may hold more than 20 kB: to a program, a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".nii", ".nii.gz", ".tif"])
+def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path, small_disk, suffix):
+    path, like = tmp_path / f"a{suffix}", from_array(np.zeros((40, 70, 80)))
+    before = np.full(like.shape, 7, np.uint8)
+    write_volume(path, before, like)
+    small_disk()
+    noise = np.random.default_rng(0).integers(0, 255, like.shape).astype(np.uint8)
+    with pytest.raises(
+        InputError, match=r"expected room for the result, found it larger than a file may be here; make room"
+    ):
+        write_volume(path, noise, like)
+    np.testing.assert_array_equal(open_volume(path, "label").array()[..., 0], before)
+    assert os.listdir(tmp_path) == [f"a{suffix}"]

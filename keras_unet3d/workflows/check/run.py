@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from keras_unet3d.datasets import Case, Found, Globs, find_data, find_pairs, joined, misfits
-from keras_unet3d.errors import collecting
+from keras_unet3d.errors import InputError, collecting
 from keras_unet3d.fields import validated
 from keras_unet3d.labels import (
     MOST_CLASSES,
@@ -50,6 +50,8 @@ def check(
         its name, shape, voxel size, grey values, label values, labelled voxels per class and annotated slices.
         What could not be read is None.
     """
+    if picture is not None and Path(picture).suffix != ".png":
+        raise InputError(f"{picture}: expected a file ending in .png; choose another name.")
     faults: list[str] = []
     notes: list[str] = []
     data_set = _find(listed(data), Globs(images, labels, weights), settings, faults)

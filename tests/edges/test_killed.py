@@ -1,0 +1,47 @@
+"""A command that is killed at any moment loses nothing, leaves nothing half, and the next one tidies up after it."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from edge_commands import COMMANDS, content
+
+pytestmark = pytest.mark.long
+
+
+def _kept(place: Path, target: Path, earlier: Path) -> bool:
+    """Return whether the target, or the earlier one that is brought back by the next call, is there."""
+    hidden = (target.with_name(f".old.{target.name}"), target / ".earlier", target / ".moving")
+    return target.exists() or any(path.exists() for path in hidden) or not earlier.exists()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("replaces", [False, True], ids=["new", "overwrite"])
+def test_nothing_is_lost_and_the_next_call_tidies_up(name, replaces, together, world, tmp_path, request):
+    moments = request.config.getoption("--moments")
+    command, rng = COMMANDS[name], random.Random(0)
+    place, whole = tmp_path / "place", tmp_path / "whole"
+    words = command.words(world, place) + (["--overwrite"] if replaces else [])
+    whole.mkdir()
+    (first,) = together(command.words(world, whole))
+    assert first["code"] == 0, first["out"]
+    killed = 0
+    for number in range(moments // 2):
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(whole, place) if replaces else place.mkdir()
+        if number % 2:
+            (done,) = together(words, event=rng.randrange(1, first["events"] + 1))
+        else:
+            (done,) = together(words, after=rng.uniform(0, first["seconds"]))
+        killed += done["code"] == -9
+        target = place / command.target
+        assert _kept(place, target, whole if replaces else place / "nothing"), content(place)
+        if target.exists():
+            command.check(target)
+        again = words if replaces or not target.exists() else [*words, "--overwrite"]
+        (next_one,) = together(again)
+        assert next_one["code"] == 0, next_one["out"]
+        assert content(place) == content(whole)
+        command.check(target)
+    assert killed > moments // 4
