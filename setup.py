@@ -18,7 +18,7 @@ ZARR = ["zarr>=3.0.8"]
 # JAX, so that the core is tested on a second backend and `fit` without TensorFlow.
 TEST_TOOLS = [
     "pytest>=8.3",
-    "pytest-xdist>=3.6",
+    "pytest-xdist>=3.8",
     "hypothesis>=6.100",
     "ruff>=0.9",
     "mypy>=1.17",

@@ -29,11 +29,11 @@ def command(data, images, labels, weights, json_path, picture, overwrite, **give
 
     if json_path and not json_path.endswith(".json"):
         raise InputError(f"{json_path}: expected a file ending in .json; choose another name.")
-    if picture:
-        refuse_existing(Path(picture), overwrite)
-        refuse_unwritable(Path(picture))
     settings = options.given_settings(DataOptions, given)
     with options.figures_file(json_path, overwrite) as write, live("volumes") as listener:
+        if picture:
+            refuse_existing(Path(picture), overwrite)
+            refuse_unwritable(Path(picture))
         result = check(
             data,
             images=images,

@@ -13,6 +13,18 @@ def pytest_addoption(parser):
     parser.addoption("--moments", type=int, default=6, help="at how many moments every writing command is killed")
 
 
+# Where a core would wait at the end if they came last: folders of tests with trainings, the longest first.
+_LONGEST = ("workflows/fit", "zoo", "training", "cli", "docs", "network", "workflows", "prediction", "patches")
+
+
+def pytest_collection_modifyitems(items):
+    def rank(item) -> int:
+        path = item.path.as_posix()
+        return next((number for number, folder in enumerate(_LONGEST) if f"/tests/{folder}/" in path), len(_LONGEST))
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory) -> Path:
     """A folder with two HDF5 files of labelled volumes."""

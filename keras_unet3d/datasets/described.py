@@ -69,7 +69,13 @@ def _find_decathlon(folder: Path, described: dict[str, Any], keys: DataKeys) -> 
 
 
 def _open_with_channels(path: Path, keys: DataKeys, channels: int, description: Path) -> Volume:
-    image = open_volume(path, keys.raw, keys.axes or ("zyxc" if channels > 1 else None))
+    try:
+        image = open_volume(path, keys.raw, keys.axes or ("zyxc" if channels > 1 else None))
+    except InputError as error:
+        if keys.axes or channels == 1:
+            raise
+        listed = f"'modality' in {description} lists {channels} channels"
+        raise InputError(f"{str(error).rstrip('.')}; {listed}.") from error
     if image.channels != channels:
         raise InputError(
             f"{image.name}: expected {channels} channels, as 'modality' in {description} lists; found {image.channels}."

@@ -73,7 +73,7 @@ def test_files_and_lines(tmp_path):
 def test_a_loss_that_is_no_number_stops_and_keeps_what_was_good(tmp_path):
     with pytest.raises(
         Diverged,
-        match=r"epoch 1, step 1: the loss is (nan|inf) on the batch of stack.h5 at 0; .* Lower `learning_rate`, set `clip=1`, use `precision=float32`",
+        match=r"epoch 1, step 1: the loss is (nan|inf) on the batch of stack.h5 at 0, .* Lower `learning_rate`, set `clip=1`, or use `precision=float32`",
     ):
         trained(tmp_path, weights=np.full(W.shape, np.inf, np.float32))
     assert not (tmp_path / "model.keras").exists()

@@ -141,6 +141,7 @@ for where in ("host", "device"):
 """
 
 
+@pytest.mark.slow
 def test_fit_runs_on_jax_where_there_is_no_tensorflow(tmp_path):
     pytest.importorskip("jax")
     path = write_pair(tmp_path / "a.h5")

@@ -2,12 +2,14 @@
 
 import json
 
+import pytest
 from helpers import tiny_settings
 
 from keras_unet3d import fit
 from keras_unet3d.listener import Listener
 
 
+@pytest.mark.slow
 def test_the_profile_of_a_step(tiny_data, tmp_path):
     said = []
     settings = tiny_settings(deep_supervision=True, depth=3)
