@@ -52,4 +52,4 @@ def command(data, out, val, images, labels, weights, config, resume, start, prof
             )
             listener.say(after_fit(run))
     except STOPPED as stop:
-        raise KeyboardInterrupt(after_stop(out)) from stop
+        raise click.Abort(after_stop(out)) from stop

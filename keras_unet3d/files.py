@@ -212,6 +212,12 @@ def remove_remains(path: Path) -> None:
                 _remove(partial)
 
 
+def tidy(path: Path) -> None:
+    """Remove what a process that was killed left of writing `path`, where nobody writes it now and we may."""
+    with suppress(InputError), claimed(path):
+        pass
+
+
 def _lock(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 

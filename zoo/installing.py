@@ -4,7 +4,7 @@ from pathlib import Path
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import validated
-from keras_unet3d.files import copy_file, is_empty, remove_path, sha256, whole_folder
+from keras_unet3d.files import copy_file, is_empty, remove_path, sha256, tidy, whole_folder
 from keras_unet3d.machine.folders import user_zoo
 from keras_unet3d.zoo.archives import SUMS, check_sums
 from keras_unet3d.zoo.loading import NETWORK, bundle_folder, read_network
@@ -30,6 +30,7 @@ def install(source: str | Path, directory: str | Path | None = None, overwrite: 
         target = Path(directory or user_zoo()) / card.name / card.version
         if _is_same(bundle, target):
             prove_once(bundle, read_network(bundle / NETWORK, card), card)
+            tidy(target)
             return target
         with whole_folder(target, overwrite, "model", (CARD,)) as folder:
             prove_once(bundle, read_network(bundle / NETWORK, card), card)
