@@ -252,6 +252,7 @@ def test_file_to_file_keeps_the_geometry(same, tmp_path):
         (dict(flips="xx"), "flips: expected some of the axes z, y and x, each once, like yx; found 'xx'"),
         (dict(output="logits", skip_below=0.0), "skip_below: expected none with logits"),
         (dict(overlap=1), "overlap: expected a share"),
+        (dict(overlap=0.25, merge="exact"), "overlap: expected none with `merge=exact`, whose tiles do not overlap"),
         (dict(out="x.tif"), "out: expected a volume file as input"),
         (dict(normalization="minmax"), "normalization: expected one of zscore, none; found 'minmax'"),
         (dict(volume=5), "volume: expected an array or a path, found 5"),

@@ -158,6 +158,12 @@ def test_callbacks_and_transforms_are_used_and_recorded(tiny_fit, tiny_data, tmp
             dict(transforms=[inverted]),
             "transforms: expected `augment_on=host`, found device, where samples never pass; leave one out.",
         ),
+        (
+            dict(freeze_encoder=1),
+            {},
+            "freeze_encoder: expected a trained network to begin with (`start`), found none, where 1 would keep an encoder "
+            "that has learnt nothing; leave it out.",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(tiny_data, tmp_path, settings, own, said):

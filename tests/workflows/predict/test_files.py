@@ -13,6 +13,7 @@ from helpers import VALUES, tiny_volume, write_pair
 
 import keras_unet3d
 from keras_unet3d import InputError, predict
+from keras_unet3d.files import claimed
 from keras_unet3d.labels.table import BOUNDARY_TABLE
 from keras_unet3d.listener import Listener
 from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_small
@@ -234,3 +235,17 @@ def test_cleaning_that_cannot_be_is_refused_when_it_is_asked_for(settings, sente
 def test_the_format_of_results_in_a_folder_is_chosen(predictor, tmp_path):
     predict(predictor, [write_pair(tmp_path / "v.h5")], tmp_path / "o", suffix=".nii.gz")
     assert open_volume(tmp_path / "o" / "v.nii.gz").shape == open_volume(tmp_path / "v.h5").shape
+
+
+def test_a_suffix_beside_the_name_of_a_file_is_refused(predictor, tmp_path):
+    path = write_pair(tmp_path / "v.h5")
+    with pytest.raises(InputError, match=r"suffix: expected none beside the name of a file, o\.h5, found '\.nii'"):
+        predict(predictor, [path], tmp_path / "o.h5", suffix=".nii")
+
+
+def test_a_place_that_another_process_writes_is_told_before_the_work(predictor, tmp_path):
+    path, asked = write_pair(tmp_path / "v.h5"), []
+    slow = replace(predictor, network=lambda batch: asked.append(batch))
+    with claimed(tmp_path / "o.h5"), pytest.raises(InputError, match="expected a place that nobody else writes to"):
+        predict(slow, [path], tmp_path / "o.h5")
+    assert not asked
