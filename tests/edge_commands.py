@@ -20,11 +20,13 @@ class Command:
         words: of it, in a folder `world`, which writes into the folder `place`.
         target: what it writes, in `place`.
         check: raises where the target is not whole.
+        before: words of the command that wrote what is there before; the same where nobody says.
     """
 
     words: Callable[[Path, Path], list]
     target: str
     check: Callable[[Path], object]
+    before: Callable[[Path, Path], list] | None = None
 
 
 def _labels(path: Path) -> None:
@@ -60,6 +62,8 @@ COMMANDS = {
         lambda world, place: ["zoo", "install", world / "models" / "tiny" / "1.0.0", "--to", place],
         "tiny/1.0.0",
         check_sums,
+        # The very same would not be written again.
+        lambda world, place: ["zoo", "install", world / "others" / "tiny" / "1.0.0", "--to", place],
     ),
     "fit": Command(lambda world, place: ["fit", world / "a.h5", "--out", place / "run", *TINY], "run", _run),
 }

@@ -88,8 +88,8 @@ def _find_nnunet(folder: Path, described: dict[str, Any], keys: DataKeys) -> tup
     if not isinstance(ending, str) or ending not in FORMATS:
         raise InputError(f"{folder / DESCRIPTION}: expected a file_ending of {', '.join(FORMATS)}; found {ending!r}.")
     channels = _number_of(folder, described, "channel_names")
-    labels = {stem(path): path for path in sorted((folder / "labelsTr").glob(f"*{ending}"))}
-    images = {stem(path).rpartition("_")[0] for path in (folder / "imagesTr").glob(f"*_0000{ending}")}
+    labels = {stem(path): path for path in sorted((folder / "labelsTr").glob(f"[!.]*{ending}"))}
+    images = {stem(path).rpartition("_")[0] for path in (folder / "imagesTr").glob(f"[!.]*_0000{ending}")}
     faults = tuple(
         f"{folder / 'labelsTr' / (case + ending)}: expected labels for the image in imagesTr, found no such file; add "
         "it, or take the image away."

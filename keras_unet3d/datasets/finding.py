@@ -114,7 +114,8 @@ def _sample() -> Found:
 
 
 def _find_in_folder(folder: Path, keys: DataKeys) -> Found:
-    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(SEVERAL))
+    # Hidden files are the file manager's, or are being written.
+    files = sorted(file for file in folder.glob("[!.]*") if file.name.lower().endswith(SEVERAL))
     if not files:
         raise InputError(
             f"{folder}: expected HDF5 or Zarr volumes or a dataset.json, found neither; "

@@ -47,6 +47,7 @@ def world(together, tmp_path_factory) -> Path:
     for call in (
         ["fit", folder / "a.h5", "--out", folder / "run", *TINY],
         ["export", folder / "run", "--name", "tiny", "--out", folder / "models", "--slim"],
+        ["export", folder / "run", "--name", "tiny", "--out", folder / "others", "--slim", "--description", "another"],
         ["suggest", folder / "run", folder / "a.h5", "--out", folder / "slices", "--count", "2"],
     ):
         (done,) = together(call)

@@ -21,22 +21,24 @@ def _kept(place: Path, target: Path, earlier: Path) -> bool:
 def test_nothing_is_lost_and_the_next_call_tidies_up(name, replaces, together, world, tmp_path, request):
     moments = request.config.getoption("--moments")
     command, rng = COMMANDS[name], random.Random(0)
-    place, whole = tmp_path / "place", tmp_path / "whole"
+    place, whole, earlier = (tmp_path / name for name in ("place", "whole", "earlier"))
     words = command.words(world, place) + (["--overwrite"] if replaces else [])
     whole.mkdir()
+    earlier.mkdir()
+    together((command.before or command.words)(world, earlier))
     (first,) = together(command.words(world, whole))
     assert first["code"] == 0, first["out"]
     killed = 0
     for number in range(moments // 2):
         shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(whole, place) if replaces else place.mkdir()
+        shutil.copytree(earlier, place) if replaces else place.mkdir()
         if number % 2:
             (done,) = together(words, event=rng.randrange(1, first["events"] + 1))
         else:
             (done,) = together(words, after=rng.uniform(0, first["seconds"]))
         killed += done["code"] == -9
         target = place / command.target
-        assert _kept(place, target, whole if replaces else place / "nothing"), content(place)
+        assert _kept(place, target, earlier if replaces else place / "nothing"), content(place)
         if target.exists():
             command.check(target)
         again = words if replaces or not target.exists() else [*words, "--overwrite"]

@@ -1,6 +1,7 @@
 """`predict`: volume files in, label volumes of the same format and geometry out."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -12,6 +13,7 @@ from keras_unet3d.fields import validated
 from keras_unet3d.files import refuse_unwritable
 from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
+from keras_unet3d.machine import memory
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.prediction.stitching import ahead
 from keras_unet3d.segments.cells import instances
@@ -131,7 +133,7 @@ def predict(
                 predict_blocks(work, predictor, volume, scheduler, share)
                 listener.say(f"{target}: {output}")
             else:
-                with whole_volume(target, overwrite) as partial:
+                with whole_volume(target, overwrite) as partial, _memory_in_words(volume):
                     written_in_words = _predict_one(predictor, volume, partial, wanted, share)
                 listener.say(f"{target}: {written_in_words}")
             written.append(target)
@@ -144,6 +146,20 @@ def predict(
 
 def _share(listener: Listener, before: int, voxels: int, total: int) -> Callable[[int, int], None]:
     return lambda done, of: listener.progress(before + voxels * done // of, total)
+
+
+@contextmanager
+def _memory_in_words(volume: Volume) -> Iterator[None]:
+    """Turn a backend's error into a sentence where memory runs out within."""
+    try:
+        yield
+    except Exception as error:
+        if not memory.is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"{volume.name}: expected memory for the prediction, found too little; give a smaller `tile`, `batch_size` or "
+            "`max_ram`, and no cleaning of the whole volume."
+        ) from error
 
 
 def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wanted, listener: Listener) -> str:

@@ -249,3 +249,15 @@ def test_a_place_that_another_process_writes_is_told_before_the_work(predictor, 
     with claimed(tmp_path / "o.h5"), pytest.raises(InputError, match="expected a place that nobody else writes to"):
         predict(slow, [path], tmp_path / "o.h5")
     assert not asked
+
+
+def test_too_little_memory_is_said_of_its_volume(predictor, tmp_path):
+    def exhausted(batch):
+        raise MemoryError
+
+    paths = [write_pair(tmp_path / "v.h5")]
+    with pytest.raises(
+        InputError, match=r"v\.h5:raw: expected memory for the prediction, found too little; give a smaller"
+    ):
+        predict(replace(predictor, network=exhausted), paths, tmp_path / "o.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["v.h5"]
