@@ -89,7 +89,7 @@ _REASONS = {
     errno.EPERM: "no permission for it",
     errno.EROFS: "it write-protected",
     errno.ENAMETOOLONG: "a name that is too long",
-    errno.ELOOP: "links that lead in a circle",
+    errno.ELOOP: "links that lead in a circle, or a link where none may be",
     errno.ENOTDIR: "a file where a folder should be",
     errno.EISDIR: "a folder",
     errno.EEXIST: "something there that is no folder, perhaps a link that leads nowhere",

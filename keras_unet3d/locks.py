@@ -62,9 +62,13 @@ def _held(lock: Path, place: Path) -> int:
 
 
 def _opened(lock: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT
+    # A link in its place could have any file written over.
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     try:
         return os.open(lock, flags, 0o666)
+    except PermissionError:
+        # Left by another user's process: enough to see whether it lives.
+        return os.open(lock, os.O_RDONLY)
     except FileNotFoundError:
         # Another process has just taken away the folder, which was empty.
         lock.parent.mkdir(parents=True, exist_ok=True)

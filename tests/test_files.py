@@ -389,3 +389,15 @@ def test_a_folder_is_no_json(tmp_path):
 )
 def test_did_you_mean(word, known, expected):
     assert did_you_mean(word, known) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="the system follows links")
+def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / ".a.lock").symlink_to("victim")
+    with (
+        pytest.raises(InputError, match="found links that lead in a circle, or a link where none may be"),
+        whole_file(tmp_path / "a"),
+    ):
+        pass
+    assert (tmp_path / "victim").read_text() == "precious"

@@ -90,6 +90,8 @@ def test_a_folder_is_its_hdf5_files_in_order(tmp_path):
     for number, name in enumerate(("b.h5", "a.hdf5", "C.H5")):
         write_h5(tmp_path / "data" / name, raw=raw(number), label=raw(number + 1))
     (tmp_path / "data" / "notes.txt").write_text("mine")
+    for hidden in (".partial.d.h5", "._a.h5"):
+        (tmp_path / "data" / hidden).write_text("half")
     examples = open_examples([tmp_path / "data"]).examples
     assert [example.name for example in examples] == ["C.H5", "a.hdf5", "b.h5"]
     check(examples[1], raw(1), raw(2))
