@@ -401,3 +401,21 @@ def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path):
     ):
         pass
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_dead_lock_of_another_user_holds_nobody_up(tmp_path, monkeypatch):
+    (tmp_path / ".a.lock").write_text("process 1 on nowhere, since 00:00:00,")
+    system = os.open
+
+    def refuse(path, flags, *mode, **others):
+        if flags & os.O_CREAT and str(path).endswith(".lock"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return system(path, flags, *mode, **others)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with whole_file(tmp_path / "a") as partial:
+        # A lock that is held can be asked, too.
+        with pytest.raises(InputError, match="another process|process"), whole_file(tmp_path / "a"):
+            pass
+        partial.write_text("whole")
+    assert os.listdir(tmp_path) == ["a"]
