@@ -44,7 +44,8 @@ def after_stop(folder: str) -> str:
         return "the training had not begun"
     history = run.history
     epochs = len(read_text(history, "figures per epoch").splitlines()) - 1 if history.is_file() else 0
-    return f"{folder} holds {plural(epochs, 'epoch')}, and goes on with: unet3d-cli fit --out {shlex.quote(folder)} --resume"
+    state = f"{folder} holds {plural(epochs, 'epoch')}" if epochs else f"no epoch of {folder} was finished"
+    return f"{state}; it goes on with: unet3d-cli fit --out {shlex.quote(folder)} --resume"
 
 
 def after_suggest(folder: str) -> str:

@@ -12,6 +12,7 @@ import math
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +36,7 @@ def refuse_existing(path: Path, overwrite: bool, what: str = "output") -> None:
     with writing(path):
         if path.is_dir():
             raise InputError(f"{path}: expected a file to write the {what} to, found a folder; choose another path.")
+        _refuse_odd(path)
         _refuse_file_above(path)
         if path.exists() and not overwrite:
             raise InputError(f"{path}: the {what} exists already; choose another path or add `overwrite=True`.")
@@ -51,6 +53,7 @@ def refuse_existing_folder(
     with writing(path):
         if path.exists() and not path.is_dir():
             raise InputError(f"{path}: expected a folder to write the {what} to, found a file; choose another path.")
+        _refuse_odd(path)
         _refuse_file_above(path)
         if is_empty(path):
             return
@@ -67,6 +70,13 @@ def refuse_existing_folder(
 def is_empty(folder: Path) -> bool:
     """Return whether there is nothing in a folder, or no such folder; who writes it does not count."""
     return not folder.is_dir() or not any(not is_lock(path) for path in folder.iterdir())
+
+
+def _refuse_odd(path: Path) -> None:
+    is_dangling = path.is_symlink() and not path.exists()
+    if is_dangling or (path.exists() and not path.is_file() and not path.is_dir()):
+        odd = "a link that leads nowhere" if is_dangling else "a device or a pipe"
+        raise InputError(f"{path}: expected a path for a new output, found {odd}; choose another path.")
 
 
 def _refuse_file_above(path: Path) -> None:
@@ -175,12 +185,15 @@ def replace_folder(new: Path, path: Path) -> None:
         if old.exists():
             old.rename(path)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    with suppress(OSError):  # it is another user's: the next one is told
+        _remove(old)
 
 
 @contextmanager
 def claimed(path: Path) -> Iterator[Path]:
     """Yield a free path beside `path` that is this process's alone, and make the folders above; tidy up after dead processes."""
+    if path.name in ("", ".."):
+        raise InputError(f"{path}: expected the name of a new file or folder, found none; give it one.")
     with made_folder(path.parent, path), locked(_lock(path), path):
         _tidy(path)
         yield _beside(path, PARTIAL)
@@ -195,6 +208,7 @@ def _tidy(path: Path) -> None:
     old = _beside(path, _OLD)
     with writing(path):
         _remove(_beside(path, PARTIAL))
+    with writing(old):
         if path.exists():
             _remove(old)
         elif old.exists():
@@ -307,7 +321,11 @@ def as_json(value: Any) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8, whole or not at all."""
-    write_bytes(path, text.encode())
+    try:
+        content = text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: expected text, found characters that are none, {text[error.start]!r}.") from error
+    write_bytes(path, content)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -380,6 +398,15 @@ def sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
     with opened(path, "a file") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_whole_zip(path: Path) -> bool:
+    """Return whether a file is a zip of which every part is in order."""
+    try:
+        with opened(path, "a zip file") as file, zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except Exception:  # of a broken one anything is raised
+        return False
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:

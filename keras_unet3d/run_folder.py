@@ -127,6 +127,13 @@ class RunFolder:
             InputError: a path that cannot be a folder, or one that another process writes.
         """
         refuse_existing_folder(self.path, True, "run", ())
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            # TensorBoard's logs take no other.
+            raise InputError(
+                f"{self.path}: expected a path of letters (UTF-8), found other bytes; choose another."
+            ) from error
         with made_folder(self.path, self.path), locked(self.path / ".lock", self.path):
             for name in _NAMES:
                 remove_remains(self.path.joinpath(*name))

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +132,35 @@ def test_the_old_folder_stays_when_the_new_one_cannot_take_its_place(tmp_path):
         partial.rename(tmp_path / "gone")
     assert sorted(os.listdir(tmp_path)) == ["gone", "run"]
     assert (path / "old.txt").read_text() == "old"
+
+
+def test_what_is_no_plain_place_is_never_replaced(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name, found in (("link", "a link that leads nowhere"), ("pipe", "a device or a pipe")):
+        for whole in (whole_file, whole_folder):
+            with pytest.raises(InputError, match=says(tmp_path / name, "found")), whole(tmp_path / name):
+                pass
+        with pytest.raises(InputError, match=says(f"expected a path for a new output, found {found}")):
+            refuse_existing(tmp_path / name, overwrite=True)
+    with pytest.raises(InputError, match="expected the name of a new file or folder, found none"), whole_folder(Path()):
+        pass
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+
+
+def test_a_link_to_a_folder_is_replaced_and_the_folder_stays(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    with whole_folder(tmp_path / "link") as partial:
+        (partial / "a").write_text("new")
+    assert (tmp_path / "link" / "a").read_text() == "new" and (tmp_path / "real" / "a").read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["link", "real"]
+
+
+def test_text_that_is_none_is_refused(tmp_path):
+    with pytest.raises(InputError, match=says("expected text, found characters that are none, '\\udcff'")):
+        write_text(tmp_path / "a", "bad \udcff")
 
 
 # ---- what goes wrong with the system --------------------------------------------------------------

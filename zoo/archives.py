@@ -1,5 +1,6 @@
 """Checksums, and zip files that can write nowhere but where they are told to."""
 
+import lzma
 import re
 import zipfile
 import zlib
@@ -16,6 +17,18 @@ _MOST_BYTES = 4 * 2**30
 _MOST_FILES = 1000
 # Weights hardly get smaller: what grows to so many times the archive is none of ours, unless it is small anyway.
 _MOST_GROWTH, _SMALL = 100, 2**26
+_MOST_LETTERS = 255
+# What is raised on a broken archive.
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+)
 
 
 def write_sums(folder: Path) -> None:
@@ -103,8 +116,9 @@ def _opened_zip(source: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with opened(source, "a zip file") as file, zipfile.ZipFile(file) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
-        if isinstance(error, InputError):
+    except _BROKEN as error:
+        # What the system says has a number; what a decoder says has none.
+        if isinstance(error, InputError) or getattr(error, "errno", None):
             raise
         raise InputError(f"{source}: expected a zip file, found a broken one ({error}); get it again.") from error
 
@@ -114,10 +128,14 @@ def _refuse_hostile(source: Path, members: list[zipfile.ZipInfo]) -> None:
     plausible = min(_MOST_BYTES, max(_SMALL, _MOST_GROWTH * source.stat().st_size))
     if len(members) > _MOST_FILES or size > plausible:
         raise InputError(f"{source}: expected a bundle, found an archive of implausible size; it was not unpacked.")
+    files = {PurePosixPath(member.filename) for member in members if not member.is_dir()}
     for member in members:
         path = PurePosixPath(member.filename)
         is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
-        if path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in member.filename or is_link:
+        is_odd = not path.parts or any(len(part.encode()) > _MOST_LETTERS for part in path.parts)
+        is_below_a_file = any(parent in files for parent in path.parents)
+        is_elsewhere = path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in member.filename
+        if is_odd or is_below_a_file or is_elsewhere or is_link:
             raise InputError(
                 f"{source}: expected plain files inside the archive, found {member.filename!r}; it was not unpacked."
             )

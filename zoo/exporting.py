@@ -258,5 +258,10 @@ def _write_test(model: keras.Model, spec: ModelSpec, folder: Path, large: bool) 
     shape = (*legal_sizes(spec.architecture, around), spec.channels)
     # Grey values like a microscope's: the stored input is raw, and goes through the model's normalisation.
     raw = np.random.default_rng(0).gamma(4.0, 20.0, shape).astype(np.float32)
+    output = compiled_network(same_size(model))(prepared(raw, spec))
+    if not np.isfinite(output).all():
+        raise InputError(
+            f"model {model.name!r}: expected numbers as its output, found some that are none (NaN or infinite); train it anew."
+        )
     write_array(folder / TEST_INPUT, raw[None])
-    write_array(folder / TEST_OUTPUT, compiled_network(same_size(model))(prepared(raw, spec)))
+    write_array(folder / TEST_OUTPUT, output)

@@ -8,7 +8,7 @@ import keras
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import validated
-from keras_unet3d.files import temporary_folder
+from keras_unet3d.files import is_whole_zip, temporary_folder
 from keras_unet3d.machine import precision
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
@@ -114,6 +114,11 @@ def read_network(path: Path, card: Card | None = None) -> keras.Model:
     """
     if not path.is_file():
         raise InputError(f"{path}: expected a trained network, found no such file; did the fit finish an epoch?")
+    if not is_whole_zip(path):
+        newer = " ".join(skew(card)) if card else ""
+        raise InputError(
+            f"{path}: expected a network saved by Keras, found a broken one (the file is truncated or was changed). {newer}".strip()
+        )
     try:
         return float32_copy(keras.models.load_model(path, compile=False, safe_mode=True))
     except InputError:

@@ -20,11 +20,10 @@ from keras_unet3d.pictures.slices import draw_patch
 from keras_unet3d.run_folder import RunFolder
 from keras_unet3d.training.optimizers import swap_averages
 from keras_unet3d.training.schedule import Feed, Schedule, Shown
-from keras_unet3d.training.state import save_state
+from keras_unet3d.training.state import MONITORED, save_state
 
 # The figures of an epoch or a batch: a dictionary that callbacks may add to; None in Keras' own signatures alone.
 Logs = Any
-MONITORED = "val_iou"
 # Share of a training spent waiting for input; the name of it in the figures of an epoch.
 WAITING = "waiting"
 _TOO_LONG = 0.1
@@ -57,9 +56,13 @@ class Guard(keras.callbacks.Callback):
                 self._stop(f": {name} is {float(value)}, although the loss of every step was a number")
 
     def _stop(self, happened: str) -> NoReturn:
+        kept = (
+            "What was kept of earlier epochs is untouched, and can be trained further with `start`. "
+            if self.epoch
+            else ""
+        )
         raise Diverged(
-            f"epoch {self.epoch + 1}{happened}; the training has diverged. What was kept of earlier epochs is untouched, and "
-            "can be trained further with `start`. Lower `learning_rate`, set `clip=1`, or use `precision=float32`."
+            f"epoch {self.epoch + 1}{happened}; the training has diverged. {kept}Lower `learning_rate`, set `clip=1`, or use `precision=float32`."
         )
 
 

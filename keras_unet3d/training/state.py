@@ -10,6 +10,8 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.files import read_arrays, whole_file
 
 _FACTS = "facts"
+# The figure by which the best network is known.
+MONITORED = "val_iou"
 
 
 def save_state(path: Path, network: keras.Model, optimizer: keras.optimizers.Optimizer, facts: dict) -> None:
@@ -25,7 +27,22 @@ def read_facts(path: Path) -> dict | None:
     Raises:
         InputError: the file is broken.
     """
-    return json.loads(str(_read(path, _FACTS)[0])) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(str(_read(path, _FACTS)[0]))
+        rows, best = facts["rows"], facts["best"]
+        good = all(
+            row["epoch"] == number and row.keys() == rows[0].keys() and np.isfinite(row[MONITORED])
+            for number, row in enumerate(rows, 1)
+        ) and (best is None or best in rows)
+    except (IndexError, KeyError, TypeError, AttributeError, json.JSONDecodeError):
+        good = False
+    if not good:
+        raise InputError(
+            f"{path}: expected the figures of every epoch, found something else; train anew with `overwrite=True`."
+        )
+    return facts
 
 
 def restore_network(path: Path, network: keras.Model) -> None:

@@ -31,7 +31,7 @@ def test_a_fit_that_is_stopped_says_how_it_goes_on(world, tmp_path, number):
     epochs = len(RunFolder(tmp_path / "run").history.read_text().splitlines()) - 1
     assert epochs >= 3
     assert told == (
-        f"unet3d-cli: stopped; {tmp_path / 'run'} holds {epochs} epochs, and goes on with: unet3d-cli fit --out "
+        f"unet3d-cli: stopped; {tmp_path / 'run'} holds {epochs} epochs; it goes on with: unet3d-cli fit --out "
         f"{tmp_path / 'run'} --resume."
     )
     assert not list((tmp_path / "run").rglob(".*"))

@@ -54,7 +54,7 @@ def sparse_folder(tmp_path_factory):
     # Normalisation, and batches per change of the weights.
     [
         ("tensorflow", [("batch", 1)]),
-        ("jax", [("batch", 1), ("none", 3)]),
+        pytest.param("jax", [("batch", 1), ("none", 3)], marks=pytest.mark.slow),
         pytest.param("tensorflow", [("none", 1), ("instance", 1)], marks=pytest.mark.long),
     ],
 )

@@ -565,13 +565,12 @@ def test_a_broken_bundle_is_not_installed(copy, home):
     assert not home.exists()
 
 
-def test_installs_at_the_same_time_leave_one_whole_model(folder, home):
-    program = "import sys; from keras_unet3d import zoo; zoo.install(sys.argv[1])"
-    calls = [subprocess.Popen([sys.executable, "-c", program, folder / "plain" / "1.2.0"]) for _ in range(3)]
-    # Who comes while another writes is told; who comes later finds it installed.
-    assert 0 in [call.wait() for call in calls]
-    assert [path.name for path in (home / "plain").iterdir()] == ["1.2.0"]
-    zoo.load("plain")
+def test_a_network_of_no_numbers_is_not_exported(networks, tmp_path):
+    broken = keras.models.clone_model(networks["plain"])
+    broken.set_weights([weight * np.nan for weight in networks["plain"].get_weights()])
+    with pytest.raises(InputError, match="expected numbers as its output, found some that are none"):
+        zoo.export(broken, {"name": "broken"}, tmp_path, complete=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_an_interrupted_install_leaves_is_not_found(folder, home):

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.files import is_whole_zip
 from keras_unet3d.listener import Listener
 from keras_unet3d.machine import versions
 from keras_unet3d.patches.source import Source
@@ -75,6 +76,7 @@ def go_on(
     """
     refuse(_differences(run, before, now))
     facts = read_facts(run.state) or {"rows": [], "best": None}
+    refuse(_missing(run, facts))
     done, best = len(facts["rows"]), facts["best"]
     planned = FitSettings.from_config(before.settings, str(run.path)).epochs or schedule.epochs
     if not done and before.start and not has_start:
@@ -88,6 +90,18 @@ def go_on(
             f"learning rate: that of a run of {schedule.epochs} epochs from its beginning, {new:.3g} at epoch {done + 1} "
             f"(planned for {plural(planned, 'epoch')} it was to be {old:.3g})"
         )
+
+
+def _missing(run: RunFolder, facts: dict) -> Iterator[str]:
+    """Yield a sentence where what a run had kept is gone: what goes on would write over the rest of it."""
+    if not facts["rows"] and (run.network.exists() or run.history.exists()):
+        yield (
+            f"{run.state}: expected the state of the training, found none; train it further with `start`, or anew with "
+            "`overwrite=True`."
+        )
+    if facts["best"] and not is_whole_zip(run.network):
+        found = "a broken one" if run.network.exists() else "none"
+        yield f"{run.network}: expected the best network so far, found {found}; bring it back, or train anew with `overwrite=True`."
 
 
 def _differences(run: RunFolder, before: RunConfig, now: RunConfig) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_unet3d.choices import MERGES
 from keras_unet3d.errors import InputError, room_for
 from keras_unet3d.files import claimed, read_json, remove_path, replace_folder, write_bytes, write_json
 from keras_unet3d.geometry import Box
@@ -20,7 +21,7 @@ from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.prediction.tiling import Tiling, block_size, blocks
 from keras_unet3d.settings import PredictSettings
-from keras_unet3d.volumes import NewVolume, Volume, continue_zarr, open_volume, start_zarr
+from keras_unet3d.volumes import NewVolume, Volume, continue_zarr, open_volume, refuse_existing_volume, start_zarr
 from keras_unet3d.volumes.grey_values import Statistics
 
 HERE = "here"
@@ -104,7 +105,12 @@ def compute(number: int, job: Job) -> int:
 
 
 def predict_blocks(
-    work: BlockWork, predictor: Predictor, volume: Volume, scheduler: str, listener: Listener = SILENT
+    work: BlockWork,
+    predictor: Predictor,
+    volume: Volume,
+    scheduler: str,
+    listener: Listener = SILENT,
+    overwrite: bool = False,
 ) -> None:
     """Write the prediction of a volume to a Zarr folder, block by block.
 
@@ -113,11 +119,13 @@ def predict_blocks(
         predictor, volume: the same, of this process.
         scheduler: the address of a Dask scheduler, or `HERE`.
         listener: is told lines, and voxels done and voxels in all.
+        overwrite: whether a target that is there may be replaced.
 
     Raises:
         InputError: an unfinished prediction of another kind, no cluster, or a package that is missing.
     """
     with claimed(work.target), room_for(work.target):
+        refuse_existing_volume(work.target, overwrite)
         begun = _begun(work.folder)
         if begun:
             # The tile was chosen by the memory that was free then.
@@ -144,7 +152,14 @@ def predict_blocks(
 def _begun(folder: Path) -> dict | None:
     """Return the plan of an unfinished prediction, None where there is none; what has no plan yet is removed."""
     if (folder / _PLAN).is_file():
-        return read_json(folder / _PLAN, "the plan of an unfinished prediction")
+        begun = read_json(folder / _PLAN, "the plan of an unfinished prediction")
+        tile = begun.get("tile")
+        if not (isinstance(tile, list) and [type(size) for size in tile] == [int] * 3 and begun.get("merge") in MERGES):
+            raise InputError(
+                f"{folder / _PLAN}: expected the plan of an unfinished prediction, found another one; remove the folder to begin "
+                "anew."
+            )
+        return begun
     remove_path(folder)
     return None
 

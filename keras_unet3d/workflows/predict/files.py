@@ -130,7 +130,7 @@ def predict(
                 listener.say(line)
             if scheduler and recipe:
                 work = BlockWork(recipe, (str(path.resolve()), *keys), target, output, settings)
-                predict_blocks(work, predictor, volume, scheduler, share)
+                predict_blocks(work, predictor, volume, scheduler, share, overwrite)
                 listener.say(f"{target}: {output}")
             else:
                 with whole_volume(target, overwrite) as partial, _memory_in_words(volume):

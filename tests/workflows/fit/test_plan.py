@@ -11,6 +11,7 @@ from keras_unet3d.volumes import from_array
 from keras_unet3d.workflows.fit.plan import changes_in_words, common_spacing
 
 
+@pytest.mark.slow
 def test_the_defaults_are_planned_and_kept(tiny_data, tmp_path):
     settings = tiny_settings(patch=(16, 16, 16), base_filters=None, depth=None, batch_size=None, deformation=None)
     run = fit([tiny_data], tmp_path / "run", settings=settings)

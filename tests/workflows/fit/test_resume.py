@@ -20,6 +20,7 @@ from keras_unet3d import FitSettings, fit
 from keras_unet3d.errors import InputError
 from keras_unet3d.listener import Listener
 from keras_unet3d.run_folder import RunFolder
+from keras_unet3d.training.state import read_facts
 
 SETTINGS = FitSettings(
     patch=(8, 8, 8),
@@ -100,7 +101,7 @@ def whole(tiny_data, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("epochs", [0, 1, 3])
+@pytest.mark.parametrize("epochs", [0, 1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_run_that_was_stopped_within_an_epoch_ends_the_same(whole, tiny_data, tmp_path, epochs):
     out, said = tmp_path / "run", []
     with pytest.raises(Stopped):
@@ -126,6 +127,7 @@ def start(data: Path, out: Path) -> subprocess.Popen:
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_same(whole, tiny_data, tmp_path):
     kill_and_resume(whole, tiny_data, tmp_path / "run", moments=[9.0])
 
@@ -209,6 +211,42 @@ def test_other_settings_are_refused(stopped, settings, sentence):
     with pytest.raises(InputError, match=sentence):
         run([], stopped, settings, resume=True)
     assert state_file(stopped).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("gone", "sentence"),
+    [
+        ("backup/state.npz", "expected the state of the training, found none; train it further with `start`"),
+        ("model.keras", "expected the best network so far, found none; bring it back, or train anew"),
+    ],
+)
+def test_what_had_been_kept_is_not_written_over_where_a_part_is_gone(whole, tmp_path, gone, sentence):
+    out = Path(shutil.copytree(whole, tmp_path / "run"))
+    (out / gone).unlink()
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=f"{gone}: {sentence}"):
+        run([], out, FitSettings(), resume=True)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "",
+        "not json",
+        "[]",
+        '{"rows": []}',
+        '{"rows": [{"epoch": 1}], "best": null}',
+        '{"rows": [{"epoch": 1, "val_iou": NaN}], "best": null}',
+        '{"rows": [{"epoch": 1, "val_iou": 0.5}], "best": {"epoch": 2, "val_iou": 0.7}}',
+    ],
+)
+def test_figures_that_are_none_are_refused(tmp_path, facts):
+    np.savez(tmp_path / "state.npz", facts=np.array(facts))
+    with pytest.raises(
+        InputError, match=r"state\.npz: expected the figures of every epoch, found something else; train anew"
+    ):
+        read_facts(tmp_path / "state.npz")
 
 
 def test_other_data_are_refused(stopped, tmp_path):
