@@ -115,10 +115,10 @@ def read_network(path: Path, card: Card | None = None) -> keras.Model:
     if not path.is_file():
         raise InputError(f"{path}: expected a trained network, found no such file; did the fit finish an epoch?")
     if not is_whole_zip(path):
-        newer = " ".join(skew(card)) if card else ""
-        raise InputError(
-            f"{path}: expected a network saved by Keras, found a broken one (the file is truncated or was changed). {newer}".strip()
+        broken = (
+            f"{path}: expected a network saved by Keras, found a broken one (the file is truncated or was changed)."
         )
+        raise InputError(" ".join([broken, *(skew(card) if card else ())]))
     try:
         return float32_copy(keras.models.load_model(path, compile=False, safe_mode=True))
     except InputError:

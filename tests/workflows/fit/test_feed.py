@@ -117,6 +117,7 @@ def test_advice(changes, in_memory, gpu, said, monkeypatch):
 # ---- the device ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_augmentation_on_the_device_trains_on_the_same_samples(tmp_path):
     write_pair(tmp_path / "a.h5")
     losses = []

@@ -42,6 +42,7 @@ def test_other_classes_and_channels_are_new_and_the_rest_is_kept():
             np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.slow
 def test_a_fit_goes_on_from_a_network_on_other_classes(tiny_fit, tmp_path):
     from keras_unet3d import zoo
 
