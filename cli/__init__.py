@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import os
 import sys
 import traceback
 
@@ -57,18 +56,6 @@ def unet3d_cli():
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the entry point of `unet3d-cli` and `python -m keras_unet3d.cli`."""
-    try:
-        _run(arguments)
-    except SystemExit as end:
-        if end.code and arguments is None:
-            # Everything is tidy by now, but threads of TensorFlow may still make batches, which the process would wait for.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(end.code if isinstance(end.code, int) else 1)
-        raise
-
-
-def _run(arguments: list[str] | None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

@@ -201,7 +201,6 @@ HARMLESS = {
     "os.fspath",
     "os.strerror",
     "os.scandir",
-    "os._exit",
 }
 # Libraries that want a path: each in the file that knows its format, on what `files` yields or within `readable`.
 LIBRARIES = {

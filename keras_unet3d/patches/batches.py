@@ -4,10 +4,12 @@ On the TensorFlow backend a chain is a `tf.data.Dataset`, on any other a `keras.
 Where the device augments, a batch is a dictionary of regions and draws, see `augment.native.packed`.
 """
 
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +42,33 @@ class Waiting:
         self.seconds += time.perf_counter() - self.since
 
 
+class UnderWay:
+    """Samples that threads of TensorFlow are making: a process cannot end while they do."""
+
+    def __init__(self) -> None:
+        self._changed, self._count, self._ended = threading.Condition(), 0, False
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count what is within; raises `RuntimeError` after the end."""
+        with self._changed:
+            if self._ended:
+                raise RuntimeError("nobody waits for samples any more")
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._count -= 1
+                self._changed.notify_all()
+
+    def end(self) -> None:
+        """Have no more made, and wait until those under way are done."""
+        with self._changed:
+            self._ended = True
+            self._changed.wait_for(lambda: not self._count)
+
+
 @dataclass(frozen=True)
 class Chain:
     """How batches are made of samples.
@@ -53,6 +82,7 @@ class Chain:
         first: number of the batch to begin with.
         together: batches that are stacked, and finished, as one, before they are handed out one by one.
         finish: is applied to what was stacked.
+        under_way: counts the samples that are being made.
     """
 
     sample: Callable[[int], tuple | dict]
@@ -63,6 +93,7 @@ class Chain:
     first: int = 0
     together: int = 1
     finish: Callable[[Any], Any] | None = None
+    under_way: UnderWay = field(default_factory=UnderWay)
 
 
 @dataclass(frozen=True)
@@ -92,6 +123,7 @@ def training_batches(
     batching: Batching,
     first: int = 0,
     waiting: Waiting | None = None,
+    under_way: UnderWay | None = None,
 ) -> Batches:
     """Return endless batches `(x, y, w)`, the same in the same order for any number of workers.
 
@@ -101,6 +133,7 @@ def training_batches(
         batching: how patches become batches.
         first: number of the batch to begin with.
         waiting: adds up how long the training waits for batches.
+        under_way: counts the samples that are being made, and can end that.
     """
     seed, accumulate = batching.seed, batching.accumulate
 
@@ -121,6 +154,7 @@ def training_batches(
         first=first,
         together=accumulate,
         finish=weights_of_sum(accumulate, batching.class_weights) if accumulate > 1 else None,
+        under_way=under_way or UnderWay(),
     )
     return batches(chain, waiting)
 
@@ -178,7 +212,8 @@ def _tf_data(chain: Chain, waiting: Waiting | None) -> Batches:
     shapes = [native.shape_of(name, array) for name, array in zip(names, arrays, strict=True)]
 
     def make(index: np.ndarray) -> list[np.ndarray]:
-        sample: Any = chain.sample(int(index))
+        with chain.under_way.one():
+            sample: Any = chain.sample(int(index))
         return [sample[name] for name in names]
 
     def load(index: Tensor) -> dict[str, Tensor] | tuple[Tensor, ...]:

@@ -69,6 +69,7 @@ class Feed:
         augmentation: is applied to every batch on the device that trains; None where the host has done it.
         advice: what to do where the input is waited for.
         origin: number of a batch -> from where its patches were taken, for a message.
+        end: has no more samples made, and waits for those under way.
     """
 
     training: Callable[[int], Any]
@@ -77,6 +78,7 @@ class Feed:
     augmentation: Augmentation | None
     advice: str
     origin: Callable[[int], str]
+    end: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Samples: reproducible, with labels, the same eagerly and inside tf.data."""
 
+import threading
 import time
 from dataclasses import replace
 from functools import partial
@@ -323,3 +324,22 @@ def test_says_where_a_sample_was_taken():
     x, _, _ = training_sample([source], plain, 0, 3)
     expected, _, _ = validation_sample([source], plain, (0, np.array(start)))
     np.testing.assert_array_equal(x, expected)
+
+
+def test_the_end_waits_for_samples_under_way_and_has_no_more_made():
+    under_way, begun, done = batches.UnderWay(), threading.Event(), []
+
+    def make():
+        with under_way.one():
+            begun.set()
+            time.sleep(0.2)
+            done.append(True)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    begun.wait()
+    under_way.end()
+    assert done
+    thread.join()
+    with pytest.raises(RuntimeError, match="nobody waits"), under_way.one():
+        pass

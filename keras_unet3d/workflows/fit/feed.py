@@ -15,7 +15,7 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.listener import Listener
 from keras_unet3d.machine import devices
 from keras_unet3d.machine.compiled import compiled_network
-from keras_unet3d.patches.batches import Waiting, training_batches, validation_batches
+from keras_unet3d.patches.batches import UnderWay, Waiting, training_batches, validation_batches
 from keras_unet3d.patches.holdout import Holdout
 from keras_unet3d.patches.samples import sample_origin, training_sample, validation_positions
 from keras_unet3d.training.schedule import Feed
@@ -31,11 +31,11 @@ _TIMED = 3
 
 def make_feed(holdout: Holdout, plan: Plan) -> Feed:
     """Return the batches that the network is trained and validated on."""
-    batching, waiting = plan.batching, Waiting()
+    batching, waiting, under_way = plan.batching, Waiting(), UnderWay()
     positions = validation_positions(holdout.validation, plan.unchanged_patches, VALIDATION_PATCHES)
 
     def training(first: int) -> Any:
-        return training_batches(holdout.training, plan.patches, batching, first, waiting)
+        return training_batches(holdout.training, plan.patches, batching, first, waiting, under_way)
 
     def origin(number: int) -> str:
         indices = range(number * batching.batch_size, (number + 1) * batching.batch_size)
@@ -49,6 +49,7 @@ def make_feed(holdout: Holdout, plan: Plan) -> Feed:
         Augmentation(plan.patches.inset) if batching.on_device else None,
         advice(holdout, plan),
         origin,
+        under_way.end,
     )
 
 

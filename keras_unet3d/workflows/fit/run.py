@@ -160,9 +160,12 @@ def fit(
                 if profile:
                     write_profile(run.profile, plan, feed, own, listener)
                 shown = _shown(holdout, plan)
-                rows, best = train(
-                    model, feed, plan.schedule, run, shown=shown, own=own, resume=resume, listener=listener
-                )
+                try:
+                    rows, best = train(
+                        model, feed, plan.schedule, run, shown=shown, own=own, resume=resume, listener=listener
+                    )
+                finally:
+                    feed.end()
         waiting = {"waiting": float(np.mean([row[WAITING] for row in rows]))}
         run.write_config(replace(config, best=best, input=waiting))
         listener.say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
