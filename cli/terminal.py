@@ -18,9 +18,9 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 STOPPED = (KeyboardInterrupt, click.Abort)
 
 
-def say(text: str, err: bool = False) -> None:
-    """Print a text; what a terminal would obey instead of showing it is spelt out."""
-    click.echo(printable(text), err=err)
+def say(what: object, err: bool = False) -> None:
+    """Print a text, or a path; what a terminal would obey instead of showing it is spelt out."""
+    click.echo(printable(str(what)), err=err)
 
 
 def printable(text: str) -> str:

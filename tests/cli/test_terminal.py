@@ -65,3 +65,9 @@ def test_an_encoding_without_the_letters_is_no_error():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment)
     assert done.returncode == 2 and b"Traceback" not in done.stderr
     assert b"fault 1: zellh" in done.stdout
+
+
+def test_a_path_is_printed(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["zoo", "path", "hippocampus-mri"])
+    assert capsys.readouterr().out.strip().endswith("hippocampus-mri/1.0.0")
