@@ -74,6 +74,7 @@ def test_what_is_not_auto_is_taken_unmeasured(monkeypatch):
         assert feed.chosen_engine(None, a_holdout(), plan, SILENT) == plan.patches.engine == changes["engine"]
 
 
+@pytest.mark.slow
 def test_the_config_keeps_the_engine_that_was_chosen_and_the_waiting(tmp_path):
     said = []
     run = fit(write_pair(tmp_path / "a.h5"), tmp_path / "run", settings=told(), listener=Listener(said.append))

@@ -164,6 +164,7 @@ def test_fit_on_one_volume_splits_it_by_region(tmp_path):
     assert "for validation" in data["split"]
 
 
+@pytest.mark.slow
 def test_fit_with_weights_channels_valid_padding_and_augmentation(tmp_path):
     image, label = tiny_volume(shape=(24, 32, 32))
     pair = {"raw": np.stack([image, -image]), "label": label, "weight": np.full(label.shape, 0.5, np.float32)}
