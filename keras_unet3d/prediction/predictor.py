@@ -216,9 +216,9 @@ class Predictor:
 
     def _planned(self, shape: Triple, merge: Merge, settings: PredictSettings, uniform: bool) -> Tiling:
         """Return the tiling whose tiles, as many together as a call takes, fit into memory."""
-        together = 0
+        together = 1
         while True:
-            before = max(together, 1)
+            before = together
             tiling = plan(
                 shape,
                 self.spec.geometry,

@@ -171,9 +171,8 @@ def whole_volume(path: Path, overwrite: bool = True, what: str = "output") -> It
     """
     kind = _format(path)
     whole = whole_folder if kind.is_folder else whole_file
-    # Before as well: what may be replaced is for the format to say.
-    kind.refuse_existing(path, overwrite, what)
     with whole(path) as partial:
+        # What may be replaced is for the format to say.
         kind.refuse_existing(path, overwrite, what)
         yield partial
 
