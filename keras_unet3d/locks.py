@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -48,7 +49,7 @@ def _held(lock: Path, place: Path) -> int:
             handle = _opened(lock)
             is_ours = _try_to_lock(handle)
         if not is_ours:
-            owner = os.read(handle, 200).decode("utf-8", "replace").strip() or "another process"
+            owner = _owner(handle)
             os.close(handle)
             raise InputError(
                 f"{place}: expected a place that nobody else writes to, found {owner} writing there; wait for it, or choose "
@@ -73,6 +74,16 @@ def _opened(lock: Path) -> int:
         # Another process has just taken away the folder, which was empty.
         lock.parent.mkdir(parents=True, exist_ok=True)
         return os.open(lock, flags, 0o666)
+
+
+def _owner(handle: int) -> str:
+    """Return who has the lock, by what its file says; whoever has only just taken it has yet to write that."""
+    for _ in range(20):
+        os.lseek(handle, 0, os.SEEK_SET)
+        if owner := os.read(handle, 200).decode("utf-8", "replace").strip():
+            return owner
+        time.sleep(0.05)
+    return "another process"
 
 
 def _write_owner(handle: int) -> None:

@@ -449,3 +449,29 @@ def test_a_dead_lock_of_another_user_holds_nobody_up(tmp_path, monkeypatch):
             pass
         partial.write_text("whole")
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_the_name_of_whoever_has_only_just_taken_a_lock_is_waited_for(tmp_path, monkeypatch):
+    lock = tmp_path / ".a.lock"
+    fcntl = pytest.importorskip("fcntl", reason="Windows locks in another way")
+    holder = os.open(lock, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    # It writes its name while the other one waits.
+    monkeypatch.setattr("keras_unet3d.locks.time.sleep", lambda seconds: lock.write_text("process 1 on here,"))
+    try:
+        with pytest.raises(InputError, match="found process 1 on here, writing there"), whole_file(tmp_path / "a"):
+            pass
+    finally:
+        os.close(holder)
+
+
+def test_a_lock_whose_holder_cannot_be_named_is_a_lock(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="Windows locks in another way")
+    holder = os.open(tmp_path / ".a.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    monkeypatch.setattr("keras_unet3d.locks.time.sleep", lambda seconds: None)
+    try:
+        with pytest.raises(InputError, match="found another process writing there"), whole_file(tmp_path / "a"):
+            pass
+    finally:
+        os.close(holder)
