@@ -16,7 +16,7 @@ AUGMENT_ON = ("host", "device")
 
 # How it is trained.
 LOSSES = ("crossentropy", "crossentropy+dice")
-OPTIMIZERS = ("adamw", "sgd")
+OPTIMIZERS = ("muon", "adamw", "sgd")
 DECAYS = ("polynomial", "cosine", "constant")
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 

@@ -19,14 +19,23 @@ class _Overlap(keras.metrics.Metric):
     """Counts per class: voxels in truth and prediction, in the prediction, in the truth."""
 
     @validated
-    def __init__(self, num_classes: int, class_id: int | None = None, name: str | None = None, dtype: Any = None):
+    def __init__(
+        self,
+        num_classes: int,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+        background: int | None = None,
+    ):
         super().__init__(name=name, dtype=dtype)
         if not 1 <= num_classes <= MOST_CHANNELS:
             raise InputError(f"num_classes: expected a whole number from 1 to {MOST_CHANNELS}, found {num_classes}.")
-        if class_id is not None and not 0 <= class_id < num_classes:
-            raise InputError(f"class_id: expected 0 to {num_classes - 1}, found {class_id}.")
+        for argument, value in (("class_id", class_id), ("background", background)):
+            if value is not None and not 0 <= value < num_classes:
+                raise InputError(f"{argument}: expected 0 to {num_classes - 1}, found {value}.")
         self.num_classes = num_classes
         self.class_id = class_id
+        self.background = background
         self.counts = self.add_variable((2, 3, num_classes), initializer="zeros", dtype="int32", name="counts")
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
@@ -57,10 +66,12 @@ class _Overlap(keras.metrics.Metric):
         return self._figures()[0]
 
     def result(self) -> Tensor:
-        """Return the figure of `class_id`, or the mean over the classes that truth or prediction have."""
+        """Return the figure of `class_id`, or the mean over the classes but `background` that truth or prediction have."""
         figures, present = self._figures()
         if self.class_id is not None:
             return figures[self.class_id]
+        if self.background is not None:
+            present *= ops.cast(ops.arange(self.num_classes) != self.background, "float32")
         return ops.sum(figures * present) / ops.maximum(ops.sum(present), 1.0)
 
     def _figures(self) -> tuple[Tensor, Tensor]:
@@ -78,6 +89,7 @@ class _Overlap(keras.metrics.Metric):
         return {
             "num_classes": self.num_classes,
             "class_id": self.class_id,
+            "background": self.background,
             "name": self.name,
             "dtype": self.dtype,
         }
@@ -90,13 +102,21 @@ class IoU(_Overlap):
     Args:
         num_classes: number of classes; predictions are `(batch, z, y, x, num_classes)`, labels integers.
         class_id: the class to report; `None` for the mean over the classes that occur.
+        background: a class that is left out of that mean, as `evaluate` does; `None` for none.
 
     The weights only select voxels, they do not scale. Counts are integers, accumulated over the epoch. What is wrong is
     refused as by `SampleWeightedSparseCrossentropy`; in a graph a label that is no class counts as a wrong prediction.
     """
 
-    def __init__(self, num_classes: int, class_id: int | None = None, name: str | None = "iou", dtype: Any = None):
-        super().__init__(num_classes, class_id, name, dtype)
+    def __init__(
+        self,
+        num_classes: int,
+        class_id: int | None = None,
+        name: str | None = "iou",
+        dtype: Any = None,
+        background: int | None = None,
+    ):
+        super().__init__(num_classes, class_id, name, dtype, background)
 
     @staticmethod
     def _figure(both: Tensor, predicted: Tensor, truth: Tensor) -> Tensor:
@@ -107,8 +127,15 @@ class IoU(_Overlap):
 class Dice(_Overlap):
     """Dice coefficient, `2 |A and B| / (|A| + |B|)`; arguments and counting as in `IoU`."""
 
-    def __init__(self, num_classes: int, class_id: int | None = None, name: str | None = "dice", dtype: Any = None):
-        super().__init__(num_classes, class_id, name, dtype)
+    def __init__(
+        self,
+        num_classes: int,
+        class_id: int | None = None,
+        name: str | None = "dice",
+        dtype: Any = None,
+        background: int | None = None,
+    ):
+        super().__init__(num_classes, class_id, name, dtype, background)
 
     @staticmethod
     def _figure(both: Tensor, predicted: Tensor, truth: Tensor) -> Tensor:

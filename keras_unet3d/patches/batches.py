@@ -181,8 +181,6 @@ def validation_batches(
         batching.batch_size,
         batching.workers,
         len(positions),
-        # A loss that leaves the division to the batches leaves it to these as well.
-        finish=weights_of_sum(1.0, batching.class_weights) if batching.accumulate > 1 else None,
     )
     return batches(chain)
 

@@ -14,6 +14,8 @@ from keras_unet3d.words import plural
 
 # Voxels on either side of what is held out that training does not see either, because neighbours are nearly copies.
 GUARD = 2
+# What is held out where nobody says how much: training has a use for every volume.
+SHARE, _MOST_VOLUMES = 0.2, 20
 # Choices of slices that are tried for one that leaves training every class; after that two classes on both sides are enough.
 _ATTEMPTS = 20
 
@@ -34,13 +36,14 @@ class Holdout:
     whole_volumes: bool
 
 
-def hold_out(training: list[Source], given: list[Source], share: float, seed: int) -> Holdout:
+def hold_out(training: list[Source], given: list[Source], share: float | None, seed: int) -> Holdout:
     """Decide what is held out for validation.
 
     Args:
         training: the sources to learn from.
         given: sources that the user gave for validation; where there are any, nothing else is held out.
-        share: how much is held out: of several volumes, or of the annotated slices of a single one; 0 for nothing.
+        share: how much is held out: of several volumes, or of the annotated slices of a single one; 0 for nothing, None
+            for a fifth, but not more volumes than it takes to tell a good network from a bad one.
         seed: of the choice.
 
     Raises:
@@ -49,14 +52,16 @@ def hold_out(training: list[Source], given: list[Source], share: float, seed: in
     count = len(training)
     if given:
         return Holdout(training, given, f"{plural(len(given), 'given volume')}", True)
-    if not share:
+    if share == 0:
         return Holdout(training, training, "nothing held out: its figures are of the training labels", False)
     if count > 1:
+        share = min(SHARE, _MOST_VOLUMES / count) if share is None else share
         kept, held_out = split_by_volume(count, share, seed)
         in_words = f"{len(held_out)} of {count} volumes"
         return Holdout([training[i] for i in kept], [training[i] for i in held_out], in_words, True)
     (source,) = training
     classes = source.index.counts.shape[1]
+    share = SHARE if share is None else share
     parts = split_one(source.classes, annotated_slices(source.classes), share, classes, seed)
     first, last = (
         replace(source, classes=part, index=index_labels(part, classes)) for part in (parts.training, parts.validation)

@@ -13,7 +13,8 @@ from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume
 from keras_unet3d.volumes import Volume, in_memory
 from keras_unet3d.volumes.grey_values import Statistics, measure
 
-_BLOCK = 32
+# Edge of the blocks that a label index counts by, voxels.
+BLOCK = 32
 # A whole number per axis (z, y, x): a position or a size.
 PerAxis = Sequence[int] | np.ndarray
 
@@ -120,9 +121,9 @@ def index_labels(classes: Volume, num_classes: int) -> LabelIndex:
 def _index_blocks(classes: Volume) -> Iterator[tuple[Triple, np.ndarray]]:
     """Yield corner and voxels of the index' blocks; many of them are read at a time."""
     for box, voxels in classes.blocks():
-        for start in product(*(range(0, size, _BLOCK) for size in voxels.shape[:3])):
+        for start in product(*(range(0, size, BLOCK) for size in voxels.shape[:3])):
             corner = triple(s.start + a for s, a in zip(box, start, strict=True))
-            yield corner, voxels[tuple(slice(a, a + _BLOCK) for a in start)]
+            yield corner, voxels[tuple(slice(a, a + BLOCK) for a in start)]
 
 
 def draw_voxel(rng: np.random.Generator, source: Source, how: str = "classes") -> np.ndarray:
@@ -141,7 +142,7 @@ def draw_voxel(rng: np.random.Generator, source: Source, how: str = "classes") -
 
 def block_at(corner: PerAxis, shape: PerAxis) -> Box:
     """Return the box of the index' block that begins at `corner`."""
-    return tuple(slice(int(a), min(int(a) + _BLOCK, n)) for a, n in zip(corner, shape, strict=True))
+    return tuple(slice(int(a), min(int(a) + BLOCK, n)) for a, n in zip(corner, shape, strict=True))
 
 
 def draw_patch_start(

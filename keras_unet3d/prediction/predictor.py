@@ -26,6 +26,10 @@ from keras_unet3d.volumes.grey_values import Statistics, measure, normalize
 DEFAULTS = PredictSettings()
 
 
+class NotFinite(InputError):
+    """A network whose output is no number."""
+
+
 @dataclass(frozen=True)
 class PlainFunction:
     """What stands in for a `ModelSpec` where the network is any function of batches: nobody knows what it means.
@@ -249,7 +253,7 @@ def _finite(values: np.ndarray, volume: Volume) -> np.ndarray:
     """Return the output of a network; raises `InputError` where it is no number, which would become class 0."""
     # One number that is none makes the sum none, at a fraction of the time of looking at each.
     if not np.isfinite(values.sum(dtype=np.float64)):
-        raise InputError(
+        raise NotFinite(
             f"{volume.name}: expected numbers from the network, found some that are none (NaN or infinite); train it anew, or "
             "look for extreme grey values."
         )

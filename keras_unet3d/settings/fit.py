@@ -25,6 +25,7 @@ from keras_unet3d.settings.texts import flip_faults, parse_filters
 
 # Far beyond anything sensible; more would be found out only after the data were read, or take all of the machine.
 _MOST_EPOCHS, _MOST_STEPS, _MOST_ACCUMULATED = 10**6, 10**6, 10**4
+_MOST_MINUTES = 10**6
 _MOST_DEVICES, _MOST_THREADS = 1024, 1024
 # What a label volume can hold.
 _LEAST_LABEL, _MOST_LABEL = -(2**63), 2**64 - 1
@@ -49,8 +50,10 @@ class DataOptions(Validated):
     label_key: str = option("label", "Data set of the labels in HDF5 or Zarr.")
     weight_key: str = option("weight", "Data set of voxel weights in HDF5 or Zarr, used where it is present.")
     axes: str | None = option(None, "Order of the file's axes, e.g. czyx; needed where there are four.")
-    validation_share: float = option(
-        0.2, "Share of volumes, or of a volume's annotated slices, held out where no `val` is given; 0 for none."
+    validation_share: float | None = option(
+        None,
+        "Share of volumes, or of a volume's annotated slices, held out where no `val` is given; 0 for none [default: a "
+        "fifth, at most 20 volumes].",
     )
 
     @property
@@ -59,7 +62,7 @@ class DataOptions(Validated):
         return DataKeys(self.raw_key, self.label_key, self.weight_key, self.axes)
 
     def faults(self) -> Iterator[str]:
-        if not 0 <= self.validation_share < 1:
+        if self.validation_share is not None and not 0 <= self.validation_share < 1:
             yield f"validation_share: expected a share of at least 0 and below 1, found {self.validation_share}."
         if self.classes is not None:
             both = set(parse_classes(self.classes)) & set(self.unlabelled)
@@ -160,20 +163,31 @@ class AugmentationOptions(Validated):
 class ScheduleOptions(Validated):
     """How long and how fast, and what is minimised."""
 
+    minutes: float | None = option(
+        None,
+        "Train for so long: the learning rate falls to 0 by the clock, in the place of `epochs` and `steps_per_epoch`.",
+        least=0.1,
+        most=_MOST_MINUTES,
+    )
     epochs: int | None = option(None, "Epochs [default: 20].", least=1, most=_MOST_EPOCHS)
     steps_per_epoch: int | None = option(None, "Steps per epoch [default: 100].", least=1, most=_MOST_STEPS)
     loss: str = option("crossentropy+dice", "What is minimised, over labelled voxels.", LOSSES)
     class_weights: str | None = option(
         None, "Per class, like background=0.5,cell=3; or balanced: every class has the same influence, as in the paper."
     )
-    optimizer: str = option("adamw", "AdamW, or SGD with momentum 0.99, as the paper's.", OPTIMIZERS)
+    optimizer: str = option("muon", "Muon, AdamW, or SGD with momentum 0.99, as the paper's.", OPTIMIZERS)
     learning_rate: float | None = option(
-        None, "Its largest value [default: 0.002 for adamw, 0.01 for sgd].", least=0, most=100
+        None, "Its largest value [default: 0.01 for sgd, else 0.002].", least=0, most=100
     )
     decay: str = option("polynomial", "Of the learning rate over all epochs.", DECAYS)
     warmup: int = option(0, "Steps over which the learning rate rises.", least=0, most=_MOST_STEPS)
     clip: float = option(0.0, "Largest norm of a gradient; 0 for none.", least=0, most=1e6)
-    ema: float = option(0.0, "Keep a running mean of the weights, like 0.99, and validate that; 0 for none.", least=0)
+    ema: float | None = option(
+        None,
+        "Share of the old value in a running mean of the weights, which is validated and kept; 0 for none [default: so that "
+        "it spans a twentieth of the training].",
+        least=0,
+    )
     accumulate: int = option(
         1, "Batches whose gradients make one change of the weights.", least=1, most=_MOST_ACCUMULATED
     )
@@ -187,8 +201,11 @@ class ScheduleOptions(Validated):
     seed: int = option(0, "Of initial weights, split and samples.", least=0, most=MOST_SEED)
 
     def faults(self) -> Iterator[str]:
-        if self.ema >= 1:
+        if self.ema is not None and self.ema >= 1:
             yield f"ema: expected a share of at least 0 and below 1, found {self.ema}."
+        for name in ("epochs", "steps_per_epoch", "warmup", "freeze_encoder"):
+            if self.minutes is not None and getattr(self, name):
+                yield f"minutes: expected to be given without `{name}`, found both; leave one of them out."
         if self.ema and self.freeze_encoder:
             yield "ema: expected 0 with `freeze_encoder`, found more; leave one of the two out."
         if self.class_weights is not None:

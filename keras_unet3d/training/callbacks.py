@@ -3,9 +3,11 @@
 import csv
 import io
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +20,7 @@ from keras_unet3d.patches.batches import Waiting
 from keras_unet3d.pictures.curves import draw_curves
 from keras_unet3d.pictures.slices import draw_patch
 from keras_unet3d.run_folder import RunFolder
-from keras_unet3d.training.optimizers import swap_averages
+from keras_unet3d.training.optimizers import DECAYS, swap_averages
 from keras_unet3d.training.schedule import Feed, Schedule, Shown
 from keras_unet3d.training.state import MONITORED, save_state
 
@@ -26,6 +28,8 @@ from keras_unet3d.training.state import MONITORED, save_state
 Logs = Any
 # Share of a training spent waiting for input; the name of it in the figures of an epoch.
 WAITING = "waiting"
+# Minutes that a training of so many minutes has taken at the end of an epoch.
+MINUTES = "minutes"
 _TOO_LONG = 0.1
 
 
@@ -90,14 +94,79 @@ class Waits(keras.callbacks.Callback):
         self.begun, self.waiting.seconds = time.perf_counter(), 0.0
 
 
-class Averages(keras.callbacks.Callback):
-    """Has the running mean of the weights validated, where the optimiser keeps one."""
+class Clock(keras.callbacks.Callback):
+    """Lets the learning rate fall by the clock, and ends the training when its time is up.
 
-    def on_test_begin(self, logs: Logs = None) -> None:
-        swap_averages(self.model.optimizer, self.model.trainable_variables)
+    Adds to the figures of an epoch the minutes that the training has taken.
 
-    def on_test_end(self, logs: Logs = None) -> None:
-        swap_averages(self.model.optimizer, self.model.trainable_variables)
+    Args:
+        schedule: largest learning rate, its decay, and about how many epochs there are.
+        minutes: of the whole training.
+        rows: the figures of the epochs before.
+    """
+
+    def __init__(self, schedule: Schedule, minutes: float, rows: list[dict]):
+        super().__init__()
+        self.schedule, self.minutes, self.rows, self.begun = schedule, minutes, rows, 0.0
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        before = self.rows[-1][MINUTES] if self.rows else 0.0
+        self.begun = time.perf_counter() - 60 * before
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        # That of the middle of the epoch; one takes as long as those before.
+        share = (self._passed() + self._epoch() / 2) / self.minutes
+        falls = DECAYS[self.schedule.decay](min(share, 1.0))
+        self.model.optimizer.learning_rate = self.schedule.learning_rate * float(falls)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        logs[MINUTES] = self._passed()
+        if logs[MINUTES] + self._epoch() / 2 > self.minutes:
+            self.model.stop_training = True
+
+    def _passed(self) -> float:
+        return (time.perf_counter() - self.begun) / 60
+
+    def _epoch(self) -> float:
+        if self.rows:
+            return self.rows[-1][MINUTES] / len(self.rows)
+        return self.minutes / self.schedule.epochs
+
+
+class Pace(keras.callbacks.Callback):
+    """Measures the seconds of a step, those that are compiled meanwhile left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self.ends.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> float:
+        """The median of the steps after the second one."""
+        return statistics.median(later - earlier for earlier, later in pairwise(self.ends[1:]))
+
+
+class Validates(keras.callbacks.Callback):
+    """Adds to the figures of an epoch those of what is held out; of the running mean of the weights, where there is one."""
+
+    def __init__(self, network: keras.Model, feed: Feed):
+        super().__init__()
+        self.network, self.feed = network, feed
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        with averaged(self.model):
+            logs |= self.feed.validation(self.network)
+
+
+@contextmanager
+def averaged(trained: keras.Model) -> Iterator[None]:
+    """Have the running mean of the weights in the place of the weights, where the optimiser keeps one."""
+    swap_averages(trained.optimizer, trained.trainable_variables)
+    yield
+    swap_averages(trained.optimizer, trained.trainable_variables)
 
 
 class Records(keras.callbacks.Callback):
@@ -122,7 +191,7 @@ class Records(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         rows = self.facts["rows"]
         rows.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
-        with self._averaged():
+        with averaged(self.model):
             self._write(self.run.last_network, self._save)
             best = self.facts["best"]
             better = best is None or rows[-1][MONITORED] > best[MONITORED]
@@ -132,12 +201,6 @@ class Records(keras.callbacks.Callback):
         self._write(self.run.curves, lambda path: draw_curves(rows, path))
         self._write(self.run.history, lambda path: write_history(path, rows))
         self._write(self.run.state, lambda path: save_state(path, self.model, self.model.optimizer, self.facts))
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        swap_averages(self.model.optimizer, self.model.trainable_variables)
-        yield
-        swap_averages(self.model.optimizer, self.model.trainable_variables)
 
     def _write(self, path: Path, write: Callable[[Path], None]) -> bool:
         try:
@@ -188,7 +251,9 @@ class Progress(keras.callbacks.Callback):
         shown = ("loss", "iou", "val_loss", "val_iou", "val_dice")
         figures = "  ".join(f"{name} {logs[name]:.3f}" for name in shown)
         waited = logs[WAITING]
-        self.listener.say(f"epoch {epoch + 1:>3}/{self.schedule.epochs}  {figures}  waiting for input {waited:.0%}")
+        by_clock = self.schedule.minutes is not None
+        of = f", {logs[MINUTES]:.1f} of {self.schedule.minutes:g} min" if by_clock else f"/{self.schedule.epochs}"
+        self.listener.say(f"epoch {epoch + 1:>3}{of}  {figures}  waiting for input {waited:.0%}")
         if waited > _TOO_LONG and not self.advised:
             self.advised = True
             self.listener.say(f"input: {waited:.0%} of the time was spent waiting for patches; {self.advice}")

@@ -1,5 +1,6 @@
 """Training: compile, fit, what is kept and shown after every epoch, and how an interrupted training goes on."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import keras
@@ -9,7 +10,17 @@ from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.network.losses import OfLogits, SampleWeightedSparseCrossentropy
 from keras_unet3d.network.metrics import Dice, IoU
 from keras_unet3d.run_folder import RunFolder
-from keras_unet3d.training.callbacks import Averages, Guard, Patience, Progress, Records, Waits, out_of_patience
+from keras_unet3d.training.callbacks import (
+    Clock,
+    Guard,
+    Pace,
+    Patience,
+    Progress,
+    Records,
+    Validates,
+    Waits,
+    out_of_patience,
+)
 from keras_unet3d.training.network import Trained, trained_network
 from keras_unet3d.training.optimizers import make_optimizer
 from keras_unet3d.training.schedule import Feed, OwnParts, Schedule, Shown
@@ -18,6 +29,13 @@ from keras_unet3d.training.state import read_facts, restore_network, restore_opt
 # What is minimised -> the factor of soft Dice beside the cross-entropy.
 DICE_WEIGHTS = {"crossentropy": 0.0, "crossentropy+dice": 1.0}
 _NO_PARTS = OwnParts()
+# Steps by which the time of one is measured, the first ones of which are compiled meanwhile.
+_MEASURED_STEPS = 7
+# Of a training by the clock: an epoch takes about so many seconds, and there are so many of them; an epoch's end,
+# validation and files, takes a share of the time.
+_EPOCH_SECONDS, _FEWEST_EPOCHS, _MOST_EPOCHS, _SHARE_OF_STEPS = 15, 4, 40, 0.9
+# A machine that becomes faster may go on for longer than was planned.
+_FASTER = 10
 
 
 def train(
@@ -58,28 +76,35 @@ def train(
         restore_network(run.state, trained)
     facts = before or {"rows": [], "best": None}
     rows = facts["rows"]
+    if schedule.minutes is not None:
+        if not facts.get("pace"):
+            _compile(model, trained, schedule, loss, 0, feed.background)
+            facts["pace"] = _pace(trained, feed, schedule, shown)
+        schedule = replace(schedule, **facts["pace"])
     records = Records(model, shown, run, facts, listener)
     for begun, end in _phases(schedule):
         if len(rows) >= end or out_of_patience(rows, schedule.early_stop):
             continue
-        _compile(model, trained, schedule, loss, begun)
+        if schedule.minutes is None or not trained.compiled:
+            _compile(model, trained, schedule, loss, begun, feed.background)
         if len(rows) > begun:
             restore_optimizer(run.state, trained.optimizer)
         if not before and not rows:
             # The weights that it begins with may be another network's.
             save_state(run.state, trained, trained.optimizer, facts)
         callbacks = [
-            Guard(feed, schedule.steps_per_epoch),
-            # The others find its figure among those of the epoch.
+            # The others find their figures among those of the epoch.
+            Validates(model, feed),
             Waits(feed.waiting),
-            Averages(),
+            *([Clock(schedule, schedule.minutes, rows)] if schedule.minutes is not None else []),
+            Guard(feed, schedule.steps_per_epoch),
             *_tensorboard(run),
             records,
             Progress(listener, schedule, feed.advice),
             Patience(schedule.early_stop, rows, listener),
             *own.callbacks,
         ]
-        _fit(trained, feed, schedule, len(rows), end, callbacks)
+        _fit(trained, feed, schedule, shown, len(rows), end, callbacks)
     if records.unwritten:
         raise next(iter(records.unwritten.values()))
     return rows, facts["best"]
@@ -117,30 +142,49 @@ def compiled_network(model: keras.Model, schedule: Schedule, own: OwnParts = _NO
 
 def _phases(schedule: Schedule) -> list[tuple[int, int]]:
     """Return first epoch and end of the parts between which the optimiser is made anew."""
+    if schedule.minutes is not None:
+        return [(0, _FASTER * schedule.epochs)]
     frozen = schedule.freeze_encoder
     return list(pairwise([0, *([frozen] if 0 < frozen < schedule.epochs else []), schedule.epochs]))
 
 
-def _compile(model: keras.Model, trained: Trained, schedule: Schedule, loss: keras.losses.Loss, begun: int) -> None:
+def _compile(
+    model: keras.Model,
+    trained: Trained,
+    schedule: Schedule,
+    loss: keras.losses.Loss,
+    begun: int,
+    background: int | None = None,
+) -> None:
     for layer in model.layers:
         layer.trainable = begun >= schedule.freeze_encoder or not layer.name.startswith("analysis_")
     classes = model.output_shape[-1]
     trained.compile(
         optimizer=make_optimizer(schedule, begun * schedule.steps_per_epoch),
         loss=loss,
-        weighted_metrics=[IoU(classes), Dice(classes)],
+        weighted_metrics=[IoU(classes, background=background), Dice(classes, background=background)],
     )
     trained.optimizer.build(trained.trainable_variables)
 
 
-def _fit(trained: Trained, feed: Feed, schedule: Schedule, done: int, end: int, callbacks: list) -> None:
+def _pace(trained: Trained, feed: Feed, schedule: Schedule, shown: Shown) -> dict[str, int]:
+    """Return how many epochs a training by the clock has, and of how many steps; its first steps are made."""
+    pace = Pace()
+    assert schedule.minutes is not None, "by the clock"
+    _fit(trained, feed, replace(schedule, steps_per_epoch=_MEASURED_STEPS), shown, 0, 1, [pace])
+    seconds = 60 * schedule.minutes
+    epochs = min(max(round(seconds / _EPOCH_SECONDS), _FEWEST_EPOCHS), _MOST_EPOCHS)
+    return {"epochs": epochs, "steps_per_epoch": max(int(_SHARE_OF_STEPS * seconds / epochs / pace.seconds), 1)}
+
+
+def _fit(trained: Trained, feed: Feed, schedule: Schedule, shown: Shown, done: int, end: int, callbacks: list) -> None:
     """Train from epoch `done` to epoch `end`."""
     if feed.augmentation:
         # Keras would read the shapes of x, y and w off a training batch, which has none of them.
-        trained.evaluate(feed.validation, steps=1, verbose=0)
+        x, y, w = (array[None] for array in shown.sample)
+        trained.evaluate(x, y, sample_weight=w, verbose=0)
     trained.fit(
         feed.training(done * schedule.steps_per_epoch),
-        validation_data=feed.validation,
         initial_epoch=done,
         epochs=end,
         steps_per_epoch=schedule.steps_per_epoch,

@@ -18,11 +18,11 @@ class Schedule:
     """How long, how fast, and what is minimised.
 
     Attributes:
-        epochs, steps_per_epoch: a step is one batch.
+        epochs, steps_per_epoch: a step is one batch. With `minutes` they are set by how fast the first steps are.
         learning_rate: its largest value.
         loss: "crossentropy" or "crossentropy+dice".
         class_weights: one per class; None for 1 everywhere.
-        optimizer: "adamw" or "sgd" (with momentum, as in the paper).
+        optimizer: one of `choices.OPTIMIZERS`.
         decay: of the learning rate over all epochs, "polynomial", "cosine" or "constant".
         warmup: steps over which the learning rate rises from 0.
         clip: largest norm of a step's gradient; 0 for none.
@@ -31,6 +31,7 @@ class Schedule:
         early_stop: epochs without a better validation IoU after which it ends; None for all epochs.
         deep_supervision: whether the levels below the first one are trained on the labels as well.
         freeze_encoder: first epochs in which the analysis path is left as it is.
+        minutes: after which the training ends, the learning rate having fallen by the clock; None where steps are counted.
     """
 
     epochs: int
@@ -38,7 +39,7 @@ class Schedule:
     learning_rate: float
     loss: str
     class_weights: list[float] | None = None
-    optimizer: str = "adamw"
+    optimizer: str = "muon"
     decay: str = "polynomial"
     warmup: int = 0
     clip: float = 0.0
@@ -47,6 +48,7 @@ class Schedule:
     early_stop: int | None = None
     deep_supervision: bool = False
     freeze_encoder: int = 0
+    minutes: float | None = None
 
     @property
     def steps(self) -> int:
@@ -55,6 +57,8 @@ class Schedule:
 
     def in_words(self) -> str:
         """Return how long it takes."""
+        if self.minutes is not None:
+            return f"{self.minutes:g} minutes"
         return f"{plural(self.epochs, 'epoch')} of {plural(self.steps_per_epoch, 'step')}"
 
 
@@ -64,21 +68,23 @@ class Feed:
 
     Attributes:
         training: number of a batch -> endless batches `(x, y, w)` from that one on, or what `augmentation` makes them of.
-        validation: finite batches `(x, y, w)`.
+        validation: network -> its figures on what is held out, "val_loss", "val_iou" and "val_dice".
         waiting: is told how long the training waits for its batches.
         augmentation: is applied to every batch on the device that trains; None where the host has done it.
         advice: what to do where the input is waited for.
         origin: number of a batch -> from where its patches were taken, for a message.
         end: has no more samples made, and waits for those under way.
+        background: the class that the means of the training's figures leave out; None for none.
     """
 
     training: Callable[[int], Any]
-    validation: Any
+    validation: Callable[[keras.Model], dict[str, float]]
     waiting: Waiting
     augmentation: Augmentation | None
     advice: str
     origin: Callable[[int], str]
     end: Callable[[], None] = lambda: None
+    background: int | None = None
 
 
 @dataclass(frozen=True)

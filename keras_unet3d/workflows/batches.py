@@ -11,9 +11,10 @@ from keras_unet3d.patches.holdout import hold_out
 from keras_unet3d.patches.samples import PatchSettings, Transform, validation_positions
 from keras_unet3d.settings import AugmentationOptions, FitSettings
 from keras_unet3d.workflows.data import LabelledData, other_channels
-from keras_unet3d.workflows.fit.feed import VALIDATION_PATCHES
 from keras_unet3d.workflows.fit.plan import changes_of, common_spacing, worker_count
 from keras_unet3d.workflows.fit.sources import read_sources
+
+_VALIDATION_PATCHES = 32
 
 
 def make_batches(
@@ -88,7 +89,7 @@ def make_batches(
     batching = Batching(batch_size, worker_count(options.workers), options.seed)
     sources, count = read_sources(data.examples, data.table, options.memory), len(data.training)
     holdout = hold_out(sources[:count], sources[count:], options.validation_share, options.seed)
-    positions = validation_positions(holdout.validation, settings, VALIDATION_PATCHES)
+    positions = validation_positions(holdout.validation, settings, _VALIDATION_PATCHES)
     return (
         training_batches(holdout.training, settings, batching),
         validation_batches(holdout.validation, settings, batching, positions),

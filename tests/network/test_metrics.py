@@ -24,6 +24,9 @@ def test_by_hand(metric):
     single = metric(3, class_id=1)
     single.update_state(TRUTH, PREDICTED)
     assert float(single.result()) == pytest.approx(BY_HAND[metric][1])
+    without = metric(3, background=0)
+    without.update_state(TRUTH, PREDICTED)
+    assert float(without.result()) == pytest.approx(np.mean(BY_HAND[metric][1:]))
 
 
 @both
@@ -82,15 +85,17 @@ def test_inside_a_graph_equals_eager(metric):
 
 @both
 def test_round_trip(metric):
-    again = keras.metrics.deserialize(keras.metrics.serialize(metric(4, class_id=2, name="mine")))
+    again = keras.metrics.deserialize(keras.metrics.serialize(metric(4, class_id=2, name="mine", background=1)))
     assert type(again) is metric
-    assert (again.num_classes, again.class_id, again.name) == (4, 2, "mine")
+    assert (again.num_classes, again.class_id, again.name, again.background) == (4, 2, "mine", 1)
 
 
 @both
 def test_a_class_that_is_none_is_refused(metric):
     with pytest.raises(ValueError, match="class_id: expected 0 to 1, found 2"):
         metric(2, class_id=2)
+    with pytest.raises(ValueError, match="background: expected 0 to 1, found 2"):
+        metric(2, background=2)
 
 
 @both

@@ -266,6 +266,12 @@ def test_what_was_given_is_held_out_and_nothing_else():
     assert hold_out(training, given[:1], 0.2, 0).in_words == "1 given volume"
 
 
+@pytest.mark.parametrize(("count", "held_out"), [(2, 1), (10, 2), (100, 20), (208, 20)])
+def test_a_fifth_is_held_out_by_default_but_not_more_volumes_than_are_needed(count, held_out):
+    held = hold_out([source(annotated(z=[3, 9]))] * count, [], None, 0)
+    assert (len(held.training), len(held.validation)) == (count - held_out, held_out)
+
+
 def test_nothing_is_held_out_where_nobody_wants_it():
     for count in (1, 3):
         training = [source(annotated(z=[3, 9]), str(number)) for number in range(count)]

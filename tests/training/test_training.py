@@ -2,6 +2,7 @@
 
 import errno
 from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -10,15 +11,16 @@ import tensorflow as tf
 
 import keras_unet3d
 from keras_unet3d import InputError, choices
+from keras_unet3d.evaluation.overlap import count, figures
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import precision
 from keras_unet3d.network.copies import logits_model
 from keras_unet3d.patches.batches import Waiting
 from keras_unet3d.run_folder import RunFolder
-from keras_unet3d.training.callbacks import Diverged
+from keras_unet3d.training.callbacks import Clock, Diverged
 from keras_unet3d.training.loop import train
 from keras_unet3d.training.network import FusedBatchNormalization, trained_network
-from keras_unet3d.training.optimizers import DECAYS, OPTIMIZERS, LearningRate
+from keras_unet3d.training.optimizers import DECAYS, OPTIMIZERS, LearningRate, Muon, orthogonalized
 from keras_unet3d.training.schedule import Feed, Schedule, Shown
 
 X = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
@@ -33,7 +35,13 @@ def trained(
     model = keras_unet3d.build_model(base_filters=2, depth=2, normalization=normalization, seed=0)
     data = tf.data.Dataset.from_tensors((X, Y, weights))
     origin = "of stack.h5 at {}".format
-    validation = tf.data.Dataset.from_tensors((seen, Y, W))
+
+    def validation(network):
+        probabilities = keras.ops.convert_to_numpy(network(seen, training=False))
+        found = figures(count(Y, probabilities.argmax(-1), 2), ("below", "above"))
+        loss = -np.log(np.take_along_axis(probabilities, Y[..., None], -1)).mean()
+        return {"val_loss": loss} | {f"val_{name}": value for name, value in found["above"].items()}
+
     feed = Feed(lambda first: data.repeat(), validation, waiting or Waiting(), None, "use `engine=native`", origin)
     schedule = Schedule(epochs, 4, rate, "crossentropy+dice", **options)
     shown = Shown((X[0], Y[0], W[0]), ("below", "above"), None)
@@ -47,7 +55,7 @@ def test_learns_and_keeps_the_best_and_the_last(tmp_path):
     assert history["val_iou"][-1] > 0.5
     last, best = (keras.models.load_model(tmp_path / name) for name in ("last.keras", "model.keras"))
     np.testing.assert_array_equal(last(X), model(X))
-    iou = keras_unet3d.IoU(2)
+    iou = keras_unet3d.IoU(2, background=0)
     iou.update_state(Y, best(X, training=False), W)
     assert float(iou.result()) == pytest.approx(max(history["val_iou"]), abs=1e-6)
 
@@ -89,7 +97,7 @@ def test_figures_that_are_no_numbers_are_not_kept(tmp_path):
     assert not (tmp_path / "model.keras").exists() and not (tmp_path / "last.keras").exists()
 
 
-class Clock(Waiting):
+class Waited(Waiting):
     """Has waited a very long time whenever it is asked, or not at all."""
 
     def __init__(self, waited):
@@ -106,7 +114,7 @@ class Clock(Waiting):
 
 def test_what_was_waited_for_is_kept_and_advised_once(tmp_path):
     said = []
-    _, history = trained(tmp_path, listener=Listener(said.append), waiting=Clock(1e9))
+    _, history = trained(tmp_path, listener=Listener(said.append), waiting=Waited(1e9))
     assert history["waiting"] == [1.0] * 3
     assert [line for line in said if line.startswith("input:")] == [
         "input: 100% of the time was spent waiting for patches; use `engine=native`"
@@ -117,7 +125,7 @@ def test_what_was_waited_for_is_kept_and_advised_once(tmp_path):
 
 def test_no_advice_where_nothing_was_waited_for(tmp_path):
     said = []
-    trained(tmp_path, listener=Listener(said.append), waiting=Clock(0.0))
+    trained(tmp_path, listener=Listener(said.append), waiting=Waited(0.0))
     assert len(said) == 3 and all(line.endswith("waiting for input 0%") for line in said)
 
 
@@ -131,6 +139,71 @@ def test_the_learning_rate_by_hand():
     cosine, constant = (LearningRate(replace(schedule, warmup=0, decay=decay)) for decay in ("cosine", "constant"))
     assert [float(cosine(step)) for step in (0, 50, 100)] == pytest.approx([0.1, 0.05, 0.0], abs=1e-7)
     assert [float(constant(step)) for step in (0, 50, 100)] == pytest.approx([0.1] * 3)
+
+
+class Ticking:
+    """A clock that goes on by a minute whenever it is asked."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def __call__(self):
+        self.seconds += 60
+        return self.seconds
+
+
+def test_the_learning_rate_falls_by_the_clock(monkeypatch):
+    monkeypatch.setattr("keras_unet3d.training.callbacks.time.perf_counter", Ticking())
+    schedule = Schedule(5, 1, 0.1, "crossentropy", minutes=10)
+    rows = []
+    clock = Clock(schedule, 10.0, rows)
+    clock.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=None), stop_training=False))
+    clock.on_train_begin()
+    rates = []
+    while not clock.model.stop_training:
+        clock.on_epoch_begin(len(rows))
+        rates.append(clock.model.optimizer.learning_rate)
+        logs = {}
+        clock.on_epoch_end(len(rows), logs)
+        rows.append(logs)
+    # An epoch takes two minutes, as was planned for the first one: the rates are those of its middle.
+    assert [row["minutes"] for row in rows] == [2, 4, 6, 8, 10]
+    assert rates == pytest.approx([0.1 * (1 - share) ** 0.9 for share in (0.2, 0.4, 0.6, 0.8, 1.0)])
+    again = Clock(schedule, 10.0, rows[:2])
+    again.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=None), stop_training=False))
+    again.on_train_begin()
+    again.on_epoch_begin(2)
+    assert again.model.optimizer.learning_rate == pytest.approx(rates[2])
+
+
+def test_all_singular_values_become_about_one():
+    rng = np.random.default_rng(0)
+    for shape in ((5, 5), (40, 6), (6, 40)):
+        matrix = rng.normal(size=shape).astype(np.float32)
+        changed = np.asarray(orthogonalized(keras.ops.convert_to_tensor(matrix)))
+        left, _, right = np.linalg.svd(matrix, full_matrices=False)
+        values = np.diag(left.T @ changed @ right.T)
+        assert changed.shape == shape
+        assert (values > 0.6).all() and (values < 1.3).all()
+        # Nothing is turned: between different directions there is nothing.
+        np.testing.assert_allclose(left.T @ changed @ right.T, np.diag(values), atol=1e-4)
+
+
+def test_muon_by_hand():
+    rng = np.random.default_rng(0)
+    kernel, offset, first = (
+        keras.Variable(rng.normal(size=shape).astype(np.float32)) for shape in ((1, 1, 2, 4, 6), (6,), (3, 3, 3, 1, 4))
+    )
+    variables = [kernel, offset, first]
+    before = [np.array(variable) for variable in variables]
+    gradients = [rng.normal(size=variable.shape).astype(np.float32) for variable in variables]
+    Muon(0.01, weight_decay=0.0).apply([keras.ops.convert_to_tensor(part) for part in gradients], variables)
+    matrix = keras.ops.convert_to_tensor(1.95 * gradients[0].reshape(8, 6))
+    step = 0.01 * 0.2 * np.sqrt(8) * np.asarray(orthogonalized(matrix)).reshape(kernel.shape)
+    np.testing.assert_allclose(before[0] - kernel, step, rtol=1e-4, atol=1e-7)
+    # The first step of AdamW is as large everywhere as the learning rate.
+    for old, new, gradient in zip(before[1:], variables[1:], gradients[1:], strict=True):
+        np.testing.assert_allclose(old - new, 0.01 * np.sign(gradient), rtol=1e-3)
 
 
 def test_the_names_of_the_settings_are_those_of_the_training():

@@ -17,7 +17,7 @@ from keras_unet3d.labels import (
     value_faults,
 )
 from keras_unet3d.listener import SILENT, Listener
-from keras_unet3d.patches.holdout import split_one
+from keras_unet3d.patches.holdout import SHARE, split_one
 from keras_unet3d.patches.source import weight_faults, where_weighted
 from keras_unet3d.settings import DataOptions
 from keras_unet3d.volumes.grey_values import measure
@@ -69,8 +69,8 @@ def check(
         cases = [_with_classes(case, table, faults) for case in cases]
     notes += findings.doubts(table, surveys, images_read)
     faults = list(dict.fromkeys(faults))
-    if len(cases) == 1 and not faults and settings.validation_share:
-        faults += _holdout_faults(cases[0], table, settings.validation_share)
+    if len(cases) == 1 and not faults and settings.validation_share != 0:
+        faults += _holdout_faults(cases[0], table, settings.validation_share or SHARE)
     volumes = [findings.described(case, table) for case in cases]
     for line in findings.lines(volumes, table, notes, faults):
         listener.say(line)

@@ -15,13 +15,13 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.listener import Listener
 from keras_unet3d.machine import devices
 from keras_unet3d.machine.compiled import compiled_network
-from keras_unet3d.patches.batches import UnderWay, Waiting, training_batches, validation_batches
+from keras_unet3d.patches.batches import UnderWay, Waiting, training_batches
 from keras_unet3d.patches.holdout import Holdout
-from keras_unet3d.patches.samples import sample_origin, training_sample, validation_positions
+from keras_unet3d.patches.samples import sample_origin, training_sample
 from keras_unet3d.training.schedule import Feed
 from keras_unet3d.workflows.fit.plan import Plan
+from keras_unet3d.workflows.fit.validation import validator
 
-VALIDATION_PATCHES = 32
 # The reference engine may cost so much of a step.
 _BEARABLE = 0.1
 # A training step takes about so many forward passes.
@@ -32,7 +32,6 @@ _TIMED = 3
 def make_feed(holdout: Holdout, plan: Plan) -> Feed:
     """Return the batches that the network is trained and validated on."""
     batching, waiting, under_way = plan.batching, Waiting(), UnderWay()
-    positions = validation_positions(holdout.validation, plan.unchanged_patches, VALIDATION_PATCHES)
 
     def training(first: int) -> Any:
         return training_batches(holdout.training, plan.patches, batching, first, waiting, under_way)
@@ -44,12 +43,13 @@ def make_feed(holdout: Holdout, plan: Plan) -> Feed:
 
     return Feed(
         training,
-        validation_batches(holdout.validation, plan.unchanged_patches, batching, positions),
+        validator(holdout, plan),
         waiting,
         Augmentation(plan.patches.inset) if batching.on_device else None,
         advice(holdout, plan),
         origin,
         under_way.end,
+        plan.spec.labels.background,
     )
 
 

@@ -16,7 +16,7 @@ from keras_unet3d.workflows.fit.sizes import plan_patch
 # A step that is estimated at so many times what there is will not fit, whatever the estimate's error.
 _HOPELESS = 4
 # Arrays of the weights' size: weights and gradients, and what the optimiser keeps.
-_COPIES = {"adamw": 4, "sgd": 3}
+_COPIES = {"muon": 4, "adamw": 4, "sgd": 3}
 
 
 def costs(plan: Plan) -> Costs:

@@ -28,8 +28,10 @@ from keras_unet3d.workflows.fit import sizes
 
 _EPOCHS, _STEPS = 20, 100
 _BATCH_PER_DEVICE = 2
+# The running mean of the weights spans such a share of all steps; by the clock as if so many steps a minute were spanned.
+_AVERAGED_SHARE, _STEPS_PER_MINUTE, _MOST_EMA = 0.05, 30, 0.99
 # Optimiser -> its largest learning rate.
-_LEARNING_RATES = {"adamw": 2e-3, "sgd": 1e-2}
+_LEARNING_RATES = {"muon": 2e-3, "adamw": 2e-3, "sgd": 1e-2}
 # Channels per level. Full resolution is what costs: it gets few of them.
 _CPU_FILTERS = (8, 32, 64, 128)
 _GPU_FILTERS = (32, 64, 128, 256)
@@ -122,8 +124,7 @@ def make_plan(
         devices=count,
         learning_rate=_given(settings.learning_rate, _LEARNING_RATES[settings.optimizer]),
         unlabelled=data.table.unlabelled,
-        epochs=settings.epochs or _EPOCHS,
-        steps_per_epoch=settings.steps_per_epoch or _STEPS,
+        **_length(settings),
         precision=precision,
         workers=worker_count(settings.workers),
     )
@@ -141,8 +142,18 @@ def make_plan(
     )
     on_device = settings.augment and settings.augment_on == "device"
     batching = narrowed(Batching, settings, on_device=on_device, class_weights=None)
-    schedule = narrowed(Schedule, settings, class_weights=None)
+    length = {"epochs": settings.epochs or _EPOCHS, "steps_per_epoch": settings.steps_per_epoch or _STEPS}
+    schedule = narrowed(Schedule, settings, class_weights=None, **length)
     return Plan(spec, patches, batching, schedule, count, precision, settings)
+
+
+def _length(settings: FitSettings) -> dict[str, Any]:
+    """Return epochs, steps and the running mean of the weights; by the clock the training finds the first two."""
+    if settings.minutes is not None:
+        return {"ema": _given(settings.ema, min(_MOST_EMA, round(1 - 1 / (_STEPS_PER_MINUTE * settings.minutes), 4)))}
+    epochs, steps = settings.epochs or _EPOCHS, settings.steps_per_epoch or _STEPS
+    ema = 0.0 if settings.freeze_encoder else max(0.0, round(1 - 1 / (_AVERAGED_SHARE * epochs * steps), 4))
+    return {"epochs": epochs, "steps_per_epoch": steps, "ema": _given(settings.ema, ema)}
 
 
 def _given(value: Any, otherwise: Any) -> Any:
@@ -152,6 +163,8 @@ def _given(value: Any, otherwise: Any) -> Any:
 def _for_the_sample(settings: FitSettings) -> FitSettings:
     if (settings.filters, settings.base_filters, settings.depth) == (None, None, None):
         settings = replace(settings, base_filters=_SAMPLE_FILTERS, depth=_SAMPLE_DEPTH)
+    if settings.minutes is not None:
+        return settings
     epochs, steps = settings.epochs or _SAMPLE_EPOCHS, settings.steps_per_epoch or _SAMPLE_STEPS
     return replace(settings, epochs=epochs, steps_per_epoch=steps)
 

@@ -82,6 +82,10 @@ def go_on(
     if not done and before.start and not has_start:
         raise InputError(f"{run.path}: expected `start={before.start}` again, as no epoch of the run was finished.")
     best_so_far = f" (best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f})" if best else ""
+    if schedule.minutes is not None:
+        minutes = facts["rows"][-1]["minutes"] if done else 0.0
+        listener.say(f"resume: {minutes:.1f} of {schedule.minutes:g} minutes of {run.path} are done{best_so_far}")
+        return
     listener.say(f"resume: {done} of {schedule.epochs} epochs of {run.path} are done{best_so_far}")
     if schedule.epochs > planned:
         step = done * schedule.steps_per_epoch

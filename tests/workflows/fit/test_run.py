@@ -73,6 +73,27 @@ def test_the_history_has_a_row_per_epoch_and_the_best_is_in_it(tiny_fit):
     assert _config(tiny_fit.path)["best"] == tiny_fit.best
 
 
+def test_the_figures_of_a_training_are_those_of_evaluate(tiny_fit, tiny_data):
+    evaluated = evaluate(zoo.predictor(tiny_fit.path), tiny_data, only=zoo.held_out_files(tiny_fit.path))
+    assert 0 < evaluated["mean_iou"] < 1
+    assert tiny_fit.best["val_iou"] == pytest.approx(evaluated["mean_iou"], abs=1e-6)
+    assert tiny_fit.best["val_dice"] == pytest.approx(evaluated["mean_dice"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_fit_by_the_clock(tiny_data, tmp_path):
+    said = []
+    settings = tiny_settings(minutes=0.1, epochs=None, steps_per_epoch=None)
+    run = fit([tiny_data], tmp_path / "run", settings=settings, listener=Listener(said.append))
+    assert run.history["minutes"] == sorted(run.history["minutes"])
+    assert 0.05 < run.history["minutes"][-1] < 0.5
+    assert any("0.1 minutes" in line for line in said) and any(" of 0.1 min  loss" in line for line in said)
+    config = _config(run.path)["settings"]
+    assert (config["minutes"], config["epochs"], config["steps_per_epoch"]) == (0.1, None, None)
+    fit([], run.path, resume=True, listener=Listener(said.append))
+    assert any("of 0.1 minutes of" in line for line in said)
+
+
 def test_the_network_in_the_run_is_the_one_that_was_asked_for(tiny_run):
     model = keras.models.load_model(tiny_run / "model.keras", compile=False)
     assert model.input_shape == (None, None, None, None, 1)
