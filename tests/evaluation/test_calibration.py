@@ -16,9 +16,7 @@ def test_the_error_by_hand():
     assert found.error == pytest.approx((abs(1.8 - 1) + abs(1.2 - 2)) / 4)
     assert found.voxels.sum() == 4
     parts = calibration(truth[:1], probabilities[:1]) + calibration(truth[1:], probabilities[1:])
-    np.testing.assert_allclose(
-        (parts.voxels, parts.sureness, parts.right), (found.voxels, found.sureness, found.right)
-    )
+    np.testing.assert_allclose((parts.voxels, parts.sureness, parts.right), (found.voxels, found.sureness, found.right))
 
 
 def test_certainty_is_in_the_last_bin_and_nothing_has_no_error():
@@ -68,7 +66,9 @@ def test_a_network_that_is_certain_has_a_temperature():
 
 
 def test_what_no_temperature_can_be_fitted_to_is_refused():
-    with pytest.raises(InputError, match=r"expected a class for every voxel of the probabilities, \(4,\); found \(5,\)"):
+    with pytest.raises(
+        InputError, match=r"expected a class for every voxel of the probabilities, \(4,\); found \(5,\)"
+    ):
         fit_temperature(np.full((4, 2), 0.5), np.zeros(5, int))
     with pytest.raises(InputError, match="expected labelled voxels to fit a temperature to, found none"):
         fit_temperature(np.full((4, 2), 0.5), np.full(4, UNLABELLED))

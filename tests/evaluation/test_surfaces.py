@@ -77,5 +77,7 @@ def test_without_a_surface_there_is_no_distance():
 
 
 def test_masks_of_other_shapes_are_refused():
-    with pytest.raises(InputError, match=r"expected two masks \(z, y, x\) of the same shape, found \(4, 4, 4\) and \(4, 4\)"):
+    with pytest.raises(
+        InputError, match=r"expected two masks \(z, y, x\) of the same shape, found \(4, 4, 4\) and \(4, 4\)"
+    ):
         surface_distances(np.ones((4, 4, 4), bool), np.ones((4, 4), bool))
