@@ -253,7 +253,7 @@ def _figures(evaluation: dict) -> Iterator[str]:
     for key, value in evaluation.items():
         if key == "volumes":
             yield f"- volumes: {len(value)}"
-        elif not isinstance(value, dict):
+        elif key != "classes" and not isinstance(value, dict):
             yield f"- {key.replace('_', ' ')}: {f'{value:.4f}' if isinstance(value, float) else value}"
 
 

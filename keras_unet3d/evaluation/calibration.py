@@ -8,8 +8,8 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.labels import UNLABELLED
 
 _BINS = 15
-# Between these a temperature is sought; a network outside of them is not miscalibrated but broken.
-_COLDEST, _HOTTEST = 0.05, 20.0
+# Between these a temperature is sought: where few voxels are all right or all wrong, no certainty would be too much or too little.
+_COLDEST, _HOTTEST = 0.2, 5.0
 # The least probability that counts: float32 has none below about 1e-38, whose logarithm would be infinite.
 _LEAST = 1e-12
 
@@ -64,7 +64,7 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
         truth: classes of the same voxels; those that are `UNLABELLED` count nowhere.
 
     Returns:
-        T, 0.05 to 20, of the largest likelihood of the truth by p ** (1 / T), made to sum to 1: the same as dividing the
+        T, 0.2 to 5, of the largest likelihood of the truth by p ** (1 / T), made to sum to 1: the same as dividing the
         logits by T.
 
     Raises:

@@ -1,6 +1,5 @@
 """How sure a mean over volumes is, and whether two networks differ on the same ones."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,12 +24,13 @@ class Mean:
     high: float | None
     count: int
 
-    def in_words(self) -> str:
-        """Return "0.8825 [0.8741, 0.8902]"."""
-        return f"{self.mean:.4f}" if self.low is None else f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}]"
+    def in_words(self, sign: str = "") -> str:
+        """Return "0.8825 [0.8741, 0.8902]"; with the sign "+" as "+0.0025 [-0.0041, +0.0092]"."""
+        form = f"{sign}.4f"
+        return f"{self.mean:{form}}" + ("" if self.low is None else f" [{self.low:{form}}, {self.high:{form}}]")
 
 
-def mean_over_volumes(values: Sequence[float]) -> Mean | None:
+def mean_over_volumes(values: list[float] | np.ndarray) -> Mean | None:
     """Return the mean of a value per volume with its bootstrap interval; None of no values.
 
     Source: the percentile bootstrap of Efron and Tibshirani 1993; volumes are drawn with replacement.
@@ -51,7 +51,7 @@ def mean_over_volumes(values: Sequence[float]) -> Mean | None:
     return Mean(mean, float(low), float(high), len(known))
 
 
-def paired_test(differences: Sequence[float], alternative: str = "two-sided") -> float:
+def paired_test(differences: list[float] | np.ndarray, alternative: str = "two-sided") -> float:
     """Return how likely differences so far from 0 are by chance, one per volume: p of the Wilcoxon signed-rank test.
 
     Args:

@@ -62,7 +62,7 @@ def test_a_network_that_is_certain_has_a_temperature():
     probabilities = np.repeat([[1.0, 0.0], [0.0, 1.0]], 10, axis=0)
     truth = np.repeat([0, 1], 10)
     truth[0] = 1
-    assert 1 < fit_temperature(probabilities, truth) <= 20
+    assert 1 < fit_temperature(probabilities, truth) <= 5
 
 
 def test_what_no_temperature_can_be_fitted_to_is_refused():
