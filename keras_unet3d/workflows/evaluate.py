@@ -155,7 +155,7 @@ def _add_surfaces(
         if is_dense and number != table.background:
             figure |= surface_figures(surface_distances(truth == number, predicted == number, spacing), tolerance)
     unit = (example.image.unit or "units of the file") if spacing else "voxels"
-    return {"unit": unit, "tolerance": tolerance, "is_dense": is_dense}
+    return {"unit": unit, "tolerance": tolerance, "dense": is_dense}
 
 
 def _per_volume(volumes: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _shown(value: float | None, form: str) -> str:
 def _lines_of_volumes(result: dict[str, Any], background: str, width: int) -> Iterator[str]:
     """Yield the means over volumes with their intervals, and the worst volumes."""
     volumes, per_volume = result["volumes"], result["per_volume"]
-    distances = any(volume["is_dense"] for volume in volumes)
+    distances = any(volume["dense"] for volume in volumes)
     yield f"mean over volumes [95 % interval]{_units(volumes) if distances else ''}"
     for name in result["classes"]:
         if name == background or per_volume["classes"][name]["dice"] is None:
@@ -229,7 +229,7 @@ def _lines_of_volumes(result: dict[str, Any], background: str, width: int) -> It
         parts += [f"{words} {by_key[key].mean:{form}}" for key, (words, form) in _WORDS.items() if key in by_key]
         yield f"{name:<{width}} {', '.join(parts)}"
     yield f"{'mean':<{width}} Dice {_mean(per_volume['mean_dice']).in_words()}"
-    if sparse := [volume["file"] for volume in volumes if not volume["is_dense"]]:
+    if sparse := [volume["file"] for volume in volumes if not volume["dense"]]:
         yield f"no distances where not every voxel is labelled: {some(sparse)}"
     known = sorted(
         (volume for volume in volumes if volume["mean_dice"] is not None), key=lambda volume: volume["mean_dice"]
@@ -254,7 +254,7 @@ _WORDS = {
 
 def _units(volumes: Sequence[dict[str, Any]]) -> str:
     """Return in what distances are, and what counts as right."""
-    kinds = {(volume["tolerance"], volume["unit"]) for volume in volumes if volume["is_dense"]}
+    kinds = {(volume["tolerance"], volume["unit"]) for volume in volumes if volume["dense"]}
     units = {unit for _, unit in kinds}
     if len(units) > 1:
         return "; surface Dice within a voxel's longest edge"
