@@ -197,12 +197,11 @@ def _results(
     """Yield boxes of the volume with what is wanted of them."""
     statistics = predictor.examine(volume)
     working = at_training_size(volume, predictor.spec, wanted.resample)
-    further = wanted.cleaning != AS_THEY_ARE
-    output = "probabilities" if wanted.cleaning.instances or working is not volume else wanted.output
-    if output == wanted.output and not further and not _is_cleaned(predictor, wanted):
-        yield from predictor.boxes(volume, output, wanted.settings, statistics=statistics, listener=listener)
+    if working is volume and wanted.cleaning == AS_THEY_ARE and not _is_cleaned(predictor, wanted):
+        yield from predictor.boxes(volume, wanted.output, wanted.settings, statistics=statistics, listener=listener)
         return
     # What looks at more than a tile needs the whole.
+    output = "probabilities" if wanted.cleaning.instances or working is not volume else wanted.output
     statistics = statistics if working is volume else predictor.examine(working)
     as_it_is = replace(wanted.settings, clean=False)
     whole = predictor.uncalibrated.predict(working, output, as_it_is, statistics=statistics, listener=listener)
