@@ -259,7 +259,7 @@ def _units(volumes: Sequence[dict[str, Any]]) -> str:
     if len(units) > 1:
         return "; surface Dice within a voxel's longest edge"
     (unit,) = units
-    within = f"{max(kinds)[0]:g} {unit}, a voxel's longest edge" if len(kinds) == 1 else "a voxel's longest edge"
+    within = f"{max(kinds)[0]:.3g} {unit}, a voxel's longest edge" if len(kinds) == 1 else "a voxel's longest edge"
     return f"; distances in {unit}; surface Dice within {within}"
 
 
