@@ -52,7 +52,7 @@ def command(
     settings = options.given_settings(PredictSettings, given)
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
-    from keras_unet3d.workflows.evaluate import compare, evaluate, rows
+    from keras_unet3d.workflows.evaluate import compare, evaluate, refuse_other_classes, rows
 
     keys = {name: value for name, value in {"raw": raw_key, "label": label_key, "axes": axes}.items() if value}
     with (
@@ -62,6 +62,8 @@ def command(
     ):
         models = [model, other] if other else [model]
         predictors = [zoo.predictor(name) for name in models]
+        for predictor in predictors[1:]:
+            refuse_other_classes(predictors[0].spec.labels.names, predictor.spec.labels.names)
         only = zoo.held_out_files(model) if held_out else None
         results = []
         for name, predictor in zip(models, predictors, strict=True):

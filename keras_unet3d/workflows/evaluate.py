@@ -278,11 +278,11 @@ def compare(first: dict[str, Any], second: dict[str, Any], listener: Listener = 
     Raises:
         InputError: figures of other volumes or classes.
     """
-    for what, names in (("volumes", _files), ("classes", lambda result: [*result["classes"]])):
-        if names(first) != names(second):
-            raise InputError(
-                f"compare: expected figures of the same {what}, found {some(names(first))} and {some(names(second))}."
-            )
+    if _files(first) != _files(second):
+        raise InputError(
+            f"compare: expected figures of the same volumes, found {some(_files(first))} and {some(_files(second))}."
+        )
+    refuse_other_classes([*first["classes"]], [*second["classes"]])
 
     def difference(figure: Callable[[dict[str, Any]], float | None]) -> dict[str, Any] | None:
         pairs = [(figure(a), figure(b)) for a, b in zip(first["volumes"], second["volumes"], strict=True)]
@@ -310,6 +310,14 @@ def compare(first: dict[str, Any], second: dict[str, Any], listener: Listener = 
                 f"{name}: {_mean(found).in_words('+')}, p {found['p']:.2g}, {plural(found['count'], 'volume')}"
             )
     return result
+
+
+def refuse_other_classes(first: Sequence[str], second: Sequence[str]) -> None:
+    """Raise `InputError` where two networks, of which the names of the classes are given, cannot be compared."""
+    if [*first] != [*second]:
+        raise InputError(
+            f"compare: expected two networks of the same classes, found {some(first)} and {some(second)}; name them alike."
+        )
 
 
 def _mean(found: dict[str, Any]) -> Mean:

@@ -190,7 +190,9 @@ def test_two_networks_are_compared_volume_by_volume():
 def test_networks_of_other_volumes_or_classes_are_not_compared():
     with pytest.raises(InputError, match="expected figures of the same volumes, found 0.h5, 1.h5 and 0.h5"):
         compare(made_up(0.9, 0.8), made_up(0.9))
-    with pytest.raises(InputError, match="expected figures of the same classes, found cell and wall"):
+    with pytest.raises(
+        InputError, match="expected two networks of the same classes, found cell and wall; name them alike"
+    ):
         compare(made_up(0.9), made_up(0.9, classes={"wall": {}}))
 
 
