@@ -19,6 +19,7 @@ _ALTERNATIVES: tuple[tuple[dict[str, Any], ...], ...] = (
 # it: five that change, and all for the better, are the fewest. Most volumes need no cleaning, so those it leaves as they are
 # do not count against it.
 _LEAST_GAIN, _LARGEST_P = 0.0001, 0.05
+FEWEST_VOLUMES = 5
 
 
 def choose_cleaning(

@@ -751,4 +751,4 @@ def test_a_readme_has_the_figures_that_evaluate_measured(tiny_run, tiny_data):
     card = zoo.Card("tiny", model=zoo.predictor(tiny_run).spec, evaluation=figures)
     readme = to_readme(card)
     assert f"- calibration error: {figures['calibration_error']:.4f}\n" in readme and "- volumes: 2\n" in readme
-    assert "per volume" not in readme
+    assert "- per volume" not in readme

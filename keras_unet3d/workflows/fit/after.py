@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from keras_unet3d.evaluation.calibration import calibration, fit_temperature
-from keras_unet3d.evaluation.choosing import choose_cleaning
+from keras_unet3d.evaluation.choosing import FEWEST_VOLUMES, choose_cleaning
 from keras_unet3d.geometry import Box
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.listener import Listener
@@ -80,6 +80,7 @@ def settled(predictor: Predictor, holdout: Holdout, plan: Plan, listener: Listen
         f"calibration error {before:.4f}, {after:.4f} with it"
     )
     if not (holdout.whole_volumes and spec.labels.target == "semantic" and all(volume.is_whole for volume in seen)):
+        listener.say("cleaning: none is tried, which takes whole held-out volumes of classes, labelled throughout")
         return spec
     table = spec.labels
     cleaning = choose_cleaning(
@@ -98,7 +99,9 @@ def settled(predictor: Predictor, holdout: Holdout, plan: Plan, listener: Listen
 
 def _looked_at(predictor: Predictor, sources: list[Source], budget: int) -> Iterator[_Seen]:
     """Yield held-out volumes, evenly spread over all, and parts of those that are larger than their share of the budget."""
-    count = min(len(sources), _MOST_VOLUMES)
+    count, whole = min(len(sources), _MOST_VOLUMES), budget // max(prod(source.image.shape) for source in sources)
+    # Fewer whole volumes tell more than parts of many, where they are enough to choose a cleaning by.
+    count = min(count, whole) if whole >= FEWEST_VOLUMES else count
     rng = np.random.default_rng(0)
     for number in np.linspace(0, len(sources) - 1, count).round().astype(int):
         yield _see(predictor, sources[number], budget // count, _FITTED // count, rng)

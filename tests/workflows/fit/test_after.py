@@ -90,7 +90,8 @@ def test_sparse_labels_have_a_temperature_and_no_cleaning(plan):
         return label
 
     spec, said = settle(plan, Holdout([], sources(plan, 6, only_some), "", True))
-    assert spec.temperature != 1 and spec.cleaning == () and len(said) == 1
+    assert spec.temperature != 1 and spec.cleaning == ()
+    assert said[1:] == ["cleaning: none is tried, which takes whole held-out volumes of classes, labelled throughout"]
 
 
 def test_a_part_of_a_volume_has_no_cleaning(plan):
@@ -108,9 +109,15 @@ def test_what_is_right_is_not_cleaned(plan):
     assert spec.cleaning == () and said[1].endswith("none")
 
 
-def test_large_volumes_are_looked_at_in_part_around_a_labelled_voxel(plan, monkeypatch):
-    monkeypatch.setattr(after, "_LEAST_VOXELS", 6 * 200)
+@pytest.mark.parametrize(
+    ("budget", "count", "whole"), [(5 * 2184, 5, True), (5 * 2184 - 1, 6, False), (2**20, 6, True)]
+)
+def test_as_many_whole_volumes_as_the_budget_has_room_for(plan, budget, count, whole):
+    seen = list(after._looked_at(Predictor(network, plan.spec), sources(plan, 6), budget))
+    assert len(seen) == count and all(volume.is_whole == whole for volume in seen)
 
+
+def test_large_volumes_are_looked_at_in_part_around_a_labelled_voxel(plan):
     def one_voxel(label):
         sparse = np.full_like(label, 9)
         sparse[10, 11, 12] = 0
