@@ -18,7 +18,9 @@ from keras_unet3d.settings import FitSettings, PredictSettings
 @options.settings(FitSettings, only=("unlabelled",))
 @click.option("--held-out", is_flag=True, help="Only the volumes that the fit of MODEL, a run, held out.")
 @click.option("--instances", is_flag=True, help="Also compare the cells that predict --instances cuts.")
+@click.option("--compare", "other", metavar="MODEL", help="Another model on the same volumes, and which is better.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the figures to FILE as well.")
+@click.option("--table", metavar="FILE.csv", help="Write a row per volume and class to FILE.csv as well.")
 @click.option("--raw-key", help="Data set of the image [default: as in training].")
 @click.option("--label-key", help="Data set of the labels [default: as in training].")
 @click.option("--axes", help="Order of the files' axes, e.g. czyx [default: as in training].")
@@ -32,36 +34,59 @@ def command(
     unlabelled,
     held_out,
     instances,
+    other,
     json_path,
+    table,
     raw_key,
     label_key,
     axes,
     overwrite,
     **given,
 ):
-    """Measure IoU and Dice on labelled volumes.
+    """Measure how good a model is on labelled volumes.
 
-    MODEL and DATA are as in predict and fit. Unlabelled voxels count nowhere; the means leave out the background.
-    With --instances also the adapted Rand error of cells, 0 where they are equal.
+    MODEL and DATA are as in predict and fit. Overlap (IoU, Dice, sensitivity, precision, volume), distances of
+    surfaces and calibration, with 95 % intervals over volumes, the worst volumes named. Unlabelled voxels count nowhere; the
+    means leave out the background. With --instances also the adapted Rand error of cells, 0 where they are equal.
     """
     settings = options.given_settings(PredictSettings, given)
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
-    from keras_unet3d.workflows.evaluate import evaluate
+    from keras_unet3d.workflows.evaluate import compare, evaluate, refuse_other_classes, rows
 
     keys = {name: value for name, value in {"raw": raw_key, "label": label_key, "axes": axes}.items() if value}
-    with options.figures_file(json_path, overwrite) as write, live("volumes") as listener:
-        predictor = zoo.predictor(model)
-        result = evaluate(
-            predictor,
-            data,
-            images=images,
-            labels=labels,
-            keys=replace(predictor.spec.keys, **keys),
-            unlabelled=unlabelled,
-            only=zoo.held_out_files(model) if held_out else None,
-            settings=settings,
-            instances=instances,
-            listener=listener,
+    with (
+        options.figures_file(json_path, overwrite) as write,
+        options.figures_file(table, overwrite, "--table", ".csv") as write_table,
+        live("volumes") as listener,
+    ):
+        models = [model, other] if other else [model]
+        predictors = [zoo.predictor(name) for name in models]
+        for predictor in predictors[1:]:
+            refuse_other_classes(predictors[0].spec.labels.names, predictor.spec.labels.names)
+        only = zoo.held_out_files(model) if held_out else None
+        results = []
+        for name, predictor in zip(models, predictors, strict=True):
+            if other:
+                listener.say(f"{name}:")
+            results.append(
+                evaluate(
+                    predictor,
+                    data,
+                    images=images,
+                    labels=labels,
+                    keys=replace(predictors[0].spec.keys, **keys),
+                    unlabelled=unlabelled,
+                    only=only,
+                    settings=settings,
+                    instances=instances,
+                    listener=listener,
+                )
+            )
+        figures, *others = results
+        for found in others:
+            figures["compared"] = {"model": other, "figures": found, "difference": compare(figures, found, listener)}
+        write(figures)
+        write_table(
+            [{"model": name} | row for name, result in zip(models, results, strict=True) for row in rows(result)]
         )
-        write(result)

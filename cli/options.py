@@ -10,7 +10,7 @@ import click
 from keras_unet3d.cli.flags import flag, with_flags
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import field_type
-from keras_unet3d.files import read_json, whole_file, write_json
+from keras_unet3d.files import read_json, whole_file, write_csv, write_json
 from keras_unet3d.geometry import Triple
 from keras_unet3d.settings import FitSettings
 
@@ -105,8 +105,14 @@ def _read_config(path: Path) -> dict:
     return dict(settings)
 
 
+# Suffix of a file of figures -> what writes it.
+_WRITERS: dict[str, Callable] = {".json": write_json, ".csv": write_csv}
+
+
 @contextmanager
-def figures_file(path: str | None, overwrite: bool) -> Iterator[Callable[[dict], None]]:
+def figures_file(
+    path: str | None, overwrite: bool, option: str = "--json", suffix: str = ".json"
+) -> Iterator[Callable]:
     """Yield a function that takes the figures that are to be written to `path`, or to nowhere where that is None.
 
     Entered before the work, so that a place that cannot be written is said at once.
@@ -114,7 +120,7 @@ def figures_file(path: str | None, overwrite: bool) -> Iterator[Callable[[dict],
     if path is None:
         yield lambda figures: None
         return
-    if Path(path).is_file() and not path.endswith(".json"):
-        raise InputError(f"--json {path}: expected to write over a .json file, found another kind of file there.")
+    if Path(path).is_file() and not path.endswith(suffix):
+        raise InputError(f"{option} {path}: expected to write over a {suffix} file, found another kind of file there.")
     with whole_file(Path(path), overwrite) as partial:
-        yield lambda figures: write_json(partial, figures)
+        yield lambda figures: _WRITERS[suffix](partial, figures)

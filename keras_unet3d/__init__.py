@@ -39,10 +39,18 @@ _HOMES = {
     "predict_volume": "keras_unet3d.prediction.array_api",
     "Predictor": "keras_unet3d.prediction.predictor",
     "evaluate": "keras_unet3d.workflows.evaluate",
+    "compare": "keras_unet3d.workflows.evaluate",
     "check": "keras_unet3d.workflows.check.run",
     "suggest": "keras_unet3d.workflows.annotate.suggest",
     "Suggestion": "keras_unet3d.workflows.annotate.ranking",
     "merge": "keras_unet3d.workflows.annotate.merge",
+    # Figures of arrays, and what is fitted to them.
+    "surface_distances": "keras_unet3d.evaluation.surfaces",
+    "surface_figures": "keras_unet3d.evaluation.surfaces",
+    "Distances": "keras_unet3d.evaluation.surfaces",
+    "fit_temperature": "keras_unet3d.evaluation.calibration",
+    "choose_cleaning": "keras_unet3d.evaluation.choosing",
+    "ClassCleaning": "keras_unet3d.segments.cleaning",
     # What can be said to them, and who hears of it.
     "FitSettings": "keras_unet3d.settings",
     "DataOptions": "keras_unet3d.settings",

@@ -72,10 +72,12 @@ class Validated:
     Attributes:
         WHAT: what messages call it.
         COMPLETE: whether what it is read from must have every entry, those with a default included.
+        ADDED: entries that earlier versions did not write, and that may be missing all the same.
     """
 
     WHAT: ClassVar[str] = "settings"
     COMPLETE: ClassVar[bool] = False
+    ADDED: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for entry, hint in _fields(type(self)):
@@ -114,7 +116,9 @@ class Validated:
         for name, (entry, hint) in known.items():
             if name in config:
                 values[name] = _read(hint, config[name], source)
-            elif cls.COMPLETE or (entry.default is MISSING and entry.default_factory is MISSING):
+            elif (cls.COMPLETE and name not in cls.ADDED) or (
+                entry.default is MISSING and entry.default_factory is MISSING
+            ):
                 raise InputError(f"{source}: expected the entry {name!r} of {cls.WHAT}, found none.")
         try:
             return cls(**values)

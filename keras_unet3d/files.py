@@ -4,6 +4,7 @@ Output appears whole or not at all, never over something that is there already, 
 What a process that was killed left half-written is removed by the next one that writes the same place.
 """
 
+import csv
 import glob
 import hashlib
 import io
@@ -13,7 +14,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -317,6 +318,15 @@ def write_json(path: Path, value: Any) -> None:
 def as_json(value: Any) -> str:
     """Return indented JSON; raises `ValueError` for numbers that JSON does not have."""
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table, whole or not at all: a line per row under the names of the first one; None is empty."""
+    lines = io.StringIO()
+    table = csv.DictWriter(lines, [*rows[0]], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_text(path, lines.getvalue())
 
 
 def write_text(path: Path, text: str) -> None:

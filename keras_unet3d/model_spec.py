@@ -1,7 +1,7 @@
 """What must be known about a trained network to use it: written with it, read back with it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keras_unet3d.choices import GREY_VALUES
 from keras_unet3d.datasets import DataKeys
@@ -9,6 +9,7 @@ from keras_unet3d.fields import Validated, checked
 from keras_unet3d.geometry import Geometry, Spacing, Triple, triple
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.segments.cleaning import ClassCleaning
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,14 @@ class ModelSpec(Validated):
         spacing: median voxel size (z, y, x) of the training volumes, in `unit`, None where unknown.
         unit: "mm", "um" or None.
         keys: names and axes in the training files.
+        temperature: what the logits are divided by for probabilities that are as sure as they should be; labels are the same.
+        cleaning: what is done to the pieces of a class in a label volume, where that was found to help.
     """
 
     WHAT = "the description of a trained network"
     # A voxel size that got lost is not one that nobody knew.
     COMPLETE = True
+    ADDED = ("temperature", "cleaning")
 
     architecture: Architecture
     labels: LabelTable
@@ -36,6 +40,8 @@ class ModelSpec(Validated):
     spacing: Spacing | None = None
     unit: str | None = None
     keys: DataKeys = DataKeys()
+    temperature: float = 1.0
+    cleaning: tuple[ClassCleaning, ...] = ()
 
     def faults(self) -> Iterator[str]:
         if self.spacing is not None and not all(size > 0 for size in self.spacing):
@@ -43,6 +49,16 @@ class ModelSpec(Validated):
         classes = self.architecture.num_classes
         if self.labels.num_classes != classes:
             yield f"labels: expected {classes} classes like the network's, found {self.labels.num_classes}."
+        if not self.temperature > 0:
+            yield f"temperature: expected a number above 0, found {self.temperature}."
+        for step in self.cleaning:
+            if self.labels.target != "semantic" or step.value not in self.labels.values:
+                yield f"cleaning: expected classes of {self.labels.shown()}, found {step.value}."
+
+    @property
+    def unsettled(self) -> "ModelSpec":
+        """The same as it was before anything was fitted after the training."""
+        return replace(self, temperature=1.0, cleaning=())
 
     @property
     def geometry(self) -> Geometry:

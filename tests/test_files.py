@@ -21,6 +21,7 @@ from keras_unet3d.files import (
     remove_path,
     whole_file,
     whole_folder,
+    write_csv,
     write_json,
     write_text,
 )
@@ -475,3 +476,8 @@ def test_a_lock_whose_holder_cannot_be_named_is_a_lock(tmp_path, monkeypatch):
             pass
     finally:
         os.close(holder)
+
+
+def test_a_table_has_a_line_per_row_and_nothing_for_none(tmp_path):
+    write_csv(tmp_path / "t.csv", [{"file": 'a, "b".h5', "dice": 0.25}, {"file": "c", "dice": None}])
+    assert (tmp_path / "t.csv").read_text() == 'file,dice\n"a, ""b"".h5",0.25\nc,\n'

@@ -30,11 +30,21 @@ ALLOWED = {
     # the network, and what can be said of it and to it
     "network": {"machine"},
     "settings": {"augment", "datasets", "labels"},
-    "model_spec": {"datasets", "labels", "network"},
+    "model_spec": {"datasets", "labels", "network", "segments"},
     "run_folder": {"model_spec"},
     # from the batches to a network, and from a network to label volumes and figures
     "training": {"augment", "machine", "network", "patches", "pictures", "run_folder"},
-    "prediction": {"datasets", "labels", "machine", "model_spec", "network", "patches", "settings", "volumes"},
+    "prediction": {
+        "datasets",
+        "labels",
+        "machine",
+        "model_spec",
+        "network",
+        "patches",
+        "segments",
+        "settings",
+        "volumes",
+    },
     "evaluation": {"labels", "segments"},
 }
 # Workflows string rooms together: they may import all of them, and each other.

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from keras_unet3d.labels import LabelTable
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.run_folder import RunConfig, RunData, RunFolder
+from keras_unet3d.segments.cleaning import ClassCleaning
 from keras_unet3d.settings import FitSettings
 
 SPEC = ModelSpec(
@@ -378,3 +380,24 @@ def test_after_a_kill_one_of_the_runs_is_whole(tmp_path, killed, resume):
         assert (tmp_path / "config.json").read_text() == ("new" if new else "earlier")
         assert (tmp_path / ".earlier").is_dir() == (killed == "without a network" and resume)
     assert not (tmp_path / ".moving").exists()
+
+
+def test_what_was_fitted_after_the_training_is_kept(tmp_path):
+    cleaning = (ClassCleaning(value=1, keep_largest=True, fill_holes=True),)
+    config = replace(CONFIG, model=replace(SPEC, temperature=1.25, cleaning=cleaning))
+    RunFolder(tmp_path).write_config(config)
+    read = RunFolder(tmp_path).read_config().model
+    assert read == config.model and read.cleaning == cleaning
+    assert read.unsettled == SPEC
+
+
+def test_a_run_that_had_nothing_fitted_is_read(tmp_path):
+    config = CONFIG.config()
+    del config["model"]["temperature"], config["model"]["cleaning"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = RunFolder(tmp_path).read_config().model
+    assert (model.temperature, model.cleaning) == (1.0, ())
+    del config["model"]["spacing"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="expected the entry 'spacing' of the description of a trained network"):
+        RunFolder(tmp_path).read_config()

@@ -9,7 +9,7 @@ from keras_unet3d.fields import Validated
 from keras_unet3d.geometry import Triple, triple
 from keras_unet3d.model_spec import ModelSpec
 
-SCHEMA = 2
+SCHEMA = 3
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
@@ -174,8 +174,13 @@ def _to_schema_2(metadata: dict) -> dict:
     return metadata | {"schema": 2}
 
 
+def _to_schema_3(metadata: dict) -> dict:
+    # The model's temperature and cleaning are new, and change nothing by default.
+    return metadata | {"schema": 3}
+
+
 # Schema -> what makes the content of a card of that schema one of the next.
-_MIGRATIONS = {1: _to_schema_2}
+_MIGRATIONS = {1: _to_schema_2, 2: _to_schema_3}
 
 
 def to_readme(card: Card, files: Collection[str] = ()) -> str:
@@ -198,7 +203,7 @@ def to_readme(card: Card, files: Collection[str] = ()) -> str:
 {rows}
 
 - Input: {spec.channels} channel(s), voxel size (z y x) {voxel}; grey values are normalised per volume.
-- Licences: weights {card.licence.weights}; data {card.licence.data}; code {card.licence.code}.
+{_settled(spec)}- Licences: weights {card.licence.weights}; data {card.licence.data}; code {card.licence.code}.
 - Intended use: {card.intended_use or "not stated."}
 - Limitations: {card.limitations or "not stated."}
 
@@ -220,6 +225,18 @@ SavedModel is a program: load one only from people you trust. `model.onnx` is wh
 """
 
 
+def _settled(spec: ModelSpec) -> str:
+    """Return lines on what was fitted after the training."""
+    names = dict(zip(spec.labels.values, spec.labels.names, strict=True))
+    steps = "; ".join(f"{names[step.value]}: {step.in_words()}" for step in spec.cleaning)
+    lines = [f"- Labels are cleaned by `predict`: {steps}.\n"] if steps else []
+    if spec.temperature != 1:
+        lines.append(
+            f"- Probabilities of `predict` have the temperature {spec.temperature:.3f}; SavedModel and ONNX give the network's own.\n"
+        )
+    return "".join(lines)
+
+
 def _picture(files: Collection[str]) -> str:
     return "\n![A slice of a volume, and the prediction over it](cover.png)\n" if "cover.png" in files else ""
 
@@ -234,10 +251,10 @@ def _figures(evaluation: dict) -> Iterator[str]:
                 yield f"| {name} | {figure.get('iou', 0):.4f} | {figure.get('dice', 0):.4f} |"
         yield ""
     for key, value in evaluation.items():
-        if key not in ("classes", "volumes"):
-            yield f"- {key.replace('_', ' ')}: {f'{value:.4f}' if isinstance(value, float) else value}"
-        elif key == "volumes":
+        if key == "volumes":
             yield f"- volumes: {len(value)}"
+        elif key != "classes" and not isinstance(value, dict):
+            yield f"- {key.replace('_', ' ')}: {f'{value:.4f}' if isinstance(value, float) else value}"
 
 
 def _training(card: Card) -> str:

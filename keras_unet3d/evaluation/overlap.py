@@ -1,4 +1,4 @@
-"""Counts of voxels to IoU and Dice, over the labelled voxels."""
+"""Counts of voxels to IoU, Dice and their like, over the labelled voxels."""
 
 from dataclasses import dataclass
 
@@ -29,11 +29,24 @@ def count(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> Counts:
 
 
 def figures(counts: Counts, names: tuple[str, ...]) -> dict[str, dict | None]:
-    """Return IoU and Dice by class name; None for a class that is in neither truth nor prediction."""
+    """Return the figures of every class by its name; None for a class that is in neither truth nor prediction.
+
+    They are `"iou"`, `"dice"`, `"sensitivity"` (the share of the truth that was found), `"precision"` (the share of the
+    prediction that is right) and `"volume_error"` (relative: 0.1 is a tenth too much, -0.1 too little); what would be
+    divided by nothing is None.
+    """
     result = {}
     for name, both, predicted, truth in zip(names, counts.both, counts.predicted, counts.truth, strict=True):
         union = predicted + truth - both
-        result[name] = {"iou": float(both / union), "dice": float(2 * both / (union + both))} if union else None
+        shares = {
+            "iou": (both, union),
+            "dice": (2 * both, union + both),
+            "sensitivity": (both, truth),
+            "precision": (both, predicted),
+            "volume_error": (predicted - truth, truth),
+        }
+        by_name = {key: float(part / whole) if whole else None for key, (part, whole) in shares.items()}
+        result[name] = by_name if union else None
     return result
 
 

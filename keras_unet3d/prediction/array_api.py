@@ -42,6 +42,7 @@ def predict_volume(
     flips: str | None = None,
     rotations: bool = False,
     skip_below: float | None = None,
+    clean: bool = True,
     normalization: str = "zscore",
     geometry: Geometry | None = None,
     key: str | None = None,
@@ -65,6 +66,7 @@ def predict_volume(
         batch_size: tiles per call of the network.
         flips, rotations: the mean over mirrored tiles along some of "zyx", and over quarter turns in the plane.
         skip_below: tiles without a grey value above this are background.
+        clean: whether labels are cleaned as a predictor's fit found to help.
         normalization: "zscore" (by the volume's own mean and deviation, as `fit` does) or "none".
         geometry: of a plain function, where it does not map any size to the same size.
         key, axes: data set name and order of axes in a file.
@@ -88,6 +90,7 @@ def predict_volume(
         flips=flips,
         rotations=rotations,
         skip_below=skip_below,
+        clean=clean,
     )
     predictor = _as_predictor(model, geometry, normalization)
     predictor.refuse_output(output, settings)

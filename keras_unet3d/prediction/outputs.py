@@ -23,6 +23,15 @@ def _as_they_are(values: np.ndarray, table: LabelTable | None) -> np.ndarray:
     return values
 
 
+def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Return probabilities `(..., classes)` as logits divided by a temperature would have given them; 1 changes nothing."""
+    if temperature == 1:
+        return probabilities
+    # log p is a network's logit but for a constant, which the sum takes out.
+    powers = probabilities ** np.float32(1 / temperature)
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
 # A box of the network's output `(z, y, x, classes)`, and the label table if there is one -> what is wanted.
 OUTPUTS: dict[str, Callable[[np.ndarray, LabelTable | None], np.ndarray]] = {
     "labels": label_values,
@@ -31,3 +40,5 @@ OUTPUTS: dict[str, Callable[[np.ndarray, LabelTable | None], np.ndarray]] = {
     "logits": _as_they_are,
     "uncertainty": lambda values, table: entropy(values),
 }
+# Those that tell how sure the network is, and of which a temperature makes others.
+TEMPERED = ("probabilities", "uncertainty")

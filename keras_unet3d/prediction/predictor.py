@@ -1,7 +1,7 @@
 """A trained network with all that is needed to apply it to raw volumes of any size, tile by tile."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -15,10 +15,11 @@ from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.patches.source import read_mirrored
 from keras_unet3d.prediction.memory import TileMemory
 from keras_unet3d.prediction.merging import Blend, Exact, Merge
-from keras_unet3d.prediction.outputs import OUTPUTS
+from keras_unet3d.prediction.outputs import OUTPUTS, TEMPERED, tempered
 from keras_unet3d.prediction.stitching import stitched
 from keras_unet3d.prediction.tiling import Tiling, plan
 from keras_unet3d.prediction.views import averaged, refuse_turns
+from keras_unet3d.segments.cleaning import ClassCleaning, clean
 from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import Volume, from_array
 from keras_unet3d.volumes.grey_values import Statistics, measure, normalize
@@ -46,6 +47,8 @@ class PlainFunction:
     spacing: None = None
     unit: None = None
     keys: DataKeys = DataKeys()
+    temperature: float = 1.0
+    cleaning: tuple[ClassCleaning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Predictor:
         statistics: Statistics | None = None,
         listener: Listener = SILENT,
     ) -> np.ndarray:
-        """Return what `boxes` yields as one array, `(z, y, x)` or `(z, y, x, classes)`."""
+        """Return what `boxes` yields as one array, `(z, y, x)` or `(z, y, x, classes)`; labels and classes are `cleaned`."""
         boxes = self.boxes(volume, output, settings, statistics=statistics, listener=listener)
         # The first box tells the type and the channels.
         box, values = next(boxes)
@@ -91,7 +94,26 @@ class Predictor:
         result[box] = values
         for box, values in boxes:
             result[box] = values
-        return result
+        return self.cleaned(result, output, settings)
+
+    def cleaned(self, labels: np.ndarray, output: str = "labels", settings: PredictSettings = DEFAULTS) -> np.ndarray:
+        """Return a volume of "labels" or "classes" with what was found to help after the training done to it.
+
+        Any other output, and labels where the settings say so, are returned as they are.
+        """
+        table = self.spec.labels
+        if output not in ("labels", "classes") or not (settings.clean and table):
+            return labels
+        # Classes are cleaned by their numbers.
+        names = table.values if output == "labels" else range(table.num_classes)
+        steps = [replace(step, value=names[table.values.index(step.value)]) for step in self.spec.cleaning]
+        return clean(labels, steps, names[table.background])
+
+    @property
+    def uncalibrated(self) -> "Predictor":
+        """The same, with the probabilities that the network itself gives; `convert` of this one makes ours of them."""
+        spec = self.spec
+        return replace(self, spec=replace(spec, temperature=1.0))
 
     def boxes(
         self,
@@ -109,7 +131,8 @@ class Predictor:
             volume: any size.
             output: one of `choices.OUTPUTS`: "labels" (raw label values, `(z, y, x)`), "classes" (their numbers),
                 "probabilities" or "logits" (`(z, y, x, classes)`, float32), or "uncertainty" (`(z, y, x)`, float32: the
-                entropy of the probabilities, 0 sure, 1 no idea).
+                entropy of the probabilities, 0 sure, 1 no idea). Probabilities have the temperature of the `ModelSpec`,
+                logits are the network's own.
             settings: how.
             tiling: what `tiling` returned for the volume, or a part of it.
             statistics: what `examine` returned for the volume, where it has been called.
@@ -165,6 +188,8 @@ class Predictor:
 
     def convert(self, values: np.ndarray, output: str) -> np.ndarray:
         """Return what is wanted, one of `choices.OUTPUTS`, of a network's output `(z, y, x, classes)`."""
+        # A class stays the most probable one at any temperature.
+        values = tempered(values, self.spec.temperature) if output in TEMPERED else values
         return OUTPUTS[output](values, self.spec.labels)
 
     def refuse_output(self, output: str, settings: PredictSettings = DEFAULTS) -> None:

@@ -34,6 +34,7 @@ class PredictSettings(Validated):
     skip_below: float | None = option(
         None, "Tiles of which no grey value is above this are background, without asking the network [default: none]."
     )
+    clean: bool = option(True, "Clean labels, held in memory for it, as the fit found to help, where it did.")
 
     def faults(self) -> Iterator[str]:
         yield from flip_faults(self.flips)

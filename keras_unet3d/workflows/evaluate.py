@@ -1,22 +1,33 @@
-"""`evaluate`: IoU and Dice of a trained network on labelled volumes."""
+"""`evaluate`: how good a trained network is on labelled volumes; `compare`: which of two is better."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from keras_unet3d.datasets import DataKeys, Example, Globs, open_examples
 from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.evaluation.calibration import Calibration, calibration
 from keras_unet3d.evaluation.cells import adapted_rand_error
 from keras_unet3d.evaluation.overlap import Counts, count, figures, means
+from keras_unet3d.evaluation.spread import Mean, mean_over_volumes, paired_test
+from keras_unet3d.evaluation.surfaces import surface_distances, surface_figures
 from keras_unet3d.fields import validated
-from keras_unet3d.labels import LabelTable, class_volume, survey, unknown_in
+from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume, survey, unknown_in
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.segments.cells import instances as cut_instances
 from keras_unet3d.settings.predict import PredictSettings
-from keras_unet3d.words import plural
+from keras_unet3d.words import plural, some
 from keras_unet3d.workflows.data import listed, twice
+
+# Figures of a class in a volume: of its voxels, and of its surface.
+OVERLAP = ("iou", "dice", "sensitivity", "precision", "volume_error")
+SURFACES = ("hausdorff_95", "surface_distance", "surface_dice")
+# As many of the worst volumes are named.
+_WORST = 5
 
 
 @validated
@@ -46,10 +57,16 @@ def evaluate(
         listener: is told lines, and volumes done and volumes in all.
 
     Returns:
-        `{"classes": {name: {"iou", "dice"}}, "mean_iou", "mean_dice", "volumes": [{"file", "classes", ...}]}`.
+        `{"classes": {name: {"iou", "dice", "sensitivity", "precision", "volume_error"}}, "mean_iou", "mean_dice",
+        "calibration_error", "per_volume", "volumes": [{"file", "classes", "unit", "tolerance", ...}]}`.
         Figures over all count all volumes' voxels together; a class in neither truth nor prediction is None
-        and in no mean; the means leave out the background. With `instances` every volume, and the whole as the mean
-        over volumes, has "adapted_rand_error" (0 is equal), over the voxels of labelled instances.
+        and in no mean; the means leave out the background. Of a volume every class but the background also has
+        "hausdorff_95" and "surface_distance" (the mean distance, both ways), in the "unit" of the volume, and
+        "surface_dice", within a "tolerance" of the longest edge of a voxel; they are None where a voxel is not labelled.
+        "per_volume" has the mean over volumes of every figure with its 95 % bootstrap interval, `{"mean", "low", "high",
+        "count"}`. "volume_error" is relative and "calibration_error" the expected one; see `evaluation.overlap`,
+        `surfaces` and `calibration`. With `instances` every volume, and the whole as the mean over volumes, has
+        "adapted_rand_error" (0 is equal), over the voxels of labelled instances.
 
     Raises:
         InputError: a `ValueError`: anything wrong with the data, or labels that the network does not know; `instances` of a network
@@ -73,22 +90,22 @@ def evaluate(
     refuse(twice([example.image for example in examples]))
     _refuse_other_labels(examples, table)
     background = table.names[table.background]
-    total: Counts | None = None
+    totals: list[tuple[Counts, Calibration]] = []
     volumes: list[dict[str, Any]] = []
     for done, example in enumerate(examples, 1):
-        counts, error = _compared(predictor, example, table, settings, instances)
-        total = counts if total is None else total + counts
-        by_class = figures(counts, table.names)
-        cells = {"adapted_rand_error": error} if instances else {}
-        volumes.append({"file": example.name, "classes": by_class, **means(by_class, background), **cells})
+        counts, sureness, volume = _compared(predictor, example, table, settings, instances)
+        totals.append((counts, sureness))
+        volumes.append({"file": example.name, **volume})
         listener.progress(done, len(examples))
-    assert total is not None  # there is an example
-    by_class = figures(total, table.names)
-    result: dict[str, Any] = {"classes": by_class, **means(by_class, background)}
+    (counts, sureness), *others = totals
+    for other_counts, other_sureness in others:
+        counts, sureness = counts + other_counts, sureness + other_sureness
+    by_class = figures(counts, table.names)
+    result: dict[str, Any] = {"classes": by_class, **means(by_class, background), "calibration_error": sureness.error}
     if instances:
         errors = [volume["adapted_rand_error"] for volume in volumes if volume["adapted_rand_error"] is not None]
         result["adapted_rand_error"] = sum(errors) / len(errors) if errors else None
-    result["volumes"] = volumes
+    result |= {"per_volume": _per_volume(volumes, table.names), "volumes": volumes}
     for line in _lines(result, background):
         listener.say(line)
     return result
@@ -96,16 +113,70 @@ def evaluate(
 
 def _compared(
     predictor: Predictor, example: Example, table: LabelTable, settings: PredictSettings, instances: bool
-) -> tuple[Counts, float | None]:
-    """Return the counts of an example, and the error of its instances; None where they are not asked for."""
+) -> tuple[Counts, Calibration, dict[str, Any]]:
+    """Return what is counted in an example over its labelled voxels, and its figures."""
     truth = class_volume(example.label, table).array()[..., 0]
-    if not instances:
-        predicted = predictor.predict(example.image, "classes", settings)
-        return count(truth, predicted, table.num_classes), None
-    probabilities = predictor.predict(example.image, "probabilities", settings)
-    counts = count(truth, predictor.convert(probabilities, "classes"), table.num_classes)
-    cells = cut_instances(probabilities[..., 1], spacing=example.image.spacing)
-    return counts, adapted_rand_error(example.label.array()[..., 0], cells, table.unlabelled)
+    # Of what the network says in numbers only boxes are held.
+    network, predicted = predictor.uncalibrated, np.empty(truth.shape, np.uint8)
+    boundary = np.empty(truth.shape, np.float32) if instances else None
+    sureness = calibration(truth[:0], np.empty((*truth[:0].shape, table.num_classes), np.float32))
+    for box, values in network.boxes(example.image, "probabilities", settings):
+        predicted[box] = network.convert(values, "classes")
+        sureness += calibration(truth[box], predictor.convert(values, "probabilities"))
+        if boundary is not None:
+            boundary[box] = values[..., 1]
+    predicted = predictor.cleaned(predicted, "classes", settings)
+    counts = count(truth, predicted, table.num_classes)
+    by_class = figures(counts, table.names)
+    volume = {
+        "classes": by_class,
+        **means(by_class, table.names[table.background]),
+        "calibration_error": sureness.error,
+        **_add_surfaces(by_class, truth, predicted, example, table),
+    }
+    if boundary is not None:
+        cells = cut_instances(boundary, spacing=example.image.spacing)
+        volume["adapted_rand_error"] = adapted_rand_error(example.label.array()[..., 0], cells, table.unlabelled)
+    return counts, sureness, volume
+
+
+def _add_surfaces(
+    by_class: dict[str, dict | None], truth: np.ndarray, predicted: np.ndarray, example: Example, table: LabelTable
+) -> dict[str, Any]:
+    """Add the figures of surfaces to those of the classes, and return the unit and the tolerance that they have."""
+    spacing = example.image.spacing
+    tolerance = max(spacing) if spacing else 1.0
+    # What is not labelled may be more of a class: nobody knows where its surface is.
+    is_dense = not (truth == UNLABELLED).any()
+    for number, figure in enumerate(by_class.values()):
+        if figure is None:
+            continue
+        figure |= dict.fromkeys(SURFACES)
+        if is_dense and number != table.background:
+            figure |= surface_figures(surface_distances(truth == number, predicted == number, spacing), tolerance)
+    unit = (example.image.unit or "units of the file") if spacing else "voxels"
+    return {"unit": unit, "tolerance": tolerance, "dense": is_dense}
+
+
+def _per_volume(volumes: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """Return the mean over volumes of every figure with its interval; None where no volume has it."""
+
+    def mean(values: list[float | None]) -> dict[str, Any] | None:
+        known = mean_over_volumes([value for value in values if value is not None])
+        return asdict(known) if known else None
+
+    one_unit = len({volume["unit"] for volume in volumes}) == 1
+    by_class = {
+        name: {
+            # Millimetres and micrometres have no mean.
+            key: mean([volume["classes"][name][key] for volume in volumes if volume["classes"][name]])
+            for key in (*OVERLAP, *SURFACES)
+            if one_unit or key not in ("hausdorff_95", "surface_distance")
+        }
+        for name in names
+    }
+    over_all = {key: mean([volume[key] for volume in volumes]) for key in ("mean_iou", "mean_dice")}
+    return {**over_all, "classes": by_class}
 
 
 def _refuse_other_labels(examples: Sequence[Example], table: LabelTable) -> None:
@@ -120,14 +191,150 @@ def _refuse_other_labels(examples: Sequence[Example], table: LabelTable) -> None
 
 
 def _lines(result: dict[str, Any], background: str) -> Iterator[str]:
-    width = max(len(name) for name in [*result["classes"], "mean"])
-    yield f"{'class':<{width}}    IoU   Dice   (labelled voxels of {plural(len(result['volumes']), 'volume')})"
+    names, volumes = [*result["classes"]], result["volumes"]
+    width = max(len(name) for name in [*names, "mean"])
+    yield (
+        f"{'class':<{width}}    IoU   Dice  sens.  prec.  volume   "
+        f"(labelled voxels of {plural(len(volumes), 'volume')})"
+    )
     for name, figure in result["classes"].items():
-        shown = "absent from truth and prediction" if figure is None else f"{figure['iou']:.4f} {figure['dice']:.4f}"
-        yield f"{name:<{width}} {shown}"
+        yield f"{name:<{width}} {_row(figure) if figure else 'absent from truth and prediction'}"
     if result["mean_iou"] is not None:
         yield f"{'mean':<{width}} {result['mean_iou']:.4f} {result['mean_dice']:.4f}   without {background}"
-        dice = [volume["mean_dice"] for volume in result["volumes"] if volume["mean_dice"] is not None]
-        yield f"mean Dice per volume: {sum(dice) / len(dice):.4f}, lowest {min(dice):.4f}"
+        yield from _lines_of_volumes(result, background, width)
+    yield f"calibration error: {result['calibration_error']:.4f} (0 where of voxels that are 0.9 sure nine in ten are right)"
     if result.get("adapted_rand_error") is not None:
         yield f"adapted Rand error of the instances: {result['adapted_rand_error']:.4f}"
+
+
+def _row(figure: dict[str, float | None]) -> str:
+    iou, dice, sensitivity, precision, error = (figure[key] for key in OVERLAP)
+    return f"{_shown(iou, '.4f')} {_shown(dice, '.4f')} {_shown(sensitivity, '.4f')} {_shown(precision, '.4f')} {_shown(error, '+.1%'):>7}"
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "     -" if value is None else f"{value:{form}}"
+
+
+def _lines_of_volumes(result: dict[str, Any], background: str, width: int) -> Iterator[str]:
+    """Yield the means over volumes with their intervals, and the worst volumes."""
+    volumes, per_volume = result["volumes"], result["per_volume"]
+    distances = any(volume["dense"] for volume in volumes)
+    yield f"mean over volumes [95 % interval]{_units(volumes) if distances else ''}"
+    for name in result["classes"]:
+        if name == background or per_volume["classes"][name]["dice"] is None:
+            continue
+        by_key = {key: _mean(mean) for key, mean in per_volume["classes"][name].items() if mean}
+        parts = [f"Dice {by_key['dice'].in_words()}"]
+        parts += [f"{words} {by_key[key].mean:{form}}" for key, (words, form) in _WORDS.items() if key in by_key]
+        yield f"{name:<{width}} {', '.join(parts)}"
+    yield f"{'mean':<{width}} Dice {_mean(per_volume['mean_dice']).in_words()}"
+    if sparse := [volume["file"] for volume in volumes if not volume["dense"]]:
+        yield f"no distances where not every voxel is labelled: {some(sparse)}"
+    known = sorted(
+        (volume for volume in volumes if volume["mean_dice"] is not None), key=lambda volume: volume["mean_dice"]
+    )
+    for volume in known[:_WORST] if len(known) > 1 else ():
+        by_name = ", ".join(
+            f"{name} {figure['dice']:.4f}"
+            for name, figure in volume["classes"].items()
+            if figure and name != background
+        )
+        yield f"lowest Dice: {volume['mean_dice']:.4f} {volume['file']} ({by_name})"
+
+
+# Figure of a class, over volumes -> what it is called, and how it is written.
+_WORDS = {
+    "volume_error": ("volume", "+.1%"),
+    "hausdorff_95": ("HD95", ".3g"),
+    "surface_distance": ("surface distance", ".3g"),
+    "surface_dice": ("surface Dice", ".4f"),
+}
+
+
+def _units(volumes: Sequence[dict[str, Any]]) -> str:
+    """Return in what distances are, and what counts as right."""
+    kinds = {(volume["tolerance"], volume["unit"]) for volume in volumes if volume["dense"]}
+    units = {unit for _, unit in kinds}
+    if len(units) > 1:
+        return "; surface Dice within a voxel's longest edge"
+    (unit,) = units
+    within = f"{max(kinds)[0]:.3g} {unit}, a voxel's longest edge" if len(kinds) == 1 else "a voxel's longest edge"
+    return f"; distances in {unit}; surface Dice within {within}"
+
+
+def compare(first: dict[str, Any], second: dict[str, Any], listener: Listener = SILENT) -> dict[str, Any]:
+    """Compare the figures of two networks, volume by volume.
+
+    Args:
+        first, second: what `evaluate` returned of the one and the other, on the same volumes.
+        listener: is told a line per figure.
+
+    Returns:
+        `{"mean_dice": {"mean", "low", "high", "count", "p"}, "classes": {name: ...}}`: the mean over volumes of the
+        first's Dice less the second's with its 95 % bootstrap interval, and p of the two-sided Wilcoxon signed-rank test;
+        None where no volume has a figure in both. Where instances were compared, also "adapted_rand_error".
+
+    Raises:
+        InputError: figures of other volumes or classes.
+    """
+    if _files(first) != _files(second):
+        raise InputError(
+            f"compare: expected figures of the same volumes, found {some(_files(first))} and {some(_files(second))}."
+        )
+    refuse_other_classes([*first["classes"]], [*second["classes"]])
+
+    def difference(figure: Callable[[dict[str, Any]], float | None]) -> dict[str, Any] | None:
+        pairs = [(figure(a), figure(b)) for a, b in zip(first["volumes"], second["volumes"], strict=True)]
+        known = [a - b for a, b in pairs if a is not None and b is not None]
+        mean = mean_over_volumes(known)
+        return {**asdict(mean), "p": paired_test(known)} if mean else None
+
+    def dice(name: str) -> Callable[[dict[str, Any]], float | None]:
+        return lambda volume: (volume["classes"][name] or {}).get("dice")
+
+    result: dict[str, Any] = {
+        "mean_dice": difference(lambda volume: volume["mean_dice"]),
+        "classes": {name: difference(dice(name)) for name in first["classes"]},
+    }
+    if "adapted_rand_error" in first and "adapted_rand_error" in second:
+        result["adapted_rand_error"] = difference(lambda volume: volume["adapted_rand_error"])
+    listener.say(
+        "the first less the second, mean over volumes [95 % interval], and p of the Wilcoxon signed-rank test:"
+    )
+    named = {f"Dice of {name}": found for name, found in result["classes"].items()}
+    named |= {"mean Dice": result["mean_dice"], "adapted Rand error": result.get("adapted_rand_error")}
+    for name, found in named.items():
+        if found:
+            listener.say(
+                f"{name}: {_mean(found).in_words('+')}, p {found['p']:.2g}, {plural(found['count'], 'volume')}"
+            )
+    return result
+
+
+def refuse_other_classes(first: Sequence[str], second: Sequence[str]) -> None:
+    """Raise `InputError` where two networks, of which the names of the classes are given, cannot be compared."""
+    if [*first] != [*second]:
+        raise InputError(
+            f"compare: expected two networks of the same classes, found {some(first)} and {some(second)}; name them alike."
+        )
+
+
+def _mean(found: dict[str, Any]) -> Mean:
+    return Mean(found["mean"], found["low"], found["high"], found["count"])
+
+
+def _files(result: dict[str, Any]) -> list[str]:
+    return [volume["file"] for volume in result["volumes"]]
+
+
+def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row per volume and class of what `evaluate` returned, for a table; what there is none of is None."""
+    return [
+        {"file": volume["file"], "class": name}
+        | dict.fromkeys((*OVERLAP, *SURFACES))
+        | (figure or {})
+        | {"unit": volume["unit"], "tolerance": volume["tolerance"]}
+        for volume in result["volumes"]
+        for name, figure in volume["classes"].items()
+    ]

@@ -561,7 +561,26 @@ def test_evaluate_writes_its_json(call, tiny_run, tiny_data):
     code, out, error = call("evaluate", tiny_run, tiny_data, "--json", "e.json")
     assert (code, error) == (0, "")
     assert "mean" in out
-    assert set(json.loads(Path("e.json").read_text())) == {"classes", "mean_iou", "mean_dice", "volumes"}
+    assert set(json.loads(Path("e.json").read_text())) >= {"classes", "mean_iou", "mean_dice", "volumes"}
+    assert "compared" not in json.loads(Path("e.json").read_text())
+
+
+def test_evaluate_compares_two_models_and_writes_a_table(call, tiny_run, tiny_data):
+    other = shutil.copytree(tiny_run, "other")
+    code, out, error = call("evaluate", tiny_run, tiny_data, "--compare", other, "--json", "e.json", "--table", "t.csv")
+    assert (code, error) == (0, "")
+    assert "other:" in out and "mean Dice: +0.0000 [+0.0000, +0.0000], p 1, 2 volumes" in out
+    compared = json.loads(Path("e.json").read_text())["compared"]
+    assert compared["model"] == "other" and compared["difference"]["mean_dice"]["p"] == 1.0
+    lines = Path("t.csv").read_text().splitlines()
+    assert lines[0].startswith("model,file,class,iou,dice,sensitivity,precision,volume_error,hausdorff_95")
+    assert len(lines) == 1 + 2 * 2 * 2 and lines[-1].startswith("other,b.h5,5,")
+
+
+def test_evaluate_writes_no_table_over_another_file(refused, tiny_run):
+    write_pair(Path("a.h5"))
+    error = refused("evaluate", tiny_run, "a.h5", "--table", "a.h5", "--overwrite")
+    assert error == "--table a.h5: expected to write over a .csv file, found another kind of file there."
 
 
 def test_evaluate_held_out_takes_the_validation_volumes(call, tiny_run, tiny_data):

@@ -31,29 +31,35 @@ def test_voxels_are_counted_where_they_are_labelled():
     assert all(np.asarray(array).dtype == np.int64 for array in (counts.both, counts.predicted, counts.truth))
 
 
-def test_iou_and_dice_by_hand():
+# The figures in the order in which they stand below.
+KEYS = ("iou", "dice", "sensitivity", "precision", "volume_error")
+
+
+def test_figures_by_hand():
     by_class = figures(counted(TRUTH, PREDICTED), NAMES)
-    assert by_class == {
-        "background": {"iou": pytest.approx(1 / 2), "dice": pytest.approx(2 / 3)},
-        "lumen": {"iou": pytest.approx(2 / 4), "dice": pytest.approx(4 / 6)},
-        "wall": {"iou": pytest.approx(1 / 2), "dice": pytest.approx(2 / 3)},
+    expected = {
+        "background": (1 / 2, 2 / 3, 1 / 2, 1, -1 / 2),
+        "lumen": (2 / 4, 4 / 6, 2 / 3, 2 / 3, 0),
+        "wall": (1 / 2, 2 / 3, 1, 1 / 2, 1),
     }
+    assert by_class == {name: pytest.approx(dict(zip(KEYS, row, strict=True))) for name, row in expected.items()}
 
 
 @pytest.mark.parametrize(
     "truth, predicted, expected",
     [
-        ([1, 1], [1, 1], {"iou": 1.0, "dice": 1.0}),
-        ([1, 1], [0, 0], {"iou": 0.0, "dice": 0.0}),
-        ([0, 0], [1, 1], {"iou": 0.0, "dice": 0.0}),
-        ([1, 1, 1, 0], [1, 0, 0, 1], {"iou": 0.25, "dice": 0.4}),
+        ([1, 1], [1, 1], (1.0, 1.0, 1.0, 1.0, 0.0)),
+        ([1, 1], [0, 0], (0.0, 0.0, 0.0, None, -1.0)),
+        ([0, 0], [1, 1], (0.0, 0.0, None, 0.0, None)),
+        ([1, 1, 1, 0], [1, 0, 0, 1], (0.25, 0.4, 1 / 3, 0.5, -1 / 3)),
         ([0, 0], [0, 0], None),
         ([U, 0], [1, 0], None),
         ([U, U], [1, 0], None),
     ],
 )
 def test_figures_of_one_class(truth, predicted, expected):
-    assert figures(counted(truth, predicted), NAMES)["lumen"] == expected
+    found = figures(counted(truth, predicted), NAMES)["lumen"]
+    assert found == (expected and dict(zip(KEYS, expected, strict=True)))
 
 
 def test_figures_are_plain_numbers():

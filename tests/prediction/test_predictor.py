@@ -23,6 +23,7 @@ from keras_unet3d.prediction.memory import TileMemory
 from keras_unet3d.prediction.merging import Blend, Exact
 from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.prediction.tiling import blocks
+from keras_unet3d.segments.cleaning import ClassCleaning, keep_largest
 from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import from_array, write_volume
 from keras_unet3d.volumes.grey_values import measure
@@ -490,3 +491,61 @@ def test_a_file_is_not_written_over_unasked(same, tmp_path):
     with pytest.raises(InputError, match=r"o\.h5: the output exists already"):
         predict_volume(same, tmp_path / "a.h5", tmp_path / "o.h5")
     predict_volume(same, tmp_path / "a.h5", tmp_path / "o.h5", overwrite=True)
+
+
+# ---- what was fitted after the training -----------------------------------------------------------
+
+
+def test_a_temperature_divides_the_logits_and_changes_no_label(same):
+    plain = network_predictor(same)
+    warm = replace(plain, spec=replace(plain.spec, temperature=1.7))
+    volume = from_array(RANDOM.normal(size=(9, 10, 11)).astype(np.float32))
+    powers = np.exp(plain.predict(volume, "logits") / 1.7)
+    probabilities = powers / powers.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(warm.predict(volume, "probabilities"), probabilities, atol=1e-5)
+    assert warm.predict(volume, "probabilities").dtype == np.float32
+    by_hand = -(probabilities * np.log(probabilities)).sum(axis=-1) / np.log(2)
+    np.testing.assert_allclose(warm.predict(volume, "uncertainty"), by_hand, atol=1e-5)
+    for output in ("labels", "classes", "logits"):
+        np.testing.assert_array_equal(warm.predict(volume, output), plain.predict(volume, output))
+    as_the_network = warm.uncalibrated.predict(volume, "probabilities")
+    np.testing.assert_array_equal(as_the_network, plain.predict(volume, "probabilities"))
+
+
+def thresholded(values=(4, 9)):
+    """Return a predictor of two classes, above and below the mean, of which the second keeps its largest piece."""
+
+    def network(batch):
+        return np.concatenate([batch < 0, batch >= 0], axis=-1).astype(np.float32)
+
+    table = LabelTable(values, ("lumen", "wall"))
+    spec = replace(untrained_spec(architecture_of(keras_unet3d.build_model(base_filters=2, depth=1))), labels=table)
+    return Predictor(network, replace(spec, cleaning=(ClassCleaning(value=9, keep_largest=True),)))
+
+
+def test_labels_are_cleaned_as_the_model_says():
+    array = np.zeros((6, 7, 8), np.float32)
+    array[1:4, 1:4, 1:4] = array[5, 6, 7] = 10
+    predictor, volume = thresholded(), from_array(array)
+    uncleaned = np.where(array > 0, 9, 4)
+    cleaned = keep_largest(uncleaned, background=4)
+    assert (cleaned != uncleaned).sum() == 1
+    np.testing.assert_array_equal(predictor(array), cleaned)
+    np.testing.assert_array_equal(predictor.predict(volume, "classes"), cleaned == 9)
+    np.testing.assert_array_equal(predictor.predict(volume, settings=PredictSettings(clean=False)), uncleaned)
+    np.testing.assert_array_equal(predict_volume(predictor, array, clean=False), uncleaned)
+    np.testing.assert_array_equal(predictor.predict(volume, "probabilities")[..., 1], uncleaned == 9)
+    # Boxes of a volume are given as they are finished.
+    assert all((values == uncleaned[box]).all() for box, values in predictor.boxes(volume))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"temperature": 0.0}, "temperature: expected a number above 0, found 0.0"),
+        ({"cleaning": (ClassCleaning(value=1),)}, "cleaning: expected classes of 4 lumen, 9 wall, found 1"),
+    ],
+)
+def test_what_cannot_be_of_a_model_is_refused(changes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        replace(thresholded().spec, **changes)

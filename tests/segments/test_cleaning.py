@@ -10,7 +10,7 @@ from skimage.segmentation import find_boundaries
 from keras_unet3d.errors import InputError
 from keras_unet3d.evaluation import cells
 from keras_unet3d.segments.cells import instances
-from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_small
+from keras_unet3d.segments.cleaning import ClassCleaning, clean, fill_holes, keep_largest, remove_small
 
 
 def row(*values, dtype=np.uint8):
@@ -41,6 +41,37 @@ def test_small_pieces_go():
     np.testing.assert_array_equal(remove_small(labels, 2), row(1, 1, 0, 0, 2, 2, 2, 0, 0))
     np.testing.assert_array_equal(remove_small(labels, 3), row(0, 0, 0, 0, 2, 2, 2, 0, 0))
     np.testing.assert_array_equal(remove_small(labels, 1), labels)
+
+
+def test_only_the_classes_that_are_named_are_cleaned():
+    labels = row(1, 1, 0, 1, 2, 2, 2, 0, 2)
+    np.testing.assert_array_equal(keep_largest(labels, only=(2,)), row(1, 1, 0, 1, 2, 2, 2, 0, 0))
+    np.testing.assert_array_equal(remove_small(labels, 3, only=(1,)), row(0, 0, 0, 0, 2, 2, 2, 0, 2))
+    np.testing.assert_array_equal(keep_largest(labels, only=()), labels)
+    holes = np.zeros((3, 3, 6), np.uint8)
+    holes[..., :3], holes[..., 3:] = 4, 8
+    holes[1, 1, 1] = holes[1, 1, 4] = 0
+    filled = fill_holes(holes, only=(8,))
+    assert (filled[1, 1, 1], filled[1, 1, 4]) == (0, 8)
+
+
+def test_every_class_is_cleaned_in_its_own_way():
+    labels = row(1, 1, 0, 1, 2, 2, 2, 0, 2, 9)
+    steps = [ClassCleaning(value=1, keep_largest=True), ClassCleaning(value=2, remove_small=4)]
+    np.testing.assert_array_equal(clean(labels, steps), row(1, 1, 0, 0, 0, 0, 0, 0, 0, 9))
+    np.testing.assert_array_equal(clean(labels, steps, background=9), row(1, 1, 0, 9, 9, 9, 9, 0, 9, 9))
+    ring = np.full((3, 3, 3), 5)
+    ring[1, 1, 1] = 0
+    assert (clean(ring, [ClassCleaning(value=5, fill_holes=True)]) == 5).all()
+    assert clean(labels, []) is labels
+
+
+def test_a_cleaning_in_words():
+    every = ClassCleaning(value=1, keep_largest=True, remove_small=30, fill_holes=True)
+    assert every.in_words() == "keep the largest piece, remove pieces below 30 voxels, fill holes"
+    assert ClassCleaning(value=1).in_words() == "nothing"
+    with pytest.raises(InputError, match="remove_small: expected a whole number of at least 0, found -1"):
+        ClassCleaning(value=1, remove_small=-1)
 
 
 def test_holes_are_filled_by_what_is_around_most_of_them():

@@ -14,10 +14,11 @@ import platformdirs
 import pytest
 from helpers import UNLABELLED, VALUES, tiny_volume
 
-from keras_unet3d import InputError, build_model, zoo
+from keras_unet3d import InputError, build_model, evaluate, zoo
 from keras_unet3d.machine.folders import user_zoo
 from keras_unet3d.zoo import registry, trust
 from keras_unet3d.zoo.archives import unzip, write_sums, zip_folder
+from keras_unet3d.zoo.cards import to_readme
 
 FILES = (
     "README.md",
@@ -181,7 +182,7 @@ def test_a_card_that_is_not_valid_is_refused_before_anything_is_written(networks
 
 def test_the_card_describes_what_the_network_takes_and_gives(folder):
     metadata = json.loads((folder / "valid" / "1.0.0" / "metadata.json").read_text())
-    assert (metadata["name"], metadata["version"], metadata["schema"]) == ("valid", "1.0.0", 2)
+    assert (metadata["name"], metadata["version"], metadata["schema"]) == ("valid", "1.0.0", 3)
     assert metadata["inputs"][0]["axes"] == "bzyxc"
     assert metadata["inputs"][0]["channels"] == 2
     assert metadata["outputs"][0]["channels"] == 3
@@ -723,3 +724,31 @@ def test_200_broken_bundles_are_refused_each_with_a_sentence(copy, folder, tmp_p
         (copy / name).write_bytes(content)
     assert sorted(tmp_path.rglob("*")) == before
     zoo.load(copy)
+
+
+# ---- what was fitted after the training -------------------------------------------------------------
+
+
+def test_temperature_and_cleaning_of_a_run_go_into_its_card(tiny_run, tmp_path):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    config = json.loads((run / "config.json").read_text())
+    config["model"] |= {"temperature": 1.25, "cleaning": [{"value": VALUES[1], "keep_largest": True}]}
+    (run / "config.json").write_text(json.dumps(config))
+    bundle = zoo.export_run(run, {"name": "settled"}, tmp_path / "zoo", complete=False)
+    spec = zoo.card(bundle).model
+    assert spec.temperature == 1.25 and [step.value for step in spec.cleaning] == [VALUES[1]]
+    assert zoo.predictor(bundle).spec == spec
+    readme = (bundle / "README.md").read_text()
+    assert f"- Labels are cleaned by `predict`: {VALUES[1]}: keep the largest piece.\n" in readme
+    assert (
+        "- Probabilities of `predict` have the temperature 1.250; SavedModel and ONNX give the network's own.\n"
+        in readme
+    )
+
+
+def test_a_readme_has_the_figures_that_evaluate_measured(tiny_run, tiny_data):
+    figures = evaluate(zoo.predictor(tiny_run), [tiny_data])
+    card = zoo.Card("tiny", model=zoo.predictor(tiny_run).spec, evaluation=figures)
+    readme = to_readme(card)
+    assert f"- calibration error: {figures['calibration_error']:.4f}\n" in readme and "- volumes: 2\n" in readme
+    assert "- per volume" not in readme

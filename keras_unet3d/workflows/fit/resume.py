@@ -118,7 +118,7 @@ def _differences(run: RunFolder, before: RunConfig, now: RunConfig) -> Iterator[
             yield (
                 f"{run.path}: expected the {part} data that it was begun on, found other data: {which}; train anew instead."
             )
-    if before.model != now.model:
+    if before.model.unsettled != now.model:
         yield f"{run.path}: expected data that lead to the same network, found other ones; train anew instead."
     # Callbacks may be others: they change nothing, or it is their caller's business.
     for part in ("loss", "transforms"):

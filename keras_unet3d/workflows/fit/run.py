@@ -26,6 +26,7 @@ from keras_unet3d.training.callbacks import WAITING
 from keras_unet3d.training.loop import train, training_loss
 from keras_unet3d.training.schedule import OwnParts, Shown
 from keras_unet3d.workflows.data import LabelledData, listed, open_data
+from keras_unet3d.workflows.fit.after import settled
 from keras_unet3d.workflows.fit.embedded_sample import segment_sample
 from keras_unet3d.workflows.fit.feed import chosen_engine, make_feed
 from keras_unet3d.workflows.fit.memory import memory_in_words, refuse_hopeless, say_costs
@@ -167,11 +168,15 @@ def fit(
                 finally:
                     feed.end()
         waiting = {"waiting": float(np.mean([row[WAITING] for row in rows]))}
-        run.write_config(replace(config, best=best, input=waiting))
+        config = replace(config, best=best, input=waiting)
+        run.write_config(config)
         listener.say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
+        network = keras.models.load_model(run.network, compile=False, safe_mode=True)
+        predictor = trained_predictor(float32_copy(network), plan.spec)
+        spec = settled(predictor, holdout, plan, listener)
+        run.write_config(replace(config, model=spec))
         if named.data == [SAMPLE] and not named.globs:
-            network = keras.models.load_model(run.network, compile=False, safe_mode=True)
-            segment_sample(trained_predictor(float32_copy(network), plan.spec), run, listener)
+            segment_sample(replace(predictor, spec=spec), run, listener)
     return Run(run.path, {name: [row[name] for row in rows] for name in rows[0]}, best, opened)
 
 

@@ -27,8 +27,8 @@ from keras_unet3d.volumes.grey_values import Statistics
 HERE = "here"
 _PLAN, _DONE, _VOLUME = "plan.json", "done", "volume.zarr"
 _RETRIES, _TIMEOUT = 3, 20
-# Settings that do not change the result, or stand in the plan by themselves.
-_NO_MATTER = ("max_ram", "batch_size", "tile", "merge")
+# Settings that do not change the result (no block is cleaned), or stand in the plan by themselves.
+_NO_MATTER = ("max_ram", "batch_size", "tile", "merge", "clean")
 
 
 @dataclass(frozen=True)

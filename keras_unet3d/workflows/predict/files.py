@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -28,12 +28,15 @@ from keras_unet3d.volumes import (
     volume_format,
     whole_volume,
 )
+from keras_unet3d.words import gigabytes
 from keras_unet3d.workflows.predict.blocks import BlockWork, Recipe, predict_blocks
 from keras_unet3d.workflows.predict.dry_run import say_plans
 from keras_unet3d.workflows.predict.targets import targets_of
 from keras_unet3d.workflows.predict.voxel_size import at_training_size, other_size_in_words
 
 AS_THEY_ARE = CleanSettings()
+# Memory per voxel of a label volume that is cleaned: its numbers, its pieces and two copies.
+_CLEANING_BYTES = 24
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ def predict(
         predictor.refuse_instances()
     if scheduler and (recipe is None or cleaning != AS_THEY_ARE or resample):
         raise InputError("scheduler: expected a trained model, and neither cleaning nor resampling; leave one out.")
+    if scheduler and _is_cleaned(predictor, wanted):
+        listener.say("blocks are not cleaned, which takes the whole volume: the labels are those of `clean=False`")
     paths = [Path(path) for path in inputs]
     targets = targets_of(paths, Path(out), suffix, overwrite)
     keys = (raw_key or predictor.spec.keys.raw, axes or predictor.spec.keys.axes)
@@ -112,6 +117,8 @@ def predict(
             volume = open_volume(path, *keys)
             # What the memory does not allow is said before hours are spent.
             predictor.tiling(at_training_size(volume, predictor.spec, resample).shape, wanted.settings)
+            if _is_cleaned(predictor, wanted) and not scheduler:
+                _refuse_uncleanable(volume)
             refuse_unwritable(target)
             if scheduler and volume_format(target) != ".zarr":
                 raise InputError(f"{target}: expected Zarr, whose blocks are written apart; end it in .zarr.")
@@ -190,20 +197,37 @@ def _results(
     """Yield boxes of the volume with what is wanted of them."""
     statistics = predictor.examine(volume)
     working = at_training_size(volume, predictor.spec, wanted.resample)
-    output = "probabilities" if wanted.cleaning.instances or working is not volume else wanted.output
-    if output == wanted.output and wanted.cleaning == AS_THEY_ARE:
-        yield from predictor.boxes(volume, output, wanted.settings, statistics=statistics, listener=listener)
+    if working is volume and wanted.cleaning == AS_THEY_ARE and not _is_cleaned(predictor, wanted):
+        yield from predictor.boxes(volume, wanted.output, wanted.settings, statistics=statistics, listener=listener)
         return
     # What looks at more than a tile needs the whole.
+    output = "probabilities" if wanted.cleaning.instances or working is not volume else wanted.output
     statistics = statistics if working is volume else predictor.examine(working)
-    whole = predictor.predict(working, output, wanted.settings, statistics=statistics, listener=listener)
+    as_it_is = replace(wanted.settings, clean=False)
+    whole = predictor.uncalibrated.predict(working, output, as_it_is, statistics=statistics, listener=listener)
     if working is not volume:
         whole = resampled(from_array(whole), volume.shape).array()
     if wanted.cleaning.instances:
         whole = instances(whole[..., 1], spacing=volume.spacing)
-    elif output != wanted.output:
+    elif output != wanted.output or wanted.output == "probabilities":
         whole = predictor.convert(whole, wanted.output)
+    whole = predictor.cleaned(whole, wanted.output, wanted.settings)
     yield tuple(slice(0, size) for size in volume.shape), _cleaned(whole, predictor, wanted.cleaning)
+
+
+def _is_cleaned(predictor: Predictor, wanted: _Wanted) -> bool:
+    """Return whether labels are cleaned in the way that was found to help after the training."""
+    return wanted.output == "labels" and wanted.settings.clean and bool(predictor.spec.cleaning)
+
+
+def _refuse_uncleanable(volume: Volume) -> None:
+    """Raise `InputError` where there is too little memory to clean the labels of a volume."""
+    needed, room = prod(volume.shape) * _CLEANING_BYTES, memory.available_memory()
+    if room is not None and needed > room:
+        raise InputError(
+            f"{volume.name}: expected {gigabytes(needed)} of memory for the cleaning that this network comes with, found "
+            f"{gigabytes(room)}; leave it out by `clean=False`."
+        )
 
 
 def _cleaned(labels: np.ndarray, predictor: Predictor, cleaning: CleanSettings) -> np.ndarray:

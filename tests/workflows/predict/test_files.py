@@ -16,7 +16,8 @@ from keras_unet3d import InputError, predict
 from keras_unet3d.files import claimed
 from keras_unet3d.labels.table import BOUNDARY_TABLE
 from keras_unet3d.listener import Listener
-from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_small
+from keras_unet3d.prediction.entropy import entropy
+from keras_unet3d.segments.cleaning import ClassCleaning, fill_holes, keep_largest, remove_small
 from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.volumes import from_array, open_volume, resampled
 
@@ -144,7 +145,7 @@ def test_resampled_prediction_comes_back_in_the_inputs_geometry(predictor, tmp_p
     result, source = open_volume(tmp_path / "o.h5", "label"), open_volume(tmp_path / "v.h5")
     assert (result.shape, result.spacing) == (source.shape, source.spacing)
     shape = tuple(round(size / 2) for size in source.shape)
-    coarse = predictor.predict(resampled(source, shape), "probabilities")
+    coarse = predictor.uncalibrated.predict(resampled(source, shape), "probabilities")
     by_hand = resampled(from_array(coarse), source.shape).array()
     np.testing.assert_array_equal(result.array()[..., 0], predictor.convert(by_hand, "labels"))
 
@@ -261,3 +262,44 @@ def test_too_little_memory_is_said_of_its_volume(predictor, tmp_path):
     ):
         predict(replace(predictor, network=exhausted), paths, tmp_path / "o.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["v.h5"]
+
+
+def test_resampled_probabilities_have_the_temperature_once(predictor, tmp_path):
+    warm = replace(predictor, spec=replace(predictor.spec, temperature=2.0))
+    write_pair(tmp_path / "v.h5", spacing=tuple(size / 2 for size in predictor.spec.spacing))
+    for output in ("probabilities", "uncertainty"):
+        predict(warm, [tmp_path / "v.h5"], tmp_path / f"{output}.h5", output=output, resample=True)
+    source = open_volume(tmp_path / "v.h5")
+    coarse = warm.uncalibrated.predict(resampled(source, (8, 8, 8)), "probabilities")
+    by_hand = warm.convert(resampled(from_array(coarse), source.shape).array(), "probabilities")
+    found = open_volume(tmp_path / "probabilities.h5", "probabilities", "zyxc").array()
+    np.testing.assert_allclose(found, by_hand, atol=1e-6)
+    unsure = open_volume(tmp_path / "uncertainty.h5", "uncertainty").array()[..., 0]
+    np.testing.assert_allclose(unsure, entropy(by_hand), atol=1e-5)
+
+
+def test_labels_are_cleaned_as_the_fit_found_to_help(predictor, tmp_path):
+    step = ClassCleaning(value=VALUES[1], keep_largest=True)
+    cleaned = replace(predictor, spec=replace(predictor.spec, cleaning=(step,)))
+    write_pair(tmp_path / "v.h5", 3)
+    plain = predictor.predict(open_volume(tmp_path / "v.h5"))
+    expected = keep_largest(plain, VALUES[0], only=(VALUES[1],))
+    assert (expected != plain).any()
+
+    def predicted(name, **options):
+        predict(cleaned, [tmp_path / "v.h5"], tmp_path / name, **options)
+        return open_volume(tmp_path / name, "label").array()[..., 0]
+
+    np.testing.assert_array_equal(predicted("cleaned.h5"), expected)
+    np.testing.assert_array_equal(predicted("as_it_is.h5", settings=PredictSettings(clean=False)), plain)
+    further = predicted("further.h5", cleaning=CleanSettings(fill_holes=True))
+    np.testing.assert_array_equal(further, fill_holes(expected, VALUES[0]))
+
+
+def test_labels_that_no_memory_can_clean_are_refused(predictor, tmp_path, monkeypatch):
+    cleaned = replace(predictor, spec=replace(predictor.spec, cleaning=(ClassCleaning(value=5, fill_holes=True),)))
+    write_pair(tmp_path / "v.h5")
+    monkeypatch.setattr("keras_unet3d.workflows.predict.files._CLEANING_BYTES", 2**50)
+    with pytest.raises(InputError, match="of memory for the cleaning that this network comes with, .*`clean=False`"):
+        predict(cleaned, [tmp_path / "v.h5"], tmp_path / "o.h5")
+    assert predict(cleaned, [tmp_path / "v.h5"], tmp_path / "o.h5", settings=PredictSettings(clean=False))

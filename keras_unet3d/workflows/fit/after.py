@@ -1,0 +1,152 @@
+"""What is fitted once a network is trained, on what it was not trained on: its temperature, and the cleaning of its labels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from keras_unet3d.evaluation.calibration import calibration, fit_temperature
+from keras_unet3d.evaluation.choosing import FEWEST_VOLUMES, choose_cleaning
+from keras_unet3d.geometry import Box
+from keras_unet3d.labels import UNLABELLED
+from keras_unet3d.listener import Listener
+from keras_unet3d.model_spec import ModelSpec
+from keras_unet3d.patches.holdout import Holdout
+from keras_unet3d.patches.source import Source, draw_voxel
+from keras_unet3d.prediction.predictor import Predictor
+from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.volumes import Volume
+from keras_unet3d.words import plural
+from keras_unet3d.workflows.fit.plan import Plan
+
+# Held-out volumes, and voxels of them that a temperature is fitted to.
+_MOST_VOLUMES, _FITTED = 20, 200_000
+# A voxel is predicted for so many that were trained on: about 3 % of the time of a fit, as a step costs three passes and a
+# tile twice its voxels. At least so many, which take a second.
+_TRAINED_PER_VOXEL, _LEAST_VOXELS = 32, 2**16
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A held-out volume, or a part of it, as the network sees it.
+
+    Attributes:
+        truth, predicted: classes `(z, y, x)`.
+        classes: of some of its labelled voxels.
+        probabilities: of the same voxels, `(voxels, classes)`.
+        is_whole: whether it is a whole volume that is labelled throughout.
+    """
+
+    truth: np.ndarray
+    predicted: np.ndarray
+    classes: np.ndarray
+    probabilities: np.ndarray
+    is_whole: bool
+
+
+def settled(predictor: Predictor, holdout: Holdout, plan: Plan, listener: Listener) -> ModelSpec:
+    """Return what a trained network is and means, with what was fitted to its held-out volumes, and say that.
+
+    The temperature is fitted to labelled voxels of at most 20 volumes; the cleaning is chosen on those of them that are
+    whole and labelled throughout. Nothing is fitted to what was trained on.
+
+    Args:
+        predictor: of the network that is kept.
+        holdout: what was held out.
+        plan: of the fit, whose length decides how much is looked at.
+        listener: is told a line each.
+    """
+    spec = plan.spec
+    if holdout.validation is holdout.training:
+        listener.say(
+            "nothing was held out to fit a temperature or a cleaning to: probabilities and labels stay as they are"
+        )
+        return spec
+    # Fixed by the plan and not by the clock: a fit that is repeated is the same.
+    schedule = plan.schedule
+    trained = prod(plan.patches.patch) * plan.batching.batch_size * schedule.steps_per_epoch * schedule.epochs
+    budget = max(trained // _TRAINED_PER_VOXEL, _LEAST_VOXELS)
+    seen = list(_looked_at(predictor, holdout.validation, budget))
+    classes = np.concatenate([volume.classes for volume in seen])
+    probabilities = np.concatenate([volume.probabilities for volume in seen])
+    spec = replace(spec, temperature=fit_temperature(probabilities, classes))
+    before, after = (
+        calibration(classes, each.convert(probabilities, "probabilities")).error
+        for each in (predictor, replace(predictor, spec=spec))
+    )
+    listener.say(
+        f"temperature {spec.temperature:.3f}, from {plural(len(classes), 'voxel')} of {plural(len(seen), 'held-out volume')}: "
+        f"calibration error {before:.4f}, {after:.4f} with it"
+    )
+    if not (holdout.whole_volumes and spec.labels.target == "semantic" and all(volume.is_whole for volume in seen)):
+        listener.say("cleaning: none is tried, which takes whole held-out volumes of classes, labelled throughout")
+        return spec
+    table = spec.labels
+    cleaning = choose_cleaning(
+        [table.to_values(volume.truth) for volume in seen],
+        [table.to_values(volume.predicted) for volume in seen],
+        table.values[table.background],
+    )
+    names = dict(zip(table.values, table.names, strict=True))
+    in_words = "; ".join(f"{names[step.value]}: {step.in_words()}" for step in cleaning)
+    listener.say(
+        f"cleaning, tried on {plural(len(seen), 'held-out volume')}: "
+        + (in_words or "neither large pieces, small ones nor holes matter enough; none")
+    )
+    return replace(spec, cleaning=cleaning)
+
+
+def _looked_at(predictor: Predictor, sources: list[Source], budget: int) -> Iterator[_Seen]:
+    """Yield held-out volumes, evenly spread over all, and parts of those that are larger than their share of the budget."""
+    count, whole = min(len(sources), _MOST_VOLUMES), budget // max(prod(source.image.shape) for source in sources)
+    # Fewer whole volumes tell more than parts of many, where they are enough to choose a cleaning by.
+    count = min(count, whole) if whole >= FEWEST_VOLUMES else count
+    rng = np.random.default_rng(0)
+    for number in np.linspace(0, len(sources) - 1, count).round().astype(int):
+        yield _see(predictor, sources[number], budget // count, _FITTED // count, rng)
+
+
+def _see(predictor: Predictor, source: Source, most: int, fitted: int, rng: np.random.Generator) -> _Seen:
+    box = _part(source, most, rng)
+    truth = source.classes.read(box)[..., 0]
+    labelled = truth != UNLABELLED
+    # About as many voxels as are asked for, wherever they are.
+    taken = labelled & (rng.random(truth.shape) * labelled.sum() < fitted)
+    predicted = np.empty(truth.shape, np.uint8)
+    classes, probabilities = [], []
+    image = _cropped(source.image, box)
+    for part, values in predictor.boxes(image, "probabilities", _AS_IT_IS, statistics=source.statistics):
+        predicted[part] = predictor.convert(values, "classes")
+        classes.append(truth[part][taken[part]])
+        probabilities.append(values[taken[part]])
+    is_whole = truth.shape == source.image.shape and bool(labelled.all())
+    return _Seen(truth, predicted, np.concatenate(classes), np.concatenate(probabilities), is_whole)
+
+
+_AS_IT_IS = PredictSettings(clean=False)
+
+
+def _part(source: Source, most: int, rng: np.random.Generator) -> Box:
+    """Return the whole volume, or a box of about `most` voxels in it, around a labelled one."""
+    shape = source.image.shape
+    sizes, left, axes = {}, most, np.argsort(shape)
+    for done, axis in enumerate(axes):
+        # Shorter axes first: what they do not need is left for the longer ones.
+        sizes[axis] = min(shape[axis], max(1, int(left ** (1 / (3 - done)))))
+        left = max(1, left // sizes[axis])
+    middle = draw_voxel(rng, source)
+    starts = [min(max(int(middle[axis]) - sizes[axis] // 2, 0), shape[axis] - sizes[axis]) for axis in range(3)]
+    return tuple(slice(start, start + sizes[axis]) for axis, start in enumerate(starts))
+
+
+def _cropped(volume: Volume, box: Box) -> Volume:
+    """Return a part of a volume as a volume."""
+
+    def read(inner: Box) -> np.ndarray:
+        return volume.read(
+            tuple(slice(part.start + s.start, part.start + s.stop) for part, s in zip(box, inner, strict=True))
+        )
+
+    z, y, x = (part.stop - part.start for part in box)
+    return replace(volume, shape=(z, y, x), read=read)
