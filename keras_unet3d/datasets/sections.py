@@ -20,6 +20,9 @@ _PER_CELL, _PER_MITOCHONDRION, _PER_VESICLE, _PER_DROPLET = 3600, 21000, 6000, 6
 # Grey values.
 _CYTOPLASM, _MEMBRANE, _MATRIX, _VESICLE, _DROPLET = 165.0, 75.0, 122.0, 70.0, 100.0
 
+# Smallest and largest value.
+_Range = tuple[float, float]
+
 
 @dataclass(frozen=True)
 class _Bodies:
@@ -40,6 +43,14 @@ class _Bodies:
     angle: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Cells:
+    """Cells, a voxel belongs to the nearest: points `(cells, 2)`, and their drift per section."""
+
+    points: np.ndarray
+    drift: np.ndarray
+
+
 def serial_sections(seed: int = 0, shape: Triple = (20, 384, 384)) -> Phantom:
     """Return a stack of sections of `seed`, 50 x 4.6 x 4.6 nm; classes 0 and 1, the mitochondria, 5 to 8 % of the voxels."""
     rng = np.random.default_rng(seed)
@@ -50,7 +61,7 @@ def serial_sections(seed: int = 0, shape: Triple = (20, 384, 384)) -> Phantom:
         "vesicles": _bodies(rng, shape, _PER_VESICLE, (4, 8), (0.6, 1.0)),
         "droplets": _bodies(rng, shape, _PER_DROPLET / 2, (9, 16), (1.0, 2.5)),
     }
-    tints = rng.normal(0, 10, len(cells["points"]))
+    tints = rng.normal(0, 10, len(cells.points))
     for z in range(shape[0]):
         warp = [6 * _noise(rng, shape[1:], 14) for _ in range(2)]
         y, x = np.indices(shape[1:]) + shifts[z][:, None, None] + np.stack(warp)
@@ -69,15 +80,16 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], width: float) -> np
     return noise / max(noise.std(), 1e-12)
 
 
-def _cells(rng: np.random.Generator, shape: Triple) -> dict[str, np.ndarray]:
-    """Return the middles of cells, which lie a little beyond the volume as well, and how they move per section."""
+def _cells(rng: np.random.Generator, shape: Triple) -> _Cells:
+    """Return cells that lie a little beyond the volume as well."""
     area = np.multiply(shape[1:], 1.4)
     count = int(np.prod(area) / _PER_CELL)
     points = rng.uniform(0, 1, (count, 2)) * area - 0.2 * np.array(shape[1:])
-    return {"points": points, "drift": rng.normal(0, 2.5, (count, 2))}
+    return _Cells(points, rng.normal(0, 2.5, (count, 2)))
 
 
-def _bodies(rng: np.random.Generator, shape: Triple, per: float, radius: tuple, half: tuple) -> _Bodies:
+def _bodies(rng: np.random.Generator, shape: Triple, per: float, radius: _Range, half: _Range) -> _Bodies:
+    """Return bodies, one per so many voxels of a section, of half axes and half lengths in these ranges."""
     count = max(int(np.prod(shape[1:]) / per * shape[0] / (2 * np.mean(half)) / 1.5), 1)
     centre = rng.uniform(0, 1, (count, 3)) * shape
     first = rng.uniform(*radius, count)
@@ -102,11 +114,19 @@ def _inside(bodies: _Bodies, z: int, y: np.ndarray, x: np.ndarray) -> tuple[np.n
     return depth, which
 
 
-def _section(z, y, x, cells, tints, bodies, rng) -> tuple[np.ndarray, np.ndarray]:
+def _section(
+    z: int,
+    y: np.ndarray,
+    x: np.ndarray,
+    cells: _Cells,
+    tints: np.ndarray,
+    bodies: dict[str, _Bodies],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes and the stain of a section whose voxels are cut at `y` and `x`."""
     from scipy.spatial import cKDTree
 
-    points = cells["points"] + z * cells["drift"]
+    points = cells.points + z * cells.drift
     near, cell = cKDTree(points).query(np.stack([y, x], axis=-1), k=2)
     stain = _CYTOPLASM + tints[cell[..., 0]] + 9 * _noise(rng, y.shape, 2.5)
     # Dark membranes between cells, blurred where they are cut at a slant.
