@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ _EMPTY = 1e-6
 class Statistics:
     """Mean, standard deviation, smallest and largest value per channel over a whole volume, in its own units.
 
-    For the normalisation "sections" mean and standard deviation are those of every plane, `(z, 1, 1, channels)`.
+    For the normalisation "sections" mean and standard deviation are those of every plane across z, `(z, 1, 1, channels)`.
     """
 
     mean: np.ndarray
@@ -35,56 +34,47 @@ class Statistics:
 
 @dataclass
 class _Sums:
-    """Sums per plane and channel, of the differences to a pivot: the variance of large values would cancel without one.
+    """Sums per channel, of the differences to a pivot: the variance of large values would cancel without one.
 
     Attributes:
-        total, squares: the sum of the differences, and of their squares, `(z, channels)`.
-        low, high: the smallest and largest value per channel.
-        pivot: the mean of the first block; None before it.
+        count: voxels so far.
+        pivot: the mean of the first block.
+        total, squares: the sum of the differences, and of their squares.
+        low, high: the smallest and largest value.
     """
 
+    count: int
+    pivot: np.ndarray
     total: np.ndarray
     squares: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    pivot: np.ndarray | None = None
 
-    def add(self, planes: slice, voxels: np.ndarray) -> None:
-        """Add the voxels of a block, `(z, y, x, channels)`, float64; they are changed."""
-        if self.pivot is None:
-            self.pivot = voxels.mean(axis=(0, 1, 2))
-        self.low = np.minimum(self.low, voxels.min(axis=(0, 1, 2)))
-        self.high = np.maximum(self.high, voxels.max(axis=(0, 1, 2)))
+    def add(self, voxels: np.ndarray) -> None:
+        """Add the voxels of a block, `(voxels, channels)`, float64; they are changed."""
+        if not self.count:
+            self.pivot = voxels.mean(axis=0)
+        self.low, self.high = np.minimum(self.low, voxels.min(axis=0)), np.maximum(self.high, voxels.max(axis=0))
         voxels -= self.pivot
-        self.total[planes] += voxels.sum(axis=(1, 2))
+        self.count += len(voxels)
+        self.total = self.total + voxels.sum(axis=0)
         # Values that are too large to be squared are refused later, in a sentence.
         with np.errstate(over="ignore"):
-            self.squares[planes] += np.square(voxels).sum(axis=(1, 2))
-
-    def moments(self, voxels: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and standard deviation per plane and channel, where planes have so many voxels."""
-        return _moments(self.total, self.squares, voxels, self.pivot)
-
-    def moments_of_all(self, voxels: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return them per channel, over all planes."""
-        return _moments(self.total.sum(axis=0), self.squares.sum(axis=0), voxels * len(self.total), self.pivot)
-
-
-def _moments(total: np.ndarray, squares: np.ndarray, count: int, pivot: Any) -> tuple[np.ndarray, np.ndarray]:
-    mean = total / count
-    with np.errstate(over="ignore", invalid="ignore"):
-        return mean + pivot, np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+            self.squares = self.squares + np.square(voxels).sum(axis=0)
 
 
 def measure(volume: Volume, how: str = "zscore") -> Statistics:
     """Return the statistics of `volume` that the normalisation `how` needs, read in blocks.
 
     Raises:
-        InputError: NaN or infinite voxels, or a channel that is constant, except for "none".
+        InputError: NaN or infinite voxels, or, except for "none", a channel that is constant.
     """
-    sums, area = _summed(volume), volume.shape[1] * volume.shape[2]
-    mean, std = sums.moments_of_all(area)
-    constant = _constant(mean, std)
+    sums = _summed(volume)
+    mean = sums.total / sums.count
+    with np.errstate(over="ignore", invalid="ignore"):
+        std = np.sqrt(np.maximum(sums.squares / sums.count - mean**2, 0.0))
+    mean = mean + sums.pivot
+    constant = std <= 1e-12 * np.maximum(np.abs(mean), 1e-30)
     if not np.isfinite(std).all():
         raise InputError(
             f"{volume.name}: expected grey values whose squares are finite, found values up to {np.max(sums.high):.3g}; "
@@ -96,26 +86,34 @@ def measure(volume: Volume, how: str = "zscore") -> Statistics:
             "every voxel of a channel; check the file, or leave it out."
         )
     if how == "sections":
-        of_planes, deviations = sums.moments(area)
-        # An empty section has nothing to be scaled by: it becomes 0 throughout.
-        deviations = np.where(deviations < _EMPTY * std, std, deviations)
-        mean, std = of_planes[:, None, None], deviations[:, None, None]
+        mean, std = _of_planes(volume, mean, std)
     return Statistics(mean, std, sums.low, sums.high)
 
 
-def _constant(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    return std <= 1e-12 * np.maximum(np.abs(mean), 1e-30)
+def _of_planes(volume: Volume, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of every plane across z, `(z, 1, 1, channels)`; `mean` and `std` are the volume's."""
+    total, squares = np.zeros((2, volume.shape[0], volume.channels))
+    for box, block in volume.blocks():
+        voxels = block - mean
+        total[box[0]] += voxels.sum(axis=(1, 2))
+        squares[box[0]] += np.square(voxels).sum(axis=(1, 2))
+    count = volume.shape[1] * volume.shape[2]
+    off = total / count
+    deviation = np.sqrt(np.maximum(squares / count - off**2, 0.0))
+    # An empty section has nothing to be scaled by: it becomes 0 throughout.
+    deviation = np.where(deviation < _EMPTY * std, std, deviation)
+    return (mean + off)[:, None, None], deviation[:, None, None]
 
 
 def _summed(volume: Volume) -> _Sums:
-    per_plane, zero = (volume.shape[0], volume.channels), np.zeros(volume.channels)
-    sums, broken = _Sums(np.zeros(per_plane), np.zeros(per_plane), zero + np.inf, zero - np.inf), 0
-    for box, block in volume.blocks():
-        voxels = block.astype(np.float64)
+    zero = np.zeros(volume.channels)
+    sums, broken = _Sums(0, zero, zero, zero, zero + np.inf, zero - np.inf), 0
+    for _, block in volume.blocks():
+        voxels = block.reshape(-1, volume.channels).astype(np.float64)
         broken += int((~np.isfinite(voxels)).any(axis=-1).sum())
         # Once a voxel is broken, the rest of the volume is only searched for more of them.
         if not broken:
-            sums.add(box[0], voxels)
+            sums.add(voxels)
     if broken:
         raise InputError(
             f"{volume.name}: expected finite grey values, found NaN or infinity in {broken} voxels; "

@@ -1,10 +1,14 @@
 """Stacks of sections: told from voxel size and grey values, and treated as such from training to prediction."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
 import numpy as np
 import pytest
 from helpers import says, tiny_settings
 
-from keras_unet3d import FitSettings
+from keras_unet3d import FitSettings, fit, zoo
 from keras_unet3d.datasets import Example
 from keras_unet3d.datasets.phantom import phantom
 from keras_unet3d.datasets.sections import SPACING, serial_sections
@@ -12,10 +16,12 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.patches.samples import validation_positions, validation_sample
 from keras_unet3d.prediction.predictor import PlainFunction, Predictor
+from keras_unet3d.run_folder import RunFolder
 from keras_unet3d.settings import AugmentationOptions, PredictSettings
 from keras_unet3d.volumes import from_array
 from keras_unet3d.workflows.data import LabelledData
 from keras_unet3d.workflows.fit.plan import changes_in_words, make_plan, sections_in_words, sections_of
+from keras_unet3d.workflows.fit.resume import resumed_settings
 from keras_unet3d.workflows.fit.sections import is_stack, jump, sections_differ
 from keras_unet3d.workflows.fit.sources import read_sources
 
@@ -156,3 +162,29 @@ def test_no_tile_is_skipped_by_a_grey_value_that_means_another_in_every_section(
     predictor = Predictor(lambda batch: batch, PlainFunction(normalization="sections"))
     with pytest.raises(InputError, match=says("skip_below: expected none", "section by section", "found 50")):
         predictor.predict(volume(stack.image), "probabilities", PredictSettings(skip_below=50.0))
+
+
+@pytest.mark.long
+def test_a_stack_of_sections_is_learnt_from_four_of_twenty_the_last_one_too(tmp_path):
+    # benchmarks/sections.py measures what each choice brings; before there were any the last section was lost (0.05).
+    stack = serial_sections(0, (20, 256, 256))
+    with h5py.File(tmp_path / "stack.h5", "w") as file:
+        for key, array in (("raw", stack.image), ("label", stack.sparse)):
+            file.create_dataset(key, data=array).attrs["element_size_um"] = SPACING
+    settings = FitSettings(filters="8,16,32,64", patch=(10, 64, 64), epochs=5, steps_per_epoch=100, unlabelled=(2,))
+    run = fit(tmp_path / "stack.h5", tmp_path / "run", settings=settings)
+    predicted = zoo.predictor(run.path)(stack.image) == 1
+    truth = stack.truth == 1
+    overlaps = [(predicted[z] & truth[z]).sum() / (predicted[z] | truth[z]).sum() for z in range(20)]
+    left = [z for z in range(20) if (stack.sparse[z] == 2).all()]
+    assert (predicted[left] & truth[left]).sum() / (predicted[left] | truth[left]).sum() > 0.55
+    assert min(overlaps) > 0.3
+
+
+def test_a_run_of_an_earlier_version_goes_on_as_it_began(stack):
+    began = planned(labelled(stack), sections="no", grey_values="zscore")
+    settings = began.settings.config()
+    assert settings.pop("sections") == "no" and settings.pop("grey_values") == "zscore"
+    before = SimpleNamespace(settings=settings, model=began.spec)
+    resumed = resumed_settings(RunFolder(Path("run")), before, FitSettings())
+    assert make_plan(labelled(stack), resumed).patches == began.patches
