@@ -32,7 +32,7 @@ ROWS: dict[str, tuple[dict, bool, bool]] = {
     "+ moved within sections": ({"rotation": 15.0, "flips": ""}, True, False),
     "+ any rotation, mirrored": ({}, True, False),
     "+ labelled section anywhere in the patch": ({}, True, True),
-    "+ half of the centres by voxels": ({"sampling": "mixed"}, True, True),
+    "+ centres by voxels": ({"sampling": "voxels"}, True, True),
 }
 
 

@@ -21,8 +21,6 @@ PerAxis = Sequence[int] | np.ndarray
 SAMPLINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "classes": lambda per_class: per_class > 0,
     "voxels": lambda per_class: per_class,
-    # Half of the centres by either: a rare class is seen often enough, and the others as they come.
-    "mixed": lambda per_class: (per_class > 0) / (per_class > 0).sum() + per_class / per_class.sum(),
 }
 
 

@@ -120,11 +120,7 @@ class PatchOptions(Validated):
         "none [default: zscore, or sections where those of a stack differ].",
         GREY_VALUES,
     )
-    sampling: str = option(
-        "classes",
-        "Patch centres: every class alike often, every labelled voxel, or half of them so and half so.",
-        SAMPLINGS,
-    )
+    sampling: str = option("classes", "Patch centres: every class alike often, or every labelled voxel.", SAMPLINGS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def make_batches(
         validation_share: how much is held out where `data` has no validation of its own, 0 for nothing; None takes the share
             that `data` was opened with.
         augmentation: how training patches are changed; `engine` "auto" is the native one here.
-        sampling: where patches are taken, every class alike often ("classes"), every labelled voxel ("voxels"), or half of them so and half so ("mixed").
+        sampling: where patches are taken, every class alike often ("classes") or every labelled voxel ("voxels").
         grey_values: how they are normalised: "zscore", "sections" (in every plane across z) or "none"; None as `fit` would.
         transforms: what is done to every training sample last, see `patches.samples.transformed`.
         seed: of holdout and samples: the same seed makes the same batches, for any number of workers.

@@ -87,14 +87,6 @@ def test_read_filled():
     assert (read_filled(volume, (5, 0, 0), (2, 1, 3), 9) == 9).all()
 
 
-def test_half_of_the_centres_are_by_class_and_half_by_voxels():
-    classes = np.full((10, 10, 10), UNLABELLED, np.uint8)
-    classes[:9], classes[9, :1] = 0, 1  # 900 voxels, and 10
-    drawn = [tuple(draw_voxel(np.random.default_rng(i), source(classes), "mixed")) for i in range(1500)]
-    expected = (1 / 2 + 10 / 910) / 2
-    assert np.mean([classes[voxel] == 1 for voxel in drawn]) == pytest.approx(expected, abs=0.04)
-
-
 @pytest.mark.parametrize(
     ("labelled", "planes"), [(20, range(10)), (2, range(3)), (37, range(7, 10)), (0, [0]), (39, [9])]
 )
