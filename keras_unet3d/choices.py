@@ -9,9 +9,10 @@ NETWORK_OUTPUTS = ("probabilities", "logits")
 
 # What it learns from.
 TARGETS = ("semantic", "boundaries")
-GREY_VALUES = ("zscore", "none")
+GREY_VALUES = ("zscore", "sections", "none")
 SAMPLINGS = ("classes", "voxels")
 AUGMENTATION_ENGINES = ("elasticdeform", "native")
+SECTIONS = ("auto", "yes", "no")
 AUGMENT_ON = ("host", "device")
 
 # How it is trained.

@@ -334,7 +334,7 @@ def test_an_entry_that_nobody_knows_is_refused_everywhere(made):
         ({"keys": {"raw": 5}}, "raw: expected a text, found 5."),
         ({"spacing": [1, 2]}, "spacing: expected three finite numbers (z, y, x), found (1, 2)."),
         ({"spacing": [1, 2, 0]}, "spacing: expected three numbers above 0 (z, y, x), found (1, 2, 0)."),
-        ({"normalization": "minmax"}, "normalization: expected one of zscore, none; found 'minmax'."),
+        ({"normalization": "minmax"}, "normalization: expected one of zscore, sections, none; found 'minmax'."),
     ],
 )
 def test_errors_far_down_name_the_file(change, sentence):

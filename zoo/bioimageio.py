@@ -71,6 +71,7 @@ def _input(card: Card, folder: Path, test: str) -> dict:
 
 _PREPROCESSING = {
     "zscore": [{"id": "zero_mean_unit_variance", "kwargs": {"axes": ["z", "y", "x"], "eps": 1e-6}}],
+    "sections": [{"id": "zero_mean_unit_variance", "kwargs": {"axes": ["y", "x"], "eps": 1e-6}}],
     "none": [],
 }
 

@@ -109,6 +109,7 @@ def _derived(spec: ModelSpec) -> dict:
     """What readers that do not know this package want to know; always made from the specification."""
     architecture, geometry, labels = spec.architecture, spec.architecture.geometry, spec.labels
     channels = architecture.input_channels
+    over = "section" if spec.normalization == "sections" else "volume"
     return {
         "inputs": [
             {
@@ -116,7 +117,7 @@ def _derived(spec: ModelSpec) -> dict:
                 "axes": "bzyxc",
                 "channels": channels,
                 "dtype": "float32",
-                "value_range": "after preprocessing: mean 0, standard deviation 1 per volume and channel",
+                "value_range": f"after preprocessing: mean 0, standard deviation 1 per {over} and channel",
                 "voxel_size": spec.spacing,
                 "unit": spec.unit,
             }
@@ -138,7 +139,7 @@ def _derived(spec: ModelSpec) -> dict:
             "halo": halo(spec),
             "tile": spec.patch,
         },
-        "preprocessing": [{"name": spec.normalization, "over": "volume", "per": "channel"}],
+        "preprocessing": [{"name": spec.normalization, "over": over, "per": "channel"}],
         "classes": [
             {"class": number, "value": value, "name": name}
             for number, (value, name) in enumerate(zip(labels.values, labels.names, strict=True))

@@ -113,16 +113,20 @@ def _mirrored(size, geometry: Geometry, axis: int):
     return tf.minimum(folded, turn - folded)
 
 
-def _zscore(volume):
+def _zscore(volume, axes=(1, 2, 3)):
     import tensorflow as tf
 
     # In double precision: squares of large values cancel.
     voxels = tf.cast(volume, tf.float64)
-    mean, variance = tf.nn.moments(voxels, (1, 2, 3), keepdims=True)
+    mean, variance = tf.nn.moments(voxels, axes, keepdims=True)
     return tf.cast(tf.math.divide_no_nan(voxels - mean, tf.sqrt(variance)), tf.float32)
 
 
-_NORMALIZED = {"zscore": _zscore, "none": lambda volume: volume}
+_NORMALIZED = {
+    "zscore": _zscore,
+    "sections": lambda volume: _zscore(volume, (2, 3)),
+    "none": lambda volume: volume,
+}
 
 # ---- ONNX ----------------------------------------------------------------------------------------
 

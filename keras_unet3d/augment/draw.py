@@ -45,6 +45,9 @@ class AugmentSettings(Validated):
         low_resolution: smallest and largest resolution, as a share of one value per `voxel`.
         low_resolution_share: share of the channels that are sampled down to it and up again.
         flips: axes (0 z, 1 y, 2 x) along which a sample may be mirrored.
+        in_plane: whether samples are turned, scaled and deformed within the planes across z alone, as a stack of sections
+            is: what lies between two of them nobody saw (nnU-Net does so, too: Isensee et al. 2021).
+        by_section: whether contrast, brightness, gamma and noise change in every plane across z independently.
     """
 
     rotation: float = checked(15.0, least=0, most=180)
@@ -62,6 +65,8 @@ class AugmentSettings(Validated):
     low_resolution: tuple[float, float] = checked((0.5, 1.0), most=1)
     low_resolution_share: float = checked(0.125, least=0, most=1)
     flips: tuple[int, ...] = ()
+    in_plane: bool = False
+    by_section: bool = False
 
     def faults(self) -> Iterator[str]:
         for name in ("scaling", "contrast", "gamma", "blur", "low_resolution"):
@@ -81,15 +86,17 @@ class AugmentSettings(Validated):
 
 @dataclass(frozen=True)
 class GreyDraw:
-    """What happens to the grey values of one sample; arrays have a value per channel.
+    """What happens to the grey values of one sample; arrays have a value per channel, or per plane and channel.
+
+    Planes, where it is said so, are all those of the patch across z, or one that stands for all.
 
     Attributes:
         blur: standard deviation of the Gaussian, voxels `(channels, 3)`; 0 for none.
         low_resolution: share of the voxels kept per axis, `(channels, 3)`; 1 for all.
-        gamma: exponent; `inverted` where it works on the negative.
-        contrast: factor around the mean.
-        brightness: added.
-        noise: standard deviation of what is added, a function of `noise_seed` and the voxel.
+        gamma: exponent, `(planes, channels)`; `inverted` where it works on the negative.
+        contrast: factor around the mean, `(planes, channels)`.
+        brightness: added, `(planes, channels)`.
+        noise: standard deviation of what is added, `(planes, channels)`; a function of `noise_seed` and the voxel.
     """
 
     blur: np.ndarray
@@ -144,12 +151,14 @@ def draw(
     edges = np.ones(3) if spacing is None else _in_voxels(np.asarray(spacing, float), settings.voxel)
     matrix = _matrix(rng, settings, edges)
     sigma = settings.deformation / edges
+    if settings.in_plane:
+        sigma[0] = 0
     half = (np.asarray(patch) - 1) / 2
     # Room for displacements of three standard deviations; beyond the region the image is mirrored and nothing labelled.
     margin = np.maximum(np.ceil(np.abs(matrix) @ half - half + 3 * sigma), 0).astype(int)
     points = np.maximum(np.round((np.asarray(patch) + 2 * margin - 1) * edges / settings.grid_spacing).astype(int), 1)
     displacement = rng.normal(size=(3, *(points + 1))) * sigma[:, None, None, None]
-    return Draw(matrix, displacement, triple(margin.tolist()), _grey(rng, settings, edges, channels))
+    return Draw(matrix, displacement, triple(margin.tolist()), _grey(rng, settings, edges, patch[0], channels))
 
 
 def _in_voxels(spacing: np.ndarray, voxel: float | None) -> np.ndarray:
@@ -159,28 +168,33 @@ def _in_voxels(spacing: np.ndarray, voxel: float | None) -> np.ndarray:
     return spacing / (finest if voxel is None else np.clip(voxel, finest / _FURTHEST, finest * _FURTHEST))
 
 
-def _grey(rng: np.random.Generator, settings: AugmentSettings, edges: np.ndarray, channels: int) -> GreyDraw:
+def _grey(
+    rng: np.random.Generator, settings: AugmentSettings, edges: np.ndarray, planes: int, channels: int
+) -> GreyDraw:
     blurred = rng.random(channels) < settings.blur_share
     blur = _log_uniform(rng, *settings.blur, channels) * blurred
     coarse = rng.random(channels) < settings.low_resolution_share
     kept = np.where(coarse, rng.uniform(*settings.low_resolution, channels), 1)
+    each = (planes if settings.by_section else 1, channels)
     return GreyDraw(
         blur=blur[:, None] / edges,
         # An axis that is already as coarse keeps its voxels.
         low_resolution=np.where(coarse[:, None], np.minimum(kept[:, None] * edges, 1), 1),
-        gamma=_log_uniform(rng, *settings.gamma, channels),
-        inverted=rng.random(channels) < _INVERTED,
-        contrast=_log_uniform(rng, *settings.contrast, channels),
-        brightness=rng.normal(size=channels) * settings.brightness,
-        noise=rng.uniform(0, settings.noise, channels),
+        gamma=_log_uniform(rng, *settings.gamma, each),
+        inverted=rng.random(each) < _INVERTED,
+        contrast=_log_uniform(rng, *settings.contrast, each),
+        brightness=rng.normal(size=each) * settings.brightness,
+        noise=rng.uniform(0, settings.noise, each),
         noise_seed=int(rng.integers(2**62)),
     )
 
 
 def _matrix(rng: np.random.Generator, settings: AugmentSettings, edges: np.ndarray) -> np.ndarray:
     """Return rotation and scaling in physical space, expressed in voxels, from the patch to the source."""
-    physical = np.eye(3)
-    for axis, angle in enumerate(np.radians(rng.uniform(-settings.rotation, settings.rotation, 3))):
+    physical, angles = np.eye(3), np.radians(rng.uniform(-settings.rotation, settings.rotation, 3))
+    if settings.in_plane:
+        angles[1:] = 0
+    for axis, angle in enumerate(angles):
         # SciPy's Rotation gives the same matrices but for their last bits, which would change every sample.
         first, second = (other for other in range(3) if other != axis)
         turn = np.eye(3)
@@ -191,12 +205,12 @@ def _matrix(rng: np.random.Generator, settings: AugmentSettings, edges: np.ndarr
             np.cos(angle),
         )
         physical = physical @ turn
-    physical /= _log_uniform(rng, *settings.scaling)
+    physical[:, 1 if settings.in_plane else 0 :] /= _log_uniform(rng, *settings.scaling)
     mirrored = [axis for axis in settings.flips if rng.random() < 0.5]
     physical[:, mirrored] *= -1
     return physical * edges[None, :] / edges[:, None]
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float, count: int | None = None) -> Any:
-    """Return a number, or an array of `count` of them, whose logarithm is equally likely everywhere between the bounds."""
+def _log_uniform(rng: np.random.Generator, low: float, high: float, count: Any = None) -> Any:
+    """Return a number, or an array of `count` of them (a shape), whose logarithm is equally likely everywhere between the bounds."""
     return np.exp(rng.uniform(np.log(low), np.log(high), count))

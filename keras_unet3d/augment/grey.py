@@ -14,7 +14,7 @@ from keras_unet3d.machine.tensors import Tensor
 _SHIFTS, _FACTORS = (16, 15, 16), (0x7FEB352D, 0x846CA68B - 2**32)
 
 
-# What a draw says of every channel, as `change` takes it.
+# What a draw says of every channel, of one plane or of each, as `change` takes it.
 _PER_CHANNEL = ("gamma", "inverted", "contrast", "brightness", "noise")
 
 
@@ -62,15 +62,17 @@ def change(image: Tensor, drawn: dict[str, Tensor]) -> Tensor:
         image = ops.einsum("nczw,nwyxc->nzyxc", drawn["resolution_z"], image)
         image = ops.einsum("ncyw,nzwxc->nzyxc", drawn["resolution_y"], image)
         image = ops.einsum("ncxw,nzywc->nzyxc", drawn["resolution_x"], image)
-    gamma, inverted, contrast, brightness, noise = (drawn[name][:, None, None, None] for name in _PER_CHANNEL)
-    low, high = (function(image, axis=(1, 2, 3), keepdims=True) for function in (ops.min, ops.max))
+    gamma, inverted, contrast, brightness, noise = (drawn[name][:, :, None, None] for name in _PER_CHANNEL)
+    # What changes plane by plane changes by what the plane alone holds.
+    together = (1, 2, 3) if gamma.shape[1] == 1 else (2, 3)
+    low, high = (function(image, axis=together, keepdims=True) for function in (ops.min, ops.max))
     extent = ops.maximum(high - low, 1e-6)
     share = (image - low) / extent
     # The negative of a share is 1 - share.
     share = inverted + (1 - 2 * inverted) * share
     share = ops.power(ops.clip(share, 0.0, 1.0), gamma)
     image = low + extent * (inverted + (1 - 2 * inverted) * share)
-    mean = ops.mean(image, axis=(1, 2, 3), keepdims=True)
+    mean = ops.mean(image, axis=together, keepdims=True)
     image = (image - mean) * contrast + mean + brightness
     return image + noise * normal(drawn["noise_seed"], image.shape[1:])
 

@@ -11,8 +11,15 @@ from keras_unet3d.augment.draw import AugmentSettings, Draw, draw, generator
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Triple, triple
 from keras_unet3d.labels import UNLABELLED
-from keras_unet3d.patches.source import PerAxis, Source, draw_patch_start, draw_voxel, read_filled, read_mirrored
-from keras_unet3d.volumes.grey_values import normalize
+from keras_unet3d.patches.source import (
+    PerAxis,
+    Source,
+    draw_patch_start,
+    draw_voxel,
+    read_filled,
+    read_mirrored,
+)
+from keras_unet3d.volumes.grey_values import normalized
 
 # Times that a sample is drawn before it is taken as it is: a slice of one voxel can vanish when a map shrinks the image.
 _ATTEMPTS = 8
@@ -32,9 +39,10 @@ class PatchSettings:
         patch, output: sizes (z, y, x) of the network's input and output.
         normalization: of the grey values.
         augment: how strongly training patches are changed; None for not at all.
-        sampling: where they are taken, "classes" or "voxels".
+        sampling: where they are taken, one of `choices.SAMPLINGS`.
         engine: what changes them, one of `choices.AUGMENTATION_ENGINES`.
         transforms: what a caller does to a training sample last, see `transformed`.
+        anywhere: axes along which the labelled voxel that a patch is taken around lies anywhere in it.
     """
 
     patch: Triple
@@ -44,6 +52,7 @@ class PatchSettings:
     sampling: str = "classes"
     engine: str = "elasticdeform"
     transforms: tuple[Transform, ...] = ()
+    anywhere: tuple[int, ...] = ()
 
     @property
     def inset(self) -> Triple:
@@ -134,7 +143,8 @@ def _drawn_patch(
     source = sources[rng.integers(len(sources))]
     rng = generator(seed, index, attempt)
     voxel = draw_voxel(rng, source, settings.sampling)
-    return rng, source, draw_patch_start(rng, voxel, settings.patch, settings.output, source.image.shape)
+    start = draw_patch_start(rng, voxel, settings.patch, settings.output, source.image.shape, settings.anywhere)
+    return rng, source, start
 
 
 def _drawn_region(
@@ -183,7 +193,7 @@ def _plain(source: Source, settings: PatchSettings, start: PerAxis) -> Sample:
 
 
 def _read(source: Source, start: PerAxis, size: PerAxis, normalization: str) -> Arrays:
-    image = normalize(read_mirrored(source.image, start, size), source.statistics, normalization)
+    image = read_mirrored(normalized(source.image, source.statistics, normalization), start, size)
     classes = read_filled(source.classes, start, size, UNLABELLED)[..., 0]
     weight = None
     if source.weight is not None:

@@ -61,8 +61,10 @@ class Source:
         return str(self.image.path.resolve()) if self.image.path else self.name
 
 
-def read_source(example: Example, table: LabelTable, hold: bool = True) -> Source:
+def read_source(example: Example, table: LabelTable, hold: bool = True, normalization: str = "zscore") -> Source:
     """Return an example read, checked and indexed; `hold` its voxels in memory, or else read them crop by crop.
+
+    Its statistics are those that the `normalization` of the grey values needs.
 
     Raises:
         InputError: label values that are in no table, weights that are none, grey values that are not finite.
@@ -75,7 +77,7 @@ def read_source(example: Example, table: LabelTable, hold: bool = True) -> Sourc
         refuse(weight_faults(weight, classes))
         classes = where_weighted(classes, weight)
     index = index_labels(classes, table.num_classes)
-    return Source(example.name, image, classes, weight, measure(image), index, hold)
+    return Source(example.name, image, classes, weight, measure(image, normalization), index, hold)
 
 
 def _as_it_is(volume: Volume) -> Volume:
@@ -127,7 +129,7 @@ def _index_blocks(classes: Volume) -> Iterator[tuple[Triple, np.ndarray]]:
 
 
 def draw_voxel(rng: np.random.Generator, source: Source, how: str = "classes") -> np.ndarray:
-    """Return a labelled voxel (z, y, x): first a class, all alike or by their sizes, then one of its voxels."""
+    """Return a labelled voxel (z, y, x): first a class, by `SAMPLINGS[how]`, then one of its voxels."""
     per_class = source.index.per_class
     shares = SAMPLINGS[how](per_class).astype(float)
     chosen = rng.choice(len(shares), p=shares / shares.sum())
@@ -146,7 +148,12 @@ def block_at(corner: PerAxis, shape: PerAxis) -> Box:
 
 
 def draw_patch_start(
-    rng: np.random.Generator, voxel: PerAxis, patch: PerAxis, output: PerAxis, shape: PerAxis
+    rng: np.random.Generator,
+    voxel: PerAxis,
+    patch: PerAxis,
+    output: PerAxis,
+    shape: PerAxis,
+    anywhere: Sequence[int] = (),
 ) -> np.ndarray:
     """Return the first voxel of a patch that sees `voxel` in the middle half of its output.
 
@@ -156,10 +163,15 @@ def draw_patch_start(
         output: size of its output, in the middle of the patch.
         shape: of the volume. The output does not stick out of it where it fits; where it does not, the
             volume lies in the middle of it.
+        anywhere: axes along which it may as well lie anywhere in the output: all patches within the volume that see it
+            are equally likely. Where few planes are labelled, they would else never lie at a patch's end, and nothing
+            would be learnt for those that lie at the end of the volume.
     """
     patch, output, shape = map(np.asarray, (patch, output, shape))
-    offset = (output / 4 + rng.random(3) * output / 2).astype(int)
-    first = np.clip(voxel - offset, 0, np.maximum(shape - output, 0))
+    share, last = rng.random(3), np.maximum(shape - output, 0)
+    first = np.clip(voxel - (output / 4 + share * output / 2).astype(int), 0, last)
+    lowest, highest = np.maximum(voxel - output + 1, 0), np.minimum(voxel, last)
+    first = np.where(np.isin(np.arange(3), anywhere), lowest + (share * (highest - lowest + 1)).astype(int), first)
     centred = (shape - output) // 2
     return np.where(shape < output, centred, first) - (patch - output) // 2
 

@@ -67,7 +67,8 @@ def predict_volume(
         flips, rotations: the mean over mirrored tiles along some of "zyx", and over quarter turns in the plane.
         skip_below: tiles without a grey value above this are background.
         clean: whether labels are cleaned as a predictor's fit found to help.
-        normalization: "zscore" (by the volume's own mean and deviation, as `fit` does) or "none".
+        normalization: "zscore" (by the volume's own mean and deviation, as `fit` does by default), "sections" (by those of
+            every plane across z) or "none".
         geometry: of a plain function, where it does not map any size to the same size.
         key, axes: data set name and order of axes in a file.
         overwrite: whether `out` may be replaced; never the input.

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from keras_unet3d.prediction.views import averaged, refuse_turns
 from keras_unet3d.segments.cleaning import ClassCleaning, clean
 from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import Volume, from_array
-from keras_unet3d.volumes.grey_values import Statistics, measure, normalize
+from keras_unet3d.volumes.grey_values import Statistics, measure, normalize, normalized
 
 DEFAULTS = PredictSettings()
 
@@ -147,14 +146,16 @@ class Predictor:
             for line in self._choice_in_words(tiling, settings):
                 listener.say(f"{volume.name}: {line}")
         statistics = statistics or self.examine(volume)
-        normalized = partial(normalize, statistics=statistics, how=self.spec.normalization)
+        grey = normalized(volume, statistics, self.spec.normalization)
 
         def read(start: Triple, size: Triple) -> np.ndarray:
-            return normalized(read_mirrored(volume, start, size, settings.border))
+            return read_mirrored(grey, start, size, settings.border)
 
         is_background = None
         if settings.skip_below is not None:
-            limit = normalized(np.full((1, 1, 1, volume.channels), settings.skip_below))
+            limit = normalize(
+                np.full((1, 1, 1, volume.channels), settings.skip_below), statistics, self.spec.normalization
+            )
 
             def is_background(voxels: np.ndarray) -> bool:
                 return bool((voxels <= limit).all())
@@ -200,6 +201,11 @@ class Predictor:
             raise InputError("output: expected one of what the network returns, probabilities; found 'logits'.")
         if output == "logits" and settings.skip_below is not None:
             raise InputError("skip_below: expected none with logits, which skipped tiles do not have; leave one out.")
+        if settings.skip_below is not None and self.spec.normalization == "sections":
+            raise InputError(
+                "skip_below: expected none for a network whose grey values are normalised section by section, found "
+                f"{settings.skip_below:g}; leave it out."
+            )
         if settings.rotations:
             refuse_turns(self.spec.geometry)
 

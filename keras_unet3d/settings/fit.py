@@ -1,7 +1,8 @@
 """What a fit can be told, in the groups that its rooms take."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from keras_unet3d.augment.draw import WIDEST_GRID, AugmentSettings
 from keras_unet3d.choices import (
@@ -9,12 +10,14 @@ from keras_unet3d.choices import (
     AUGMENTATION_ENGINES,
     BLOCKS,
     DECAYS,
+    GREY_VALUES,
     LOSSES,
     NORMALIZATIONS,
     OPTIMIZERS,
     PADDINGS,
     PRECISIONS,
     SAMPLINGS,
+    SECTIONS,
     TARGETS,
 )
 from keras_unet3d.datasets import DataKeys
@@ -114,6 +117,12 @@ class PatchOptions(Validated):
     batch_size: int | None = option(
         None, "Patches per step, on all devices [default: 2 per device].", least=1, most=MOST_BATCH
     )
+    grey_values: str | None = option(
+        None,
+        "Normalisation of the grey values: by mean and deviation of a volume (zscore), by those of every section across z, or "
+        "none [default: zscore, or sections where those of a stack differ].",
+        GREY_VALUES,
+    )
     sampling: str = option("classes", "Patch centres: every class alike often, or every labelled voxel.", SAMPLINGS)
 
 
@@ -129,7 +138,18 @@ class AugmentationOptions(Validated):
         ("auto", *AUGMENTATION_ENGINES),
     )
     augment_on: str = option("host", "Where: in threads of the host, or on the device that trains.", AUGMENT_ON)
-    rotation: float = option(15.0, "Largest rotation about each axis, degrees.", least=0, most=180)
+    sections: str = option(
+        "auto",
+        "Whether volumes are stacks of sections, whose patches are turned, scaled and deformed within the sections alone; auto: "
+        "microscopy whose voxels are 4 times as long along z, or longer.",
+        SECTIONS,
+    )
+    rotation: float | None = option(
+        None,
+        "Largest rotation about each axis, degrees [default: 15; any, within the sections of a stack].",
+        least=0,
+        most=180,
+    )
     grid_spacing: float = option(
         32.0, "Distance of the deformation's control points, voxels along the finest axis.", least=2, most=WIDEST_GRID
     )
@@ -139,7 +159,10 @@ class AugmentationOptions(Validated):
         "shortest side, at most 4].",
         least=0,
     )
-    flips: str | None = option(None, "Axes along which patches may be mirrored, like yx [default: none].")
+    flips: str | None = option(
+        None,
+        "Axes along which patches may be mirrored, like yx, '' for none [default: none; zyx in a stack of sections].",
+    )
 
     def faults(self) -> Iterator[str]:
         yield from flip_faults(self.flips)
@@ -148,14 +171,29 @@ class AugmentationOptions(Validated):
         if self.augment_on == "device" and self.engine == "elasticdeform":
             yield "engine: expected native or auto with `augment_on=device`, found elasticdeform."
 
-    def changes(self, voxel: float | None = None) -> AugmentSettings:
-        """Return how strongly patches are changed; `voxel` is the length that distances are given in."""
+    def as_stack(self, is_one: bool) -> Self:
+        """Return the options with those decided that depend on whether volumes are stacks of sections."""
+        rotation = (180.0 if is_one else 15.0) if self.rotation is None else self.rotation
+        flips = "zyx" if self.flips is None and is_one else self.flips
+        return replace(self, sections="yes" if is_one else "no", rotation=rotation, flips=flips)
+
+    def changes(self, voxel: float | None = None, by_section: bool = False) -> AugmentSettings:
+        """Return how strongly patches are changed.
+
+        Args:
+            voxel: the length that distances are given in.
+            by_section: whether grey values change in every section independently.
+        """
+        if self.rotation is None:
+            return self.as_stack(self.sections == "yes").changes(voxel, by_section)
         return AugmentSettings(
             rotation=self.rotation,
             grid_spacing=self.grid_spacing,
             deformation=min(4.0, self.grid_spacing / 2) if self.deformation is None else self.deformation,
             voxel=voxel,
             flips=tuple(AXES.index(axis) for axis in self.flips or ""),
+            in_plane=self.sections == "yes",
+            by_section=by_section,
         )
 
 

@@ -11,7 +11,7 @@ from keras_unet3d.patches.holdout import hold_out
 from keras_unet3d.patches.samples import PatchSettings, Transform, validation_positions
 from keras_unet3d.settings import AugmentationOptions, FitSettings
 from keras_unet3d.workflows.data import LabelledData, other_channels
-from keras_unet3d.workflows.fit.plan import changes_of, common_spacing, worker_count
+from keras_unet3d.workflows.fit.plan import anywhere_of, changes_of, common_spacing, sections_of, worker_count
 from keras_unet3d.workflows.fit.sources import read_sources
 
 _VALIDATION_PATCHES = 32
@@ -26,6 +26,7 @@ def make_batches(
     validation_share: float | None = None,
     augmentation: AugmentationOptions = AugmentationOptions(),
     sampling: str = "classes",
+    grey_values: str | None = None,
     transforms: Sequence[Transform] = (),
     seed: int = 0,
     workers: int | None = None,
@@ -46,6 +47,7 @@ def make_batches(
             that `data` was opened with.
         augmentation: how training patches are changed; `engine` "auto" is the native one here.
         sampling: where patches are taken, every class alike often ("classes") or every labelled voxel ("voxels").
+        grey_values: how they are normalised: "zscore", "sections" (in every plane across z) or "none"; None as `fit` would.
         transforms: what is done to every training sample last, see `patches.samples.transformed`.
         seed: of holdout and samples: the same seed makes the same batches, for any number of workers.
         workers: threads that make samples; None for one per core.
@@ -62,6 +64,7 @@ def make_batches(
         patch=patch,
         batch_size=batch_size,
         sampling=sampling,
+        grey_values=grey_values,
         validation_share=data.options.validation_share if validation_share is None else validation_share,
         seed=seed,
         workers=workers,
@@ -78,16 +81,20 @@ def make_batches(
         raise InputError("augment_on: expected host, found device: the batches would not be x, y and w.")
     images = [example.image for example in data.examples]
     refuse(other_channels(images))
+    stack, normalization = sections_of(images, augmentation, options.grey_values)
     settings = PatchSettings(
         patch,
         seen,
-        augment=changes_of(patch, common_spacing(images)[0], augmentation),
+        normalization,
+        changes_of(patch, common_spacing(images)[0], augmentation.as_stack(stack), normalization),
         sampling=options.sampling,
         engine="native" if augmentation.engine == "auto" else augmentation.engine,
         transforms=tuple(transforms),
+        anywhere=anywhere_of(stack),
     )
     batching = Batching(batch_size, worker_count(options.workers), options.seed)
-    sources, count = read_sources(data.examples, data.table, options.memory), len(data.training)
+    sources = read_sources(data.examples, data.table, options.memory, normalization=normalization)
+    count = len(data.training)
     holdout = hold_out(sources[:count], sources[count:], options.validation_share, options.seed)
     positions = validation_positions(holdout.validation, settings, _VALIDATION_PATCHES)
     return (

@@ -173,21 +173,62 @@ def test_nothing_drawn_leaves_grey_values_alone(image):
 
 def test_contrast_keeps_the_mean_and_multiplies_the_deviation(image):
     drawn, found = changed(image, contrast=(0.5, 2))
-    assert drawn.contrast[0] != drawn.contrast[1], "channels change independently"
-    np.testing.assert_allclose(found.std(axis=(0, 1, 2)), drawn.contrast * image.std(axis=(0, 1, 2)), rtol=1e-4)
+    assert drawn.contrast[0, 0] != drawn.contrast[0, 1], "channels change independently"
+    np.testing.assert_allclose(found.std(axis=(0, 1, 2)), drawn.contrast[0] * image.std(axis=(0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(found.mean(axis=(0, 1, 2)), image.mean(axis=(0, 1, 2)), atol=1e-4)
 
 
 def test_brightness_is_added(image):
     drawn, found = changed(image, brightness=0.5)
-    np.testing.assert_allclose((found - image).mean(axis=(0, 1, 2)), drawn.brightness, atol=1e-4)
+    np.testing.assert_allclose((found - image).mean(axis=(0, 1, 2)), drawn.brightness[0], atol=1e-4)
+
+
+def test_sections_change_independently_each_by_what_it_holds(image):
+    drawn, found = changed(image, contrast=(0.5, 2), brightness=0.5, by_section=True)
+    assert drawn.contrast.shape == drawn.brightness.shape == (16, 2)
+    assert len(np.unique(drawn.contrast)) == len(np.unique(drawn.brightness)) == 32
+    np.testing.assert_allclose(found.std(axis=(1, 2)), drawn.contrast * image.std(axis=(1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(found.mean(axis=(1, 2)), image.mean(axis=(1, 2)) + drawn.brightness, atol=1e-4)
+
+
+def test_gamma_of_a_section_is_between_its_own_extremes(image):
+    drawn, found = changed(image, gamma=(0.5, 2), by_section=True)
+    assert drawn.gamma.shape == (16, 2)
+    for extreme in (np.min, np.max):
+        np.testing.assert_allclose(extreme(found, axis=(1, 2)), extreme(image, axis=(1, 2)), atol=1e-5)
+    plane = image[3, :, :, 1]
+    share = (plane - plane.min()) / np.ptp(plane)
+    gamma = drawn.gamma[3, 1]
+    expected = 1 - (1 - share) ** gamma if drawn.inverted[3, 1] else share**gamma
+    np.testing.assert_allclose(found[3, :, :, 1], plane.min() + np.ptp(plane) * expected, atol=1e-4)
+
+
+@ENGINE
+@pytest.mark.parametrize("index", range(3))
+def test_in_the_plane_sections_stay_sections(engine, order, index):
+    drawn = a_draw(index, spacing=(10.0, 1.0, 1.0), rotation=180, flips=(0, 1, 2), in_plane=True)
+    assert drawn.margin[0] == 0 and not drawn.displacement[0].any()
+    assert abs(drawn.matrix[0]).tolist() == [1, 0, 0] and not drawn.matrix[1:, 0].any()
+    assert abs(drawn.matrix[1, 2]) > 0.05, "they are turned"
+    # Sections of one value each, and one class.
+    planes = np.arange(PATCH[0], dtype=np.float32)[:, None, None] + np.zeros(region(drawn), np.float32)
+    moved, labels, _ = ENGINES[engine](drawn, planes[..., None], planes.astype(np.uint8), None)
+    along = slice(None, None, int(drawn.matrix[0, 0]))
+    np.testing.assert_allclose(moved[..., 0], planes[along, : PATCH[1], : PATCH[2]], atol=1e-3)
+    seen = labels != UNLABELLED
+    np.testing.assert_array_equal(labels[seen], planes[along, : PATCH[1], : PATCH[2]][seen])
+
+
+def test_scaling_in_the_plane_leaves_sections_as_far_apart():
+    matrix = a_draw(rotation=0, scaling=(2, 2), in_plane=True).matrix
+    np.testing.assert_allclose(matrix, np.diag([1, 0.5, 0.5]))
 
 
 @pytest.mark.parametrize("inverted", [False, True])
 def test_gamma_by_hand(inverted):
     values = np.array([0.0, 0.25, 0.5, 1.0], np.float32) * 4 - 2
     image = np.broadcast_to(values, (1, 1, 4))[..., None]
-    arrays = grey.arrays(a_draw(gamma=(2, 2), patch=(1, 1, 4)).grey, (1, 1, 4)) | {"inverted": np.float32([inverted])}
+    arrays = grey.arrays(a_draw(gamma=(2, 2), patch=(1, 1, 4)).grey, (1, 1, 4)) | {"inverted": np.float32([[inverted]])}
     found = np.asarray(grey.change(image[None], {name: array[None] for name, array in arrays.items()}))[0, 0, 0, :, 0]
     # On the share of 0..1: x**2, or 1 - (1 - x)**2.
     shares = [0, 7 / 16, 3 / 4, 1] if inverted else [0, 1 / 16, 1 / 4, 1]
@@ -196,7 +237,7 @@ def test_gamma_by_hand(inverted):
 
 def test_noise_has_the_drawn_deviation_and_is_a_function_of_the_seed(image):
     drawn, found = changed(image, noise=1.0)
-    np.testing.assert_allclose((found - image).std(axis=(0, 1, 2)), drawn.noise, rtol=0.05)
+    np.testing.assert_allclose((found - image).std(axis=(0, 1, 2)), drawn.noise[0], rtol=0.05)
     np.testing.assert_array_equal(found, changed(image, noise=1.0)[1])
 
 
@@ -261,8 +302,9 @@ def test_a_voxel_size_that_is_wrong_by_orders_keeps_the_region_small():
         assert max(drawn.displacement.shape) <= 32
 
 
-def test_both_engines_change_grey_values_alike(monkeypatch):
-    settings = AugmentSettings(blur_share=1, low_resolution_share=1)
+@pytest.mark.parametrize("by_section", [False, True])
+def test_both_engines_change_grey_values_alike(monkeypatch, by_section):
+    settings = AugmentSettings(blur_share=1, low_resolution_share=1, by_section=by_section)
     drawn = draw(generator(0, 1), settings, PATCH, (2, 1, 1))
     image = gaussian_filter(np.random.default_rng(0).normal(size=region(drawn)), 2).astype(np.float32)[..., None]
     monkeypatch.setattr(elastic, "IMAGE_ORDER", 1)

@@ -264,7 +264,7 @@ def test_fit_refuses_a_broken_file(refused, content):
         ('{"unlabelled": ["a"]}', "unlabelled: expected"),
         ('{"patch": [8, 8]}', "patch: expected three whole numbers"),
         ('{"patch": [8.0, 8, 8]}', "patch: expected"),
-        ('{"rotation": null}', "rotation: expected"),
+        ('{"grid_spacing": null}', "grid_spacing: expected"),
         ('{"validation_share": "a"}', "validation_share: expected"),
         ('{"loss": "dice"}', "loss: expected one of crossentropy, crossentropy+dice"),
     ],

@@ -85,3 +85,16 @@ def test_read_filled():
     row = read_filled(volume, (0, 0, -2), (1, 1, 10), 9)[0, 0, :, 0]
     np.testing.assert_array_equal(row, [9, 9, 0, 1, 2, 3, 4, 5, 9, 9])
     assert (read_filled(volume, (5, 0, 0), (2, 1, 3), 9) == 9).all()
+
+
+@pytest.mark.parametrize(
+    ("labelled", "planes"), [(20, range(10)), (2, range(3)), (37, range(7, 10)), (0, [0]), (39, [9])]
+)
+def test_a_labelled_section_lies_anywhere_in_the_patches_of_a_stack(labelled, planes):
+    rng, size, shape, voxel = np.random.default_rng(0), (10, 8, 8), (40, 40, 40), (labelled, 20, 20)
+    starts = np.array([draw_patch_start(rng, voxel, size, size, shape, (0,)) for _ in range(1000)])
+    found, counts = np.unique(labelled - starts[:, 0], return_counts=True)
+    assert found.tolist() == [*planes]
+    np.testing.assert_allclose(counts / 1000, 1 / len(planes), atol=0.05)
+    assert set((20 - starts[:, 1]).tolist()) == {2, 3, 4, 5}, "in the plane it is the middle half"
+    assert draw_patch_start(rng, (3, 3, 3), (10, 8, 8), (10, 8, 8), (6, 40, 40), (0,))[0] == -2, "a small stack"

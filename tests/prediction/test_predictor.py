@@ -255,7 +255,7 @@ def test_file_to_file_keeps_the_geometry(same, tmp_path):
         (dict(overlap=1), "overlap: expected a share"),
         (dict(overlap=0.25, merge="exact"), "overlap: expected none with `merge=exact`, whose tiles do not overlap"),
         (dict(out="x.tif"), "out: expected a volume file as input"),
-        (dict(normalization="minmax"), "normalization: expected one of zscore, none; found 'minmax'"),
+        (dict(normalization="minmax"), "normalization: expected one of zscore, sections, none; found 'minmax'"),
         (dict(volume=5), "volume: expected an array or a path, found 5"),
         (dict(volume=np.zeros((8, 8, 8), complex)), "array: expected grey values, real numbers; found complex128"),
         (dict(volume=np.zeros((8, 8, 8), object)), "array: expected grey values, real numbers; found object"),

@@ -6,7 +6,7 @@ from helpers import says
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.volumes import from_array
-from keras_unet3d.volumes.grey_values import Statistics, measure, normalize
+from keras_unet3d.volumes.grey_values import Statistics, measure, normalize, normalized
 
 ONE_BLOCK, SEVERAL = (6, 7, 8), (4, 130, 140)
 # Mean 3 and standard deviation 2, of values from 1 to 255.
@@ -110,3 +110,48 @@ def test_none_changes_the_type_alone():
     normal = normalize(voxels, THREE_AND_TWO, "none")
     assert normal.dtype == np.float32
     np.testing.assert_array_equal(normal, voxels)
+
+
+def sections(shape=(5, 130, 140), channels=2):
+    """Return sections of contrast and brightness of their own."""
+    rng = np.random.default_rng(2)
+    gain, offset = rng.uniform(0.2, 3, (shape[0], 1, 1, channels)), rng.uniform(-1000, 1000, (shape[0], 1, 1, channels))
+    return gain * rng.normal(size=(*shape, channels)) + offset
+
+
+def test_sections_have_mean_0_and_deviation_1_each():
+    array = sections()
+    statistics = measure(from_array(array), "sections")
+    assert statistics.mean.shape == statistics.std.shape == (5, 1, 1, 2)
+    np.testing.assert_allclose(statistics.mean[:, 0, 0], array.mean((1, 2)), rtol=1e-10)
+    np.testing.assert_allclose(statistics.std[:, 0, 0], array.std((1, 2)), rtol=1e-7)
+    np.testing.assert_array_equal(statistics.low, array.min((0, 1, 2)))
+    normal = normalize(array, statistics, "sections")
+    np.testing.assert_allclose(normal.mean((1, 2), np.float64), 0, atol=1e-5)
+    np.testing.assert_allclose(normal.std((1, 2), np.float64), 1, rtol=1e-5)
+
+
+def test_an_empty_section_becomes_0():
+    array = sections()
+    array[3] = 77.1
+    volume = from_array(array)
+    normal = normalize(array, measure(volume, "sections"), "sections")
+    np.testing.assert_allclose(normal[3], 0, atol=1e-5)
+    np.testing.assert_allclose(normal[2].std((0, 1), np.float64), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["zscore", "sections", "none"])
+def test_a_normalised_volume_is_the_same_whatever_box_is_read(how):
+    array = sections()
+    statistics = measure(from_array(array), how)
+    volume = normalized(from_array(array), statistics, how)
+    assert volume.dtype == np.float32
+    box = (slice(2, 4), slice(10, 50), slice(0, 7))
+    np.testing.assert_array_equal(volume.read(box), normalize(array, statistics, how)[box])
+
+
+def test_constant_sections_that_differ_are_refused_only_where_all_are_one_value():
+    with pytest.raises(InputError, match=says("expected an image, found the constant value 7")):
+        measure(from_array(np.full((3, 4, 5), 7.0)), "sections")
+    stairs = np.repeat(np.arange(3.0), 20).reshape(3, 4, 5, 1)
+    np.testing.assert_array_equal(normalize(stairs, measure(from_array(stairs), "sections"), "sections"), 0)

@@ -7,8 +7,11 @@ import pytest
 
 import keras_unet3d
 from keras_unet3d import InputError, zoo
+from keras_unet3d.choices import GREY_VALUES
 from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import from_array
+from keras_unet3d.volumes.grey_values import measure, normalize
+from keras_unet3d.zoo import serving
 from keras_unet3d.zoo.engines import onnx_network
 
 VOLUME = np.random.default_rng(0).gamma(4.0, 20.0, (18, 30, 34)).astype(np.float32)
@@ -56,3 +59,12 @@ def test_a_missing_package_is_explained(monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=f"found no {module}; run pip install 'keras-unet3d\\[onnx\\]'"):
         onnx_network(keras_unet3d.build_model(base_filters=2, depth=2))
+
+
+def test_a_savedmodel_normalises_raw_volumes_as_the_predictor_does():
+    stained = VOLUME * np.linspace(0.5, 2, 18, dtype=np.float32)[:, None, None]
+    stained[4] = 7.0  # a section of nothing
+    volume = stained[..., None]
+    for how in GREY_VALUES:
+        expected = normalize(volume, measure(from_array(volume), how), how)
+        np.testing.assert_allclose(serving._NORMALIZED[how](volume[None])[0], expected, atol=1e-4)

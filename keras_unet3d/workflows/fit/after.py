@@ -116,7 +116,8 @@ def _see(predictor: Predictor, source: Source, most: int, fitted: int, rng: np.r
     predicted = np.empty(truth.shape, np.uint8)
     classes, probabilities = [], []
     image = _cropped(source.image, box)
-    for part, values in predictor.boxes(image, "probabilities", _AS_IT_IS, statistics=source.statistics):
+    statistics = source.statistics.of_planes(box[0])
+    for part, values in predictor.boxes(image, "probabilities", _AS_IT_IS, statistics=statistics):
         predicted[part] = predictor.convert(values, "classes")
         classes.append(truth[part][taken[part]])
         probabilities.append(values[taken[part]])

@@ -24,7 +24,7 @@ from keras_unet3d.training.schedule import Schedule
 from keras_unet3d.volumes import Volume
 from keras_unet3d.words import by
 from keras_unet3d.workflows.data import LabelledData, other_channels
-from keras_unet3d.workflows.fit import sizes
+from keras_unet3d.workflows.fit import sections, sizes
 
 _EPOCHS, _STEPS = 20, 100
 _BATCH_PER_DEVICE = 2
@@ -104,6 +104,8 @@ def make_plan(
     spacing, unit = common_spacing(images)
     if all(image.name == SAMPLE for image in images):
         settings = _for_the_sample(settings)
+    stack, grey_values = sections_of(images, settings, settings.grey_values)
+    settings = replace(settings.as_stack(stack), grey_values=grey_values)
     architecture = replace(
         start or _architecture(shape, spacing, settings, data.num_classes, settings.seed),
         input_shape=(None, None, None, images[0].channels),
@@ -129,8 +131,8 @@ def make_plan(
         workers=worker_count(settings.workers),
     )
     refuse(_device_faults(batch_size, settings.accumulate, count))
-    spec = ModelSpec(architecture, data.table, "zscore", patch, spacing, unit, data.options.keys)
-    changes = settings.changes(min(spacing) if spacing else None) if settings.augment else None
+    spec = ModelSpec(architecture, data.table, grey_values, patch, spacing, unit, data.options.keys)
+    changes = changes_of(patch, spacing, settings, grey_values)
     patches = PatchSettings(
         patch,
         architecture.geometry.output_of(patch),
@@ -139,6 +141,7 @@ def make_plan(
         settings.sampling,
         settings.engine,
         tuple(transforms),
+        anywhere_of(stack),
     )
     on_device = settings.augment and settings.augment_on == "device"
     batching = narrowed(Batching, settings, on_device=on_device, class_weights=None)
@@ -180,6 +183,17 @@ def _patch(shape: Triple, spacing: Spacing | None, geometry: Geometry, given: Tr
         return given
     most = sizes.GPU_VOXELS if devices.has_gpu() else sizes.CPU_VOXELS
     return sizes.plan_patch(shape, spacing, geometry, most)
+
+
+def sections_of(images: Sequence[Volume], options: AugmentationOptions, given: str | None) -> tuple[bool, str]:
+    """Return whether volumes are stacks of sections, and the normalisation of their grey values where none is `given`."""
+    stack = sections.is_stack(images) if options.sections == "auto" else options.sections == "yes"
+    return stack, given or ("sections" if stack and sections.sections_differ(images) else "zscore")
+
+
+def anywhere_of(stack: bool) -> tuple[int, ...]:
+    """Return the axes along which a labelled voxel lies anywhere in its patch: those with few planes to be labelled."""
+    return (0,) if stack else ()
 
 
 def _device_faults(batch_size: int, accumulate: int, count: int) -> Iterator[str]:
@@ -237,12 +251,14 @@ def _deformation(patch: Triple, spacing: Spacing | None, options: AugmentationOp
     return min(_LARGEST_DEFORMATION, options.grid_spacing / 2, round(shortest * _DEFORMED_SHARE, 1))
 
 
-def changes_of(patch: Triple, spacing: Spacing | None, options: AugmentationOptions) -> AugmentSettings | None:
+def changes_of(
+    patch: Triple, spacing: Spacing | None, options: AugmentationOptions, normalization: str
+) -> AugmentSettings | None:
     """Return how strongly patches of volumes of that voxel size are changed; None for not at all."""
     if not options.augment:
         return None
     decided = replace(options, deformation=_deformation(patch, spacing, options))
-    return decided.changes(min(spacing) if spacing else None)
+    return decided.changes(min(spacing) if spacing else None, normalization == "sections")
 
 
 def common_spacing(images: Sequence[Volume]) -> tuple[Spacing | None, str | None]:
@@ -268,9 +284,21 @@ def changes_in_words(plan: Plan) -> str:
 
     return (
         f"augmentation: rotation up to {settings.rotation:g} degrees, scaling, control points {length(settings.grid_spacing)} "
-        f"apart moved by {length(settings.deformation or 0.0)}, grey values"
+        f"apart moved by {length(settings.deformation or 0.0)}{', within the sections' if settings.sections == 'yes' else ''}, "
+        f"grey values{' section by section' if spec.normalization == 'sections' else ''}"
         f"{f', mirrored along {settings.flips}' if settings.flips else ''}"
     )
+
+
+def sections_in_words(plan: Plan) -> Iterator[str]:
+    """Yield a line where something was chosen because the volumes are stacks of sections."""
+    stack, grey_values = plan.settings.sections == "yes", plan.spec.normalization
+    if stack or grey_values == "sections":
+        differ = "differ: they are normalised one by one" if grey_values == "sections" else "are alike"
+        yield (
+            f"sections: {'a stack of them, treated as such (`sections=no` would not)' if stack else 'no stack of them'}; "
+            f"their grey values {differ} (`grey_values={grey_values}`)"
+        )
 
 
 def network_in_words(parameters: int, plan: Plan) -> str:

@@ -27,7 +27,9 @@ def resumed_settings(run: RunFolder, before: RunConfig, given: FitSettings) -> F
     Raises:
         InputError: another setting than the run's, or fewer epochs.
     """
-    then, default = FitSettings.from_config(before.settings, str(run.path)), FitSettings()
+    # Earlier versions treated no volume as a stack of sections.
+    settings = {"sections": "no", "grey_values": before.model.normalization} | before.settings
+    then, default = FitSettings.from_config(settings, str(run.path)), FitSettings()
     changed: dict[str, Any] = {}
     for option in fields(FitSettings):
         now, was = getattr(given, option.name), getattr(then, option.name)

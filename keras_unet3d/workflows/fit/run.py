@@ -30,7 +30,7 @@ from keras_unet3d.workflows.fit.after import settled
 from keras_unet3d.workflows.fit.embedded_sample import segment_sample
 from keras_unet3d.workflows.fit.feed import chosen_engine, make_feed
 from keras_unet3d.workflows.fit.memory import memory_in_words, refuse_hopeless, say_costs
-from keras_unet3d.workflows.fit.plan import Plan, changes_in_words, make_plan, network_in_words
+from keras_unet3d.workflows.fit.plan import Plan, changes_in_words, make_plan, network_in_words, sections_in_words
 from keras_unet3d.workflows.fit.profile import write_profile
 from keras_unet3d.workflows.fit.resume import content, go_on, resumed_settings, say_other_versions
 from keras_unet3d.workflows.fit.samples_sheet import draw_sheet
@@ -146,7 +146,8 @@ def fit(
             config = _config(named, holdout, plan, own, start)
             listener.say(network_in_words(model.count_params(), plan))
             say_costs(plan, listener)
-            listener.say(changes_in_words(plan))
+            for line in (*sections_in_words(plan), changes_in_words(plan)):
+                listener.say(line)
             refuse_full(run.path, _FILES * 4 * model.count_params())
             if before:
                 go_on(run, before, config, plan.schedule, bool(start), listener)
@@ -219,7 +220,7 @@ def _refuse_early(settings: FitSettings, start: Start | None, before: RunConfig 
 def _held_out(data: LabelledData, plan: Plan, listener: Listener) -> Holdout:
     """Read and index every volume, and tell training from validation."""
     settings = plan.settings
-    sources = read_sources(data.examples, data.table, settings.memory, listener)
+    sources = read_sources(data.examples, data.table, settings.memory, listener, plan.spec.normalization)
     for line in padding_in_words(data.examples, plan.patches.patch):
         listener.say(line)
     count = len(data.training)

@@ -15,12 +15,16 @@ from keras_unet3d.words import by, plural
 
 
 def read_sources(
-    examples: Sequence[Example], table: LabelTable, memory: float, listener: Listener = SILENT
+    examples: Sequence[Example],
+    table: LabelTable,
+    memory: float,
+    listener: Listener = SILENT,
+    normalization: str = "zscore",
 ) -> list[Source]:
     """Return the sources of patches, of which the smallest are held in memory until they take `memory` GB."""
     held = held_in_memory(examples, memory)
     listener.say(_memory_in_words(examples, held, memory))
-    return [read_source(example, table, hold) for example, hold in zip(examples, held, strict=True)]
+    return [read_source(example, table, hold, normalization) for example, hold in zip(examples, held, strict=True)]
 
 
 def weigh_classes(holdout: Holdout, table: LabelTable, text: str | None, listener: Listener) -> list[float] | None:
