@@ -16,7 +16,7 @@ from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.volumes import from_array
 from keras_unet3d.volumes.grey_values import normalize
 from keras_unet3d.workflows.fit import after
-from keras_unet3d.workflows.fit.after import settled
+from keras_unet3d.workflows.fit.after import _see, settled
 
 
 def network(batch):
@@ -135,3 +135,19 @@ def test_at_most_twenty_volumes_are_looked_at(plan):
     assert len(seen) == 20 and all(volume.is_whole for volume in seen)
     # As many voxels of each as make the fixed number together.
     assert sum(len(volume.classes) for volume in seen) == 20 * 12 * 13 * 14
+
+
+def test_a_part_of_a_stack_is_normalised_by_its_own_sections(plan, monkeypatch):
+    """Sections of very different grey values: those of others would make all of a part one class."""
+    image, label = volume(0, (40, 13, 14))
+    label = np.arange(13 * 14).reshape(13, 14) % 2 * np.ones_like(label)
+    image = label + 100.0 * np.arange(40, dtype=np.float32)[:, None, None]
+    spec = replace(plan.spec, normalization="sections", labels=replace(plan.spec.labels, unlabelled=(9,)))
+    stack = read_source(Example("a", from_array(image), from_array(label)), spec.labels, normalization="sections")
+    monkeypatch.setattr(after, "_LEAST_VOXELS", 8 * 13 * 14)
+    small = replace(plan, spec=spec, schedule=replace(plan.schedule, epochs=1, steps_per_epoch=1))
+    seen = []
+    monkeypatch.setattr(after, "_see", lambda *arguments: seen.append(_see(*arguments)) or seen[-1])
+    settle(small, Holdout([], [stack], "", True))
+    assert seen[0].truth.shape[0] < 40
+    np.testing.assert_array_equal(seen[0].predicted, seen[0].truth)
