@@ -90,7 +90,7 @@ def held_out_files(run: str | Path) -> list[str]:
 def check_agreement(model: keras.Model, spec: ModelSpec, source: object) -> None:
     """Raise `InputError` where `spec`, which `source` holds, describes another network than `model`."""
     network, described = architecture_of(model), spec.architecture
-    for what in ("num_classes", "geometry", "output"):
+    for what in ("num_classes", "geometry", "output", "networks"):
         if getattr(network, what) != getattr(described, what):
             raise InputError(
                 f"{source}: expected the description of the network beside it, whose {what} is {getattr(network, what)}; "
