@@ -62,6 +62,7 @@ def make_batches(
         batch_size=batch_size,
         sampling=sampling,
         validation_share=data.options.validation_share if validation_share is None else validation_share,
+        fold=data.options.fold if validation_share is None else None,
         seed=seed,
         workers=workers,
         memory=memory,
@@ -87,7 +88,7 @@ def make_batches(
     )
     batching = Batching(batch_size, worker_count(options.workers), options.seed)
     sources, count = read_sources(data.examples, data.table, options.memory), len(data.training)
-    holdout = hold_out(sources[:count], sources[count:], options.validation_share, options.seed)
+    holdout = hold_out(sources[:count], sources[count:], options.validation_share, options.seed, options.held_fold)
     positions = validation_positions(holdout.validation, settings, VALIDATION_PATCHES)
     return (
         training_batches(holdout.training, settings, batching),

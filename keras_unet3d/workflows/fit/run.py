@@ -218,7 +218,7 @@ def _held_out(data: LabelledData, plan: Plan, listener: Listener) -> Holdout:
     for line in padding_in_words(data.examples, plan.patches.patch):
         listener.say(line)
     count = len(data.training)
-    holdout = hold_out(sources[:count], sources[count:], settings.validation_share, settings.seed)
+    holdout = hold_out(sources[:count], sources[count:], settings.validation_share, settings.seed, settings.held_fold)
     listener.say(f"validation: {holdout.in_words}")
     return holdout
 
