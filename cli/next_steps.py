@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.files import read_text
-from keras_unet3d.run_folder import RunFolder
+from keras_unet3d.run_folder import FoldsFolder, RunFolder
 from keras_unet3d.words import plural
 from keras_unet3d.workflows.annotate.painting import Painting
 
 if TYPE_CHECKING:  # it loads Keras, which merge does without
+    from keras_unet3d.workflows.fit.folds import Folds
     from keras_unet3d.workflows.fit.run import Run
 
 
@@ -31,15 +32,37 @@ def after_fit(run: "Run") -> str:
         steps.append((f"unet3d-cli suggest {folder} {volume} --out DIR", "which slices to annotate next"))
     steps.append((f"unet3d-cli evaluate {folder} {evaluated}", "IoU and Dice; give data it was not trained on"))
     steps.append((f"unet3d-cli export {folder} --name NAME --out models", "a bundle for the zoo"))
-    width = max(len(command) for command, _ in steps)
-    lines = "\n".join(f"  {command:<{width}}   {what}" for command, what in steps)
     kept = "model.keras, config.json, history.csv, curves.png, slices.png, samples.png"
-    return f"\nrun folder: {run.path}  ({kept})\nnext:\n{lines}"
+    return f"\nrun folder: {run.path}  ({kept})\nnext:\n{_aligned(steps)}"
+
+
+def after_folds(folds: "Folds") -> str:
+    """Return where finished `Folds` are, and what can be done with them."""
+    folder = shlex.quote(str(folds.path))
+    if folds.figures is None:
+        return f"\nfolds: {folds.path}  (some are being trained by other processes)"
+    steps = [
+        (f"unet3d-cli predict {folder} VOLUME --out LABELS", "segment a volume, by all folds together"),
+        (f"unet3d-cli distill {folder} DATA --out RUN", "one network that does what all of them do"),
+        (f"unet3d-cli export {folder} --name NAME --out models", "a bundle for the zoo"),
+    ]
+    final = f"; {folds.final.path.name}, on everything" if folds.final else ""
+    kept = f"cross_validation.json, a run folder per fold{final}"
+    return f"\nfolds: {folds.path}  ({kept})\nnext:\n{_aligned(steps)}"
+
+
+def _aligned(steps: list[tuple[str, str]]) -> str:
+    width = max(len(command) for command, _ in steps)
+    return "\n".join(f"  {command:<{width}}   {what}" for command, what in steps)
 
 
 def after_stop(folder: str) -> str:
     """Return what is kept of a fit that was stopped, and how it goes on."""
-    run = RunFolder(Path(folder))
+    run, folds = RunFolder(Path(folder)), FoldsFolder(Path(folder))
+    if folds.is_folds:
+        done = sum(fold.held_out.is_file() for fold in folds.runs())
+        state = f"{done} of {plural(len(folds.runs()), 'fold')} are done"
+        return f"{state}; it goes on with: unet3d-cli fit --out {shlex.quote(folder)} --resume"
     if not run.is_run:
         return "the training had not begun"
     history = run.history

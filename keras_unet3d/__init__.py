@@ -33,6 +33,8 @@ _HOMES = {
     # The whole way, in one call each.
     "fit": "keras_unet3d.workflows.fit.run",
     "Run": "keras_unet3d.workflows.fit.run",
+    "fit_folds": "keras_unet3d.workflows.fit.folds",
+    "Folds": "keras_unet3d.workflows.fit.folds",
     "Start": "keras_unet3d.workflows.fit.start",
     "predict": "keras_unet3d.workflows.predict.files",
     "Recipe": "keras_unet3d.workflows.predict.blocks",

@@ -114,7 +114,9 @@ def build_model(
 def build(architecture: Architecture) -> keras.Model:
     """Return the network that `architecture` describes."""
     if architecture.networks > 1:
-        return _side_by_side([build(_member(architecture, number)) for number in range(architecture.networks)], architecture)
+        return _side_by_side(
+            [build(_member(architecture, number)) for number in range(architecture.networks)], architecture
+        )
     parts = _Parts(architecture, _seeds(architecture.seed))
     inputs = keras.Input(architecture.input_shape, name="volume")
     bottom = architecture.depth - 1

@@ -52,7 +52,9 @@ def hold_out(
     """
     count = len(training)
     if fold and given:
-        raise InputError(f"fold: expected without `val`, which is held out already, found {fold[0]}/{fold[1]}; leave one out.")
+        raise InputError(
+            f"fold: expected without `val`, which is held out already, found {fold[0]}/{fold[1]}; leave one out."
+        )
     if given:
         return Holdout(training, given, f"{plural(len(given), 'given volume')}", True)
     if fold:

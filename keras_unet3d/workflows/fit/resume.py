@@ -10,7 +10,7 @@ from keras_unet3d.files import is_whole_zip
 from keras_unet3d.listener import Listener
 from keras_unet3d.machine import versions
 from keras_unet3d.patches.source import Source
-from keras_unet3d.run_folder import RunConfig, RunFolder
+from keras_unet3d.run_folder import FoldsConfig, FoldsFolder, RunConfig, RunFolder
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.training.optimizers import LearningRate
 from keras_unet3d.training.schedule import Schedule
@@ -21,8 +21,8 @@ from keras_unet3d.words import plural
 CHANGEABLE = ("epochs", "early_stop", "workers", "memory")
 
 
-def resumed_settings(run: RunFolder, before: RunConfig, given: FitSettings) -> FitSettings:
-    """Return the settings of a stopped run with what was given now of `CHANGEABLE`.
+def resumed_settings(run: RunFolder | FoldsFolder, before: RunConfig | FoldsConfig, given: FitSettings) -> FitSettings:
+    """Return the settings of a stopped run, or of folds, with what was given now of `CHANGEABLE`.
 
     Raises:
         InputError: another setting than the run's, or fewer epochs.

@@ -14,12 +14,14 @@ from keras_unet3d.fields import argument
 from keras_unet3d.files import refuse_full
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import devices, precision, versions
+from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.copies import float32_copy
 from keras_unet3d.network.unet import build
 from keras_unet3d.patches.holdout import Holdout, hold_out
 from keras_unet3d.patches.samples import Transform, validation_positions, validation_sample
 from keras_unet3d.pictures.slices import minority
 from keras_unet3d.prediction.array_api import trained_predictor
+from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.run_folder import RunConfig, RunData, RunFolder
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.training.callbacks import WAITING
@@ -170,9 +172,14 @@ def fit(
         run.write_config(replace(config, best=best, input=waiting))
         listener.say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
         if named.data == [SAMPLE] and not named.globs:
-            network = keras.models.load_model(run.network, compile=False, safe_mode=True)
-            segment_sample(trained_predictor(float32_copy(network), plan.spec), run, listener)
+            segment_sample(kept_predictor(run, plan.spec), run, listener)
     return Run(run.path, {name: [row[name] for row in rows] for name in rows[0]}, best, opened)
+
+
+def kept_predictor(run: RunFolder, spec: ModelSpec) -> Predictor:
+    """Return the predictor of the best network of a run that was made here."""
+    network = keras.models.load_model(run.network, compile=False, safe_mode=True)
+    return trained_predictor(float32_copy(network), spec)
 
 
 def _begun(run: RunFolder, named: _Named, resume: bool, overwrite: bool, listener: Listener) -> RunConfig | None:
