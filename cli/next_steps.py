@@ -26,7 +26,7 @@ def after_fit(run: "Run") -> str:
     patterns = [
         f"--{name} {shlex.quote(glob)}" for name, glob in zip(("images", "labels"), named.globs, strict=False) if glob
     ]
-    evaluated = shlex.quote(named.arguments[0]) if named.arguments else " ".join(patterns)
+    evaluated = shlex.quote(named.arguments[0]) if named.arguments else " ".join(patterns) if named.globs[1] else "DATA"
     steps = [(f"unet3d-cli predict {folder} {volume} --out LABELS", "segment a volume")]
     if run.data.table.unlabelled:
         steps.append((f"unet3d-cli suggest {folder} {volume} --out DIR", "which slices to annotate next"))
@@ -56,19 +56,20 @@ def _aligned(steps: list[tuple[str, str]]) -> str:
     return "\n".join(f"  {command:<{width}}   {what}" for command, what in steps)
 
 
-def after_stop(folder: str) -> str:
-    """Return what is kept of a fit that was stopped, and how it goes on."""
+def after_stop(folder: str, again: str = "") -> str:
+    """Return what is kept of a fit that was stopped, and how it goes on: by `again`, or by the path alone."""
+    again = again or f"unet3d-cli fit --out {shlex.quote(folder)} --resume"
     run, folds = RunFolder(Path(folder)), FoldsFolder(Path(folder))
     if folds.is_folds:
         done = sum(fold.held_out.is_file() for fold in folds.runs())
         state = f"{done} of {plural(len(folds.runs()), 'fold')} are done"
-        return f"{state}; it goes on with: unet3d-cli fit --out {shlex.quote(folder)} --resume"
+        return f"{state}; it goes on with: {again}"
     if not run.is_run:
         return "the training had not begun"
     history = run.history
     epochs = len(read_text(history, "figures per epoch").splitlines()) - 1 if history.is_file() else 0
     state = f"{folder} holds {plural(epochs, 'epoch')}" if epochs else f"no epoch of {folder} was finished"
-    return f"{state}; it goes on with: unet3d-cli fit --out {shlex.quote(folder)} --resume"
+    return f"{state}; it goes on with: {again}"
 
 
 def after_suggest(folder: str) -> str:

@@ -36,6 +36,7 @@ _HOMES = {
     "fit_folds": "keras_unet3d.workflows.fit.folds",
     "Folds": "keras_unet3d.workflows.fit.folds",
     "Start": "keras_unet3d.workflows.fit.start",
+    "Teacher": "keras_unet3d.workflows.fit.teacher",
     "predict": "keras_unet3d.workflows.predict.files",
     "Recipe": "keras_unet3d.workflows.predict.blocks",
     "predict_volume": "keras_unet3d.prediction.array_api",

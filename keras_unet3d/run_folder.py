@@ -243,6 +243,7 @@ class FoldsConfig(Validated):
         folds: how many there are.
         settings: the options of their fits, as they were given: each fold decides what they leave open, alike.
         data: paths and patterns as they were named.
+        final: whether a last network is trained on everything.
     """
 
     WHAT = "the configuration of folds"
@@ -250,6 +251,7 @@ class FoldsConfig(Validated):
     folds: int
     settings: dict[str, Any]
     data: RunData
+    final: bool = False
 
 
 @dataclass(frozen=True)

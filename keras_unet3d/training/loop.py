@@ -42,7 +42,7 @@ def train(
         schedule: how long, how fast, which loss.
         run: an existing folder.
         shown: what the picture of slices shows.
-        own: loss and callbacks of the caller.
+        own: loss, callbacks and teacher of the caller.
         resume: whether to go on from the state where there is one. On a CPU the result is that of a training that was
             never interrupted, to the bit.
         listener: is told a line per epoch, and steps done and steps in all.
@@ -52,7 +52,7 @@ def train(
         OSError: what is to be kept could not be written, up to the last epoch.
     """
     loss = training_loss(schedule, own)
-    trained = trained_network(model, loss, schedule.deep_supervision, feed.augmentation)
+    trained = trained_network(model, loss, schedule.deep_supervision, feed.augmentation, own.teacher)
     before = read_facts(run.state) if resume else None
     if before:
         restore_network(run.state, trained)
@@ -110,7 +110,7 @@ def training_loss(schedule: Schedule, own: OwnParts = _NO_PARTS) -> keras.losses
 def compiled_network(model: keras.Model, schedule: Schedule, own: OwnParts = _NO_PARTS) -> Trained:
     """Return the network that is trained in the place of `model`, ready for its first step, without augmentation."""
     loss = training_loss(schedule, own)
-    trained = trained_network(model, loss, schedule.deep_supervision, None)
+    trained = trained_network(model, loss, schedule.deep_supervision, None, own.teacher)
     _compile(model, trained, schedule, loss, 0)
     return trained
 

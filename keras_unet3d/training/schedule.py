@@ -89,11 +89,15 @@ class OwnParts:
         loss: what is minimised in the place of the schedule's loss, see `fit`; None for that.
         callbacks: Keras' callbacks, called after this package's own.
         transforms: what is done to every training sample last.
+        teacher: batch -> the probabilities that are learnt beside the labels, tensors both; None for labels alone.
+        teacher_name: what the record calls it.
     """
 
     loss: keras.losses.Loss | Callable | None = None
     callbacks: Sequence[keras.callbacks.Callback] = ()
     transforms: Sequence[Transform] = ()
+    teacher: Callable | None = None
+    teacher_name: str | None = None
 
     def __post_init__(self) -> None:
         if self.loss is not None and (isinstance(self.loss, type) or not callable(self.loss)):
@@ -107,6 +111,7 @@ class OwnParts:
             "loss": None if self.loss is None else _name(self.loss),
             "callbacks": [_name(callback) for callback in self.callbacks],
             "transforms": [_name(transform) for transform in self.transforms],
+            "teacher": self.teacher_name,
         }
 
 

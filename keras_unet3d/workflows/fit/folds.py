@@ -70,7 +70,7 @@ def fit_folds(
         folds: how many; None with `resume`.
         settings: of every fold. Its seed is that of the first one: each begins with weights of its own.
         start: a network that each of them trains further.
-        final: whether a last network is trained on everything, for as many epochs as the folds were best at (their median).
+        final: whether a last network is trained on everything, in `out/final`, for as many epochs as the folds were best at (their median).
         resume: whether folds that were begun at `out` go on: those that are done are left as they are.
         overwrite: whether earlier folds at `out` may be replaced; they are removed once `data` are known to be good.
         listener: is told a line at a time, and steps done and steps in all.
@@ -89,9 +89,9 @@ def fit_folds(
         )
     named, globs = listed(data), Globs(images, labels, weights)
     if resume and folder.is_folds:
-        config = _going_on(folder, number, settings)
+        config = _going_on(folder, number, settings, final)
     else:
-        config = _begun(folder, number, settings, named, globs, overwrite)
+        config = _begun(folder, number, settings, named, globs, final, overwrite)
     if not (named or globs):
         named, globs = [*config.data.arguments], Globs(*config.data.globs)
     settings = FitSettings.from_config(config.settings, str(folder.path))
@@ -121,21 +121,22 @@ def fit_folds(
     write_json(folder.figures, result)
     listener.say("\n" + "\n".join(in_words(result)))
     whole = None
-    if final:
+    if config.final:
         epochs = round(median(fold["best_epoch"] for fold in result["folds"]))
         listener.say(f"\nfinal: all of the data, nothing held out, {epochs} epochs, the median of the folds' best")
         whole = trained(folder.final, replace(settings, validation_share=0, epochs=epochs, early_stop=None, fold=None))
     return Folds(folder.path, result, whole)
 
 
-def _going_on(folder: FoldsFolder, number: int | None, settings: FitSettings) -> FoldsConfig:
+def _going_on(folder: FoldsFolder, number: int | None, settings: FitSettings, final: bool) -> FoldsConfig:
     """Return what the folds that go on have in common, with what may be changed as it is given now."""
     config = folder.read_config()
     if number not in (None, config.folds):
         raise InputError(
             f"folds: expected {config.folds}, as {folder.path} was begun with, found {number}; leave it out."
         )
-    config = replace(config, settings=resumed_settings(folder, config, settings).config())
+    now = resumed_settings(folder, config, settings)
+    config = replace(config, settings=now.config(), final=final or config.final)
     folder.write_config(config)
     return config
 
@@ -146,6 +147,7 @@ def _begun(
     settings: FitSettings,
     named: list[str | Path],
     globs: Globs,
+    final: bool,
     overwrite: bool,
 ) -> FoldsConfig:
     """Return what new folds have in common, once they have their place."""
@@ -156,7 +158,7 @@ def _begun(
     if RunFolder(folder.path).is_run:
         raise InputError(f"{folder.path}: expected a folder for folds, found a run; choose another path.")
     data = RunData(tuple(map(str, named)), globs=(globs.images, globs.labels, globs.weights))
-    config = FoldsConfig(number, settings.config(), data)
+    config = FoldsConfig(number, settings.config(), data, final)
     _refuse_few(open_data(named, **vars(globs), options=settings), number)
     folder.begin(config, overwrite, [*named, *globs.files()])
     return config

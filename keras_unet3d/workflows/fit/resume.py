@@ -117,7 +117,7 @@ def _differences(run: RunFolder, before: RunConfig, now: RunConfig) -> Iterator[
     if before.model != now.model:
         yield f"{run.path}: expected data that lead to the same network, found other ones; train anew instead."
     # Callbacks may be others: they change nothing, or it is their caller's business.
-    for part in ("loss", "transforms"):
+    for part in ("loss", "transforms", "teacher"):
         old, new = (config.parts.get(part) or None for config in (before, now))
         if old != new:
             yield f"{run.path}: expected the {part} that it was begun with, {old}, found {new}; give the same again."
