@@ -8,7 +8,6 @@ from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import STOPPED, live
 from keras_unet3d.errors import InputError
 from keras_unet3d.machine import kernels
-from keras_unet3d.run_folder import FoldsFolder
 from keras_unet3d.settings import FitSettings
 
 
@@ -38,6 +37,7 @@ def command(data, out, val, images, labels, weights, config, folds, final, resum
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
     from keras_unet3d.cli.next_steps import after_fit, after_folds, after_stop
+    from keras_unet3d.run_folder import FoldsFolder
     from keras_unet3d.workflows.fit.folds import fit_folds
     from keras_unet3d.workflows.fit.run import Start, fit
 
