@@ -111,8 +111,7 @@ class OwnParts:
             "loss": None if self.loss is None else _name(self.loss),
             "callbacks": [_name(callback) for callback in self.callbacks],
             "transforms": [_name(transform) for transform in self.transforms],
-            "teacher": self.teacher_name,
-        }
+        } | ({"teacher": self.teacher_name} if self.teacher_name else {})
 
 
 def _name(part: Any) -> str:

@@ -87,13 +87,12 @@ def fit_folds(
         raise InputError(
             "resume: expected to go on with folds or to overwrite them, found both; leave one of them out."
         )
-    named, globs = listed(data), Globs(images, labels, weights)
+    given = RunData(tuple(map(str, listed(data))), globs=(images, labels, weights))
     if resume and folder.is_folds:
-        config = _going_on(folder, number, settings, final)
+        config = _going_on(folder, number, settings, given, final)
     else:
-        config = _begun(folder, number, settings, named, globs, final, overwrite)
-    if not (named or globs):
-        named, globs = [*config.data.arguments], Globs(*config.data.globs)
+        config = _begun(folder, number, settings, given, final, overwrite)
+    named, globs = [*config.data.arguments], Globs(*config.data.globs)
     settings = FitSettings.from_config(config.settings, str(folder.path))
 
     def trained(run: RunFolder, changed: FitSettings) -> Run | None:
@@ -123,17 +122,26 @@ def fit_folds(
     whole = None
     if config.final:
         epochs = round(median(fold["best_epoch"] for fold in result["folds"]))
-        listener.say(f"\nfinal: all of the data, nothing held out, {epochs} epochs, the median of the folds' best")
+        listener.say(
+            f"\nfinal: all of the data, nothing held out, {plural(epochs, 'epoch')}, the median of the folds' best"
+        )
         whole = trained(folder.final, replace(settings, validation_share=0, epochs=epochs, early_stop=None, fold=None))
     return Folds(folder.path, result, whole)
 
 
-def _going_on(folder: FoldsFolder, number: int | None, settings: FitSettings, final: bool) -> FoldsConfig:
+def _going_on(
+    folder: FoldsFolder, number: int | None, settings: FitSettings, given: RunData, final: bool
+) -> FoldsConfig:
     """Return what the folds that go on have in common, with what may be changed as it is given now."""
     config = folder.read_config()
     if number not in (None, config.folds):
         raise InputError(
             f"folds: expected {config.folds}, as {folder.path} was begun with, found {number}; leave it out."
+        )
+    if given not in (RunData(), config.data):
+        # Folds that have yet to begin would be parts of something else.
+        raise InputError(
+            f"DATA: expected {_in_words(config.data)}, as {folder.path} was begun with, found {_in_words(given)}; leave it out."
         )
     now = resumed_settings(folder, config, settings)
     config = replace(config, settings=now.config(), final=final or config.final)
@@ -141,14 +149,12 @@ def _going_on(folder: FoldsFolder, number: int | None, settings: FitSettings, fi
     return config
 
 
+def _in_words(data: RunData) -> str:
+    return ", ".join([*data.arguments, *(pattern for pattern in data.globs if pattern)])
+
+
 def _begun(
-    folder: FoldsFolder,
-    number: int | None,
-    settings: FitSettings,
-    named: list[str | Path],
-    globs: Globs,
-    final: bool,
-    overwrite: bool,
+    folder: FoldsFolder, number: int | None, settings: FitSettings, given: RunData, final: bool, overwrite: bool
 ) -> FoldsConfig:
     """Return what new folds have in common, once they have their place."""
     if number is None:
@@ -157,8 +163,8 @@ def _begun(
         raise InputError(f"folds: expected 2 to {MOST_FOLDS}, found {number}.")
     if RunFolder(folder.path).is_run:
         raise InputError(f"{folder.path}: expected a folder for folds, found a run; choose another path.")
-    data = RunData(tuple(map(str, named)), globs=(globs.images, globs.labels, globs.weights))
-    config = FoldsConfig(number, settings.config(), data, final)
+    named, globs = [*given.arguments], Globs(*given.globs)
+    config = FoldsConfig(number, settings.config(), given, final)
     _refuse_few(open_data(named, **vars(globs), options=settings), number)
     folder.begin(config, overwrite, [*named, *globs.files()])
     return config

@@ -265,6 +265,8 @@ def test_what_does_not_go_together_leaves_nothing(tiny_data, tmp_path, options, 
 def test_places_that_are_taken_are_refused(copied, tiny_run, tiny_data):
     with pytest.raises(InputError, match=says("folds: expected 2", "was begun with, found 3")):
         fit_folds([], copied.path, 3, resume=True)
+    with pytest.raises(InputError, match=says("DATA: expected", tiny_data, "was begun with, found", "other.h5")):
+        fit_folds("other.h5", copied.path, resume=True)
     with pytest.raises(InputError, match=says("the folds exists already", "`resume=True`")):
         fit_folds(tiny_data, copied.path, 2, settings=tiny_settings())
     with pytest.raises(InputError, match=says("expected a folder for folds, found a run")):
