@@ -107,11 +107,12 @@ class OwnParts:
 
     def names(self) -> dict[str, object]:
         """Return what they are called, for the run's record."""
-        return {
+        names: dict[str, object] = {
             "loss": None if self.loss is None else _name(self.loss),
             "callbacks": [_name(callback) for callback in self.callbacks],
             "transforms": [_name(transform) for transform in self.transforms],
-        } | ({"teacher": self.teacher_name} if self.teacher_name else {})
+        }
+        return names | {"teacher": self.teacher_name} if self.teacher_name else names
 
 
 def _name(part: Any) -> str:
