@@ -17,6 +17,7 @@ from keras_unet3d.machine import kernels
 _COMMANDS = {
     "check": "Read all data, name every fault, show what is annotated.",
     "fit": "Train a network on volumes with some labels.",
+    "distill": "Train one network to say what an ensemble says.",
     "predict": "Segment volumes with a trained network.",
     "evaluate": "Measure IoU and Dice on labelled volumes.",
     "suggest": "Say which slices to annotate next, and write them to paint on.",

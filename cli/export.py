@@ -13,7 +13,7 @@ _NOT_STATED = "not stated"
 
 
 @click.command("export")
-@click.argument("run")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option("--name", required=True, help="Lower-case letters, digits and . _ -")
 @click.option("--version", default="1.0.0", show_default=True, help="Three numbers, semantic.")
 @click.option("--out", required=True, metavar="DIR", help="Folder of bundles; the bundle is DIR/NAME/VERSION.")
@@ -31,8 +31,12 @@ _NOT_STATED = "not stated"
     "--slim", is_flag=True, help="Leave out SavedModel, ONNX and rdf.yaml, which zoo complete makes of the rest."
 )
 @options.overwrite
-def command(run, name, version, out, description, licence, data_licence, card_path, evaluation, cover, slim, overwrite):
+def command(
+    runs, name, version, out, description, licence, data_licence, card_path, evaluation, cover, slim, overwrite
+):
     """Write a run's network as a bundle for the zoo.
+
+    A RUN of folds, or several RUNs of the same settings, make an ensemble: one model, the mean of their probabilities.
 
     Add DIR to $KERAS_UNET3D_ZOO and the model is found by NAME.
     """
@@ -45,7 +49,7 @@ def command(run, name, version, out, description, licence, data_licence, card_pa
     given = {"description": description, "licence": stated}
     card = entries | {"name": name, "version": version} | {key: value for key, value in given.items() if value}
     bundle = zoo.export_run(
-        run,
+        runs,
         card,
         out,
         overwrite,

@@ -1,9 +1,12 @@
 """`unet3d-cli fit`."""
 
+from pathlib import Path
+
 import click
 
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import STOPPED, live
+from keras_unet3d.errors import InputError
 from keras_unet3d.machine import kernels
 from keras_unet3d.settings import FitSettings
 
@@ -16,12 +19,14 @@ from keras_unet3d.settings import FitSettings
 @options.labels
 @options.weights
 @click.option("--config", metavar="FILE", help="Options in JSON, or a run's config.json; the command line wins.")
+@click.option("--folds", type=int, metavar="K", help="Train K networks in RUN, each on all but one K-th of DATA.")
+@click.option("--final", is_flag=True, help="After --folds: one network on everything, for as long as they were best.")
 @click.option("--resume", is_flag=True, help="Go on with RUN where it was stopped; begin it where there is none.")
 @click.option("--from", "start", metavar="MODEL", help="Train a run's, bundle's or named model further.")
 @click.option("--profile", is_flag=True, help="Measure first where the time of a step goes.")
 @options.overwrite
 @options.settings(FitSettings)
-def command(data, out, val, images, labels, weights, config, resume, start, profile, overwrite, **given):
+def command(data, out, val, images, labels, weights, config, folds, final, resume, start, profile, overwrite, **given):
     """Train a network on volumes with some labels.
 
     DATA: HDF5 or Zarr (image `raw`, labels `label`), folders of them, a folder with dataset.json (Medical
@@ -31,25 +36,30 @@ def command(data, out, val, images, labels, weights, config, resume, start, prof
     settings = options.settings_from(config, given)
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
-    from keras_unet3d.cli.next_steps import after_fit, after_stop
+    from keras_unet3d.cli.next_steps import after_fit, after_folds, after_stop
+    from keras_unet3d.run_folder import FoldsFolder
+    from keras_unet3d.workflows.fit.folds import fit_folds
     from keras_unet3d.workflows.fit.run import Start, fit
 
+    in_folds = folds is not None or (resume and FoldsFolder(Path(out)).is_folds)
+    _refuse_together(in_folds, val=val, profile=profile, final=final)
+    begins_with = Start(zoo.load(start), start) if start else None
+    named = {"images": images, "labels": labels, "weights": weights, "settings": settings, "start": begins_with}
+    how = {"resume": resume, "overwrite": overwrite}
     try:
         with live("training") as listener:
-            run = fit(
-                data,
-                out,
-                val=val,
-                images=images,
-                labels=labels,
-                weights=weights,
-                settings=settings,
-                start=Start(zoo.load(start), start) if start else None,
-                resume=resume,
-                profile=profile,
-                overwrite=overwrite,
-                listener=listener,
-            )
-            listener.say(after_fit(run))
+            if in_folds:
+                listener.say(after_folds(fit_folds(data, out, folds, **named, final=final, **how, listener=listener)))
+            else:
+                listener.say(after_fit(fit(data, out, val=val, **named, profile=profile, **how, listener=listener)))
     except STOPPED as stop:
         raise click.Abort(after_stop(out)) from stop
+
+
+def _refuse_together(in_folds, *, val, profile, final):
+    """Raise `InputError` for options that are for several folds, or for a single fit, only."""
+    for name, given in {"val": val, "profile": profile}.items():
+        if in_folds and given:
+            raise InputError(f"folds: expected without `{name}`, found both; leave one of them out.")
+    if final and not in_folds:
+        raise InputError("final: expected `folds` too, whose best epochs it takes, found none; add them.")

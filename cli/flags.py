@@ -13,7 +13,21 @@ _CALLS = (
 _FIELD = re.compile(r"`(\w+)(?:=([^`]*))?`")
 # Arguments of the core that have another name here, and those that no settings class has.
 _OTHER_NAMES = {"start": "from"}
-_ARGUMENTS = {"images", "labels", "weights", "val", "output", "resample", "suffix", "scheduler", "resume", "overwrite"}
+_ARGUMENTS = {
+    "images",
+    "labels",
+    "weights",
+    "val",
+    "output",
+    "resample",
+    "suffix",
+    "scheduler",
+    "resume",
+    "overwrite",
+    "folds",
+    "final",
+    "profile",
+}
 _OPTIONS = {field.name for kind in (FitSettings, PredictSettings, CleanSettings) for field in fields(kind)} | _ARGUMENTS
 
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.files import read_text
-from keras_unet3d.run_folder import RunFolder
+from keras_unet3d.run_folder import FoldsFolder, RunFolder
 from keras_unet3d.words import plural
 from keras_unet3d.workflows.annotate.painting import Painting
 
 if TYPE_CHECKING:  # it loads Keras, which merge does without
+    from keras_unet3d.workflows.fit.folds import Folds
     from keras_unet3d.workflows.fit.run import Run
 
 
@@ -25,27 +26,50 @@ def after_fit(run: "Run") -> str:
     patterns = [
         f"--{name} {shlex.quote(glob)}" for name, glob in zip(("images", "labels"), named.globs, strict=False) if glob
     ]
-    evaluated = shlex.quote(named.arguments[0]) if named.arguments else " ".join(patterns)
+    evaluated = shlex.quote(named.arguments[0]) if named.arguments else " ".join(patterns) if named.globs[1] else "DATA"
     steps = [(f"unet3d-cli predict {folder} {volume} --out LABELS", "segment a volume")]
     if run.data.table.unlabelled:
         steps.append((f"unet3d-cli suggest {folder} {volume} --out DIR", "which slices to annotate next"))
     steps.append((f"unet3d-cli evaluate {folder} {evaluated}", "IoU and Dice; give data it was not trained on"))
     steps.append((f"unet3d-cli export {folder} --name NAME --out models", "a bundle for the zoo"))
-    width = max(len(command) for command, _ in steps)
-    lines = "\n".join(f"  {command:<{width}}   {what}" for command, what in steps)
     kept = "model.keras, config.json, history.csv, curves.png, slices.png, samples.png"
-    return f"\nrun folder: {run.path}  ({kept})\nnext:\n{lines}"
+    return f"\nrun folder: {run.path}  ({kept})\nnext:\n{_aligned(steps)}"
 
 
-def after_stop(folder: str) -> str:
-    """Return what is kept of a fit that was stopped, and how it goes on."""
-    run = RunFolder(Path(folder))
+def after_folds(folds: "Folds") -> str:
+    """Return where finished `Folds` are, and what can be done with them."""
+    folder = shlex.quote(str(folds.path))
+    if folds.figures is None:
+        return f"\nfolds: {folds.path}  (some are being trained by other processes)"
+    steps = [
+        (f"unet3d-cli predict {folder} VOLUME --out LABELS", "segment a volume, by all folds together"),
+        (f"unet3d-cli distill {folder} DATA --out RUN", "one network that does what all of them do"),
+        (f"unet3d-cli export {folder} --name NAME --out models", "a bundle for the zoo"),
+    ]
+    final = f"; {folds.final.path.name}, on everything" if folds.final else ""
+    kept = f"cross_validation.json, a run folder per fold{final}"
+    return f"\nfolds: {folds.path}  ({kept})\nnext:\n{_aligned(steps)}"
+
+
+def _aligned(steps: list[tuple[str, str]]) -> str:
+    width = max(len(command) for command, _ in steps)
+    return "\n".join(f"  {command:<{width}}   {what}" for command, what in steps)
+
+
+def after_stop(folder: str, again: str = "") -> str:
+    """Return what is kept of a fit that was stopped, and how it goes on: by `again`, or by the path alone."""
+    again = again or f"unet3d-cli fit --out {shlex.quote(folder)} --resume"
+    run, folds = RunFolder(Path(folder)), FoldsFolder(Path(folder))
+    if folds.is_folds:
+        done = sum(fold.held_out.is_file() for fold in folds.runs())
+        state = f"{done} of {plural(len(folds.runs()), 'fold')} are done"
+        return f"{state}; it goes on with: {again}"
     if not run.is_run:
         return "the training had not begun"
     history = run.history
     epochs = len(read_text(history, "figures per epoch").splitlines()) - 1 if history.is_file() else 0
     state = f"{folder} holds {plural(epochs, 'epoch')}" if epochs else f"no epoch of {folder} was finished"
-    return f"{state}; it goes on with: unet3d-cli fit --out {shlex.quote(folder)} --resume"
+    return f"{state}; it goes on with: {again}"
 
 
 def after_suggest(folder: str) -> str:

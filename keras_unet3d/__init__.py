@@ -33,7 +33,10 @@ _HOMES = {
     # The whole way, in one call each.
     "fit": "keras_unet3d.workflows.fit.run",
     "Run": "keras_unet3d.workflows.fit.run",
+    "fit_folds": "keras_unet3d.workflows.fit.folds",
+    "Folds": "keras_unet3d.workflows.fit.folds",
     "Start": "keras_unet3d.workflows.fit.start",
+    "Teacher": "keras_unet3d.workflows.fit.teacher",
     "predict": "keras_unet3d.workflows.predict.files",
     "Recipe": "keras_unet3d.workflows.predict.blocks",
     "predict_volume": "keras_unet3d.prediction.array_api",

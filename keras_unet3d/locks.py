@@ -12,6 +12,11 @@ from pathlib import Path
 
 from keras_unet3d.errors import InputError, writing
 
+
+class Taken(InputError):
+    """A place that another process writes to."""
+
+
 _SUFFIX = ".lock"
 # Disks of networks that know no locks.
 _WITHOUT = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -51,7 +56,7 @@ def _held(lock: Path, place: Path) -> int:
         if not is_ours:
             owner = _owner(handle)
             os.close(handle)
-            raise InputError(
+            raise Taken(
                 f"{place}: expected a place that nobody else writes to, found {owner} writing there; wait for it, or choose "
                 "another path."
             )

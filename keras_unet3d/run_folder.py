@@ -1,7 +1,7 @@
-"""What a run folder holds: the names of its files and the form of its `config.json`, known here alone."""
+"""What a run folder holds, and a folder of folds: the names of the files and the form of their configuration, known here alone."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from keras_unet3d.locks import locked
 from keras_unet3d.model_spec import ModelSpec
 
 _CONFIG = "config.json"
+_FOLDS, _CROSS_VALIDATION = "folds.json", "cross_validation.json"
 # Where an earlier run waits until the one in its place has kept a network; and while it is on its way there or back.
 _EARLIER, _MOVING = ".earlier", ".moving"
 
@@ -106,6 +107,7 @@ class RunFolder:
     slices = _File("slices.png")  # a validation patch, its labels and its prediction
     samples = _File("samples.png")  # what the network sees: patches before and after augmentation
     profile = _File("profile.json")  # where the time of a step goes
+    held_out = _File("held_out.json")  # of one of several folds: figures of every volume that it held out
     logs = _File("logs")  # TensorBoard's folder
     dense_labels = _File("dense.tif")  # of the embedded sample: the whole of it segmented,
     dense_picture = _File("dense.png")  # a picture of that,
@@ -230,11 +232,111 @@ class RunFolder:
             # Nobody is told to overwrite, or to go on with, what is no run.
             self._refuse_other_config()
         refuse_existing_folder(self.path, overwrite, "run", (_CONFIG,), instead)
-        for file in map(Path, inputs):
-            if resolved(self.path) in (resolved(file), *resolved(file).parents):
-                raise InputError(
-                    f"{self.path}: expected a run folder apart from the data, found {file} in it; choose another path."
-                )
+        _refuse_inputs(self.path, inputs)
+
+
+@dataclass(frozen=True)
+class FoldsConfig(Validated):
+    """What the folds of a folder have in common.
+
+    Attributes:
+        folds: how many there are.
+        settings: the options of their fits, as they were given: each fold decides what they leave open, alike.
+        data: paths and patterns as they were named.
+        final: whether a last network is trained on everything.
+    """
+
+    WHAT = "the configuration of folds"
+
+    folds: int
+    settings: dict[str, Any]
+    data: RunData
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class FoldsFolder:
+    """A folder of runs, each of which held out another part of the same data."""
+
+    path: Path
+
+    @property
+    def is_folds(self) -> bool:
+        """Whether there are folds, begun at least."""
+        return (self.path / _FOLDS).is_file()
+
+    @property
+    def figures(self) -> Path:
+        """The file of cross-validated figures."""
+        return self.path / _CROSS_VALIDATION
+
+    @property
+    def final(self) -> RunFolder:
+        """The run of a network on everything."""
+        return RunFolder(self.path / "final")
+
+    def runs(self) -> list[RunFolder]:
+        """Return the run of every fold, in order, whether it has begun or not."""
+        return [self.run(number) for number in range(1, self.read_config().folds + 1)]
+
+    def run(self, number: int) -> RunFolder:
+        """Return the run of one fold, counted from 1."""
+        return RunFolder(self.path / f"fold_{number}")
+
+    def finished_runs(self) -> list[RunFolder]:
+        """Return the run of every fold; raises `InputError` where one of them is not finished."""
+        runs = self.runs()
+        finished = [run for run in runs if run.is_run and run.read_config().best]
+        if len(finished) < len(runs):
+            raise InputError(
+                f"{self.path}: expected the networks of {len(runs)} folds, found {len(finished)} finished; go on with "
+                "`resume=True`, or take one of the folds in it."
+            )
+        return runs
+
+    def begin(self, config: FoldsConfig, overwrite: bool, inputs: Sequence[str | Path]) -> None:
+        """Write what new folds have in common, in the place of earlier ones, which are removed.
+
+        Raises:
+            InputError: earlier folds that may not be replaced, something else, or the data in it; another process that
+                writes there.
+        """
+        instead = "`overwrite=True`, or `resume=True` to go on with them"
+        with made_folder(self.path, self.path), locked(self.path / ".lock", self.path):
+            refuse_existing_folder(self.path, overwrite, "folds", (_FOLDS,), instead)
+            _refuse_inputs(self.path, inputs)
+            if self.is_folds:
+                self._clear()
+            self.write_config(config)
+
+    def _clear(self) -> None:
+        runs = [*self.runs(), self.final]
+        with ExitStack() as stack:
+            for run in runs:
+                if run.path.is_dir():
+                    stack.enter_context(run.held())
+        remove_path(self.path / _FOLDS)
+        for path in (self.figures, *(run.path for run in runs)):
+            remove_path(path)
+
+    def write_config(self, config: FoldsConfig) -> None:
+        """Write what the folds have in common."""
+        write_json(self.path / _FOLDS, config.config())
+
+    def read_config(self) -> FoldsConfig:
+        """Return what the folds have in common; raises `InputError` where there are none."""
+        if not self.is_folds:
+            raise InputError(f"{self.path}: expected a folder of folds, found no {_FOLDS} there; check the path.")
+        source = self.path / _FOLDS
+        return FoldsConfig.from_config(read_json(source, FoldsConfig.WHAT), str(source))
+
+
+def _refuse_inputs(folder: Path, inputs: Sequence[str | Path]) -> None:
+    for file in map(Path, inputs):
+        if resolved(folder) in (resolved(file), *resolved(file).parents):
+            raise InputError(
+                f"{folder}: expected a run folder apart from the data, found {file} in it; choose another path."
+            )
 
 
 # Below the run folder, part by part.

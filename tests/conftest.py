@@ -45,3 +45,10 @@ def tiny_fit(tiny_data, tmp_path_factory):
 def tiny_run(tiny_fit) -> Path:
     """The run folder of `tiny_fit`."""
     return tiny_fit.path
+
+
+@pytest.fixture(scope="session")
+def tiny_folds(tiny_data, tmp_path_factory):
+    """Two finished folds on `tiny_data`: what `fit_folds` returned. Copy their folder before changing anything in it."""
+    out = tmp_path_factory.mktemp("folds") / "tiny"
+    return keras_unet3d.fit_folds(tiny_data, out, 2, settings=tiny_settings())

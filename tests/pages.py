@@ -123,12 +123,15 @@ def made_tiny(command: str) -> str:
     words = shlex.split(command, comments=True)
     if words[1] in _WRITERS:
         words.append("--overwrite")
-    if words[1] != "fit":
+    if words[1] not in ("fit", "distill"):
         return shlex.join(words)
     given = set(words)
     words += _ONE_STEP.split()
     if not given & _OWN_NETWORK:
         words += _SMALL_NETWORK.split()
+    if "--folds" in given:
+        # There are two volumes.
+        words += ["--folds", "2"]
     if "--resume" not in given:
         words.append("--overwrite")
     elif "--epochs" in given:

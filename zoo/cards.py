@@ -192,6 +192,8 @@ def to_readme(card: Card, files: Collection[str] = ()) -> str:
         for number, (value, name) in enumerate(zip(spec.labels.values, spec.labels.names, strict=True))
     )
     figures = "\n".join(_figures(card.evaluation)) or "None recorded."
+    networks = spec.architecture.networks
+    ensemble = f"- An ensemble: the mean of the probabilities of {networks} networks.\n" if networks > 1 else ""
     voxel = " x ".join(f"{size:g}" for size in spec.spacing) + f" {spec.unit or ''}" if spec.spacing else "not recorded"
     return f"""# {card.name} {card.version}
 
@@ -203,7 +205,7 @@ def to_readme(card: Card, files: Collection[str] = ()) -> str:
 | --- | --- | --- |
 {rows}
 
-- Input: {spec.channels} channel(s), voxel size (z y x) {voxel}; grey values are normalised per volume.
+{ensemble}- Input: {spec.channels} channel(s), voxel size (z y x) {voxel}; grey values are normalised per volume.
 {_settled(spec)}- Licences: weights {card.licence.weights}; data {card.licence.data}; code {card.licence.code}.
 - Intended use: {card.intended_use or "not stated."}
 - Limitations: {card.limitations or "not stated."}

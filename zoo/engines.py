@@ -17,10 +17,9 @@ from keras_unet3d.machine.compiled import compiled_network
 from keras_unet3d.network.unet import architecture_of
 from keras_unet3d.prediction.array_api import trained_predictor
 from keras_unet3d.prediction.predictor import Predictor
-from keras_unet3d.run_folder import RunFolder
 from keras_unet3d.workflows.predict.blocks import Recipe
 from keras_unet3d.zoo.archives import check_sums, unzip
-from keras_unet3d.zoo.loading import NETWORK, bundle_folder, open_model
+from keras_unet3d.zoo.loading import NETWORK, bundle_folder, open_model, runs_of
 from keras_unet3d.zoo.registry import find, read_card
 from keras_unet3d.zoo.serving import onnx_session, saved_model_name, to_onnx
 
@@ -34,7 +33,8 @@ def predictor(reference: str | Path, engine: str = "keras") -> Predictor:
     Normalisation, tiling and label values are those of the model's card.
 
     Args:
-        reference: a name, "name@version", the folder or zip of a bundle, or a run folder.
+        reference: a name, "name@version", the folder or zip of a bundle, a run folder, or a folder of folds, whose
+            probabilities are averaged.
         engine: "keras"; "onnx", ONNX Runtime with the network converted on the spot; or "savedmodel", the bundle's own, a
             TensorFlow program that could do anything when it runs: of people you trust.
 
@@ -54,9 +54,9 @@ def recipe(reference: str | Path, engine: str = "keras") -> Recipe:
     _refuse_other(engine)
     path = Path(reference)
     folder = path.resolve() if path.exists() else find(reference)
-    run = RunFolder(folder)
-    network = run.network if run.is_run else folder / NETWORK
-    return Recipe(predictor, (str(folder), engine), (str(network if network.is_file() else folder),))
+    networks = [run.network for run in runs_of(folder)] or [folder / NETWORK]
+    files = tuple(str(network) for network in networks if network.is_file())
+    return Recipe(predictor, (str(folder), engine), files or (str(folder),))
 
 
 def _refuse_other(engine: str) -> None:
@@ -66,7 +66,7 @@ def _refuse_other(engine: str) -> None:
 
 def _saved_model(reference: str | Path, model: keras.Model) -> Network:
     path = Path(reference)
-    if RunFolder(path).is_run:
+    if runs_of(path):
         raise InputError(f"{path}: expected a bundle for the engine savedmodel, found a run folder; export it first.")
     with bundle_folder(reference) as bundle:
         card = read_card(bundle)

@@ -1,6 +1,6 @@
 """Writes bundles: everything a model needs to be found, checked, run and trained further."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.fields import validated
 from keras_unet3d.files import (
     copy_file,
+    read_json,
     refuse_existing_folder,
     refuse_unwritable,
     sha256,
@@ -33,12 +34,12 @@ from keras_unet3d.network.copies import float32_copy
 from keras_unet3d.network.unet import architecture_of
 from keras_unet3d.pictures.slices import Panel, draw_annotations
 from keras_unet3d.prediction.array_api import trained_predictor
-from keras_unet3d.run_folder import RunConfig, RunData, RunFolder
+from keras_unet3d.run_folder import FoldsFolder, RunConfig, RunData, RunFolder
 from keras_unet3d.volumes import Volume, from_array, open_volume
 from keras_unet3d.zoo.archives import check_sums, unzip, write_sums
 from keras_unet3d.zoo.bioimageio import RDF, to_rdf
 from keras_unet3d.zoo.cards import Card, halo, to_metadata, to_readme
-from keras_unet3d.zoo.loading import NETWORK, bundle_folder, check_agreement, open_model
+from keras_unet3d.zoo.loading import NETWORK, average_runs, bundle_folder, check_agreement, open_model, runs_of
 from keras_unet3d.zoo.registry import CARD, read_card
 from keras_unet3d.zoo.serving import (
     ONNX,
@@ -58,7 +59,7 @@ _TEST_SIZE = 24
 
 @validated
 def export_run(
-    run: str | Path,
+    run: str | Path | Sequence[str | Path],
     card: Card | Mapping,
     directory: str | Path,
     overwrite: bool = False,
@@ -72,26 +73,29 @@ def export_run(
     The card's model, training, evaluation and software are filled from the run where it leaves them open.
 
     Args:
-        run: the run folder.
+        run: the run folder, or a folder of folds, or several of them: an ensemble, the mean of their probabilities.
         card, directory, overwrite, complete: as in `export`.
         evaluation: what `evaluate` returned; on which data is for the card's description to say.
         cover: the volume whose prediction is shown; `None` takes one that the run held out, where that is still there.
     """
     card = _as_card(card)
     _refuse_place(card, directory, overwrite)
-    config = RunFolder(Path(run)).read_config()
-    model, spec = open_model(run)
+    given = [run] if isinstance(run, str | Path) else run
+    runs = [part for path in given for part in runs_of(path) or [RunFolder(Path(path))]]
+    configs = [part.read_config() for part in runs]
+    model, spec = average_runs(runs) if len(runs) > 1 else open_model(runs[0].path)
+    data = _joined([config.data for config in configs])
     # Names of files, not their paths: those are nobody else's business.
-    data = {key: getattr(config.data, key) for key in ("training", "validation", "split")}
+    named = {key: getattr(data, key) for key in ("training", "validation", "split")}
     filled = replace(
         card,
         model=card.model or spec,
-        training=card.training or {"settings": config.settings, "data": data},
-        evaluation=card.evaluation or evaluation or _validation(config),
-        software=card.software or config.versions,
+        training=card.training or {"settings": configs[0].settings, "data": named},
+        evaluation=card.evaluation or evaluation or _validation(given, configs),
+        software=card.software or configs[0].versions,
     )
     with temporary_folder() as folder:
-        picture = _draw_cover(model, spec, _shown(cover, config.data, spec), folder / COVER)
+        picture = _draw_cover(model, spec, _shown(cover, data, spec), folder / COVER)
         return export(model, filled, directory, overwrite, complete=complete, cover=picture)
 
 
@@ -106,8 +110,36 @@ def _place(card: Card, directory: str | Path) -> Path:
     return Path(directory) / card.name / card.version
 
 
-def _validation(config: RunConfig) -> dict:
-    figures = {name: value for name, value in (config.best or {}).items() if name.startswith("val_")}
+def _joined(parts: Sequence[RunData]) -> RunData:
+    """Return what networks were trained on together; held out is what none of them has seen."""
+    if len(parts) == 1:
+        return parts[0]
+    training = tuple(dict.fromkeys(name for part in parts for name in part.training))
+    held_out = dict.fromkeys(name for part in parts for name in part.validation if name not in training)
+    return replace(
+        parts[0],
+        training=training,
+        validation=tuple(held_out),
+        split="; ".join(dict.fromkeys(part.split for part in parts)),
+    )
+
+
+def _validation(given: Sequence[str | Path], configs: Sequence[RunConfig]) -> dict:
+    """Return the figures that the runs have by themselves; none for an ensemble of anything but folds."""
+    folds = FoldsFolder(Path(given[0]))
+    if len(given) == 1 and folds.is_folds:
+        figures = read_json(folds.figures, "cross-validated figures") if folds.figures.is_file() else {}
+        dice = {f"dice of {name}": part["dice"]["mean"] for name, part in figures.get("classes", {}).items()}
+        spread = figures.get("mean_dice", {})
+        return {
+            "on": "every volume, by the network of the fold that did not see it (mean over volumes)",
+            **dice,
+            "mean_dice": spread.get("mean"),
+            "standard deviation over volumes": spread.get("std"),
+        }
+    if len(configs) > 1:
+        return {}
+    figures = {name: value for name, value in (configs[0].best or {}).items() if name.startswith("val_")}
     return {"on": "patches of the validation volumes", **figures}
 
 

@@ -1,7 +1,8 @@
 """From a run folder, a bundle or a name to a network that is ready to predict."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -13,8 +14,8 @@ from keras_unet3d.machine import precision
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.copies import float32_copy
-from keras_unet3d.network.unet import architecture_of, build
-from keras_unet3d.run_folder import RunFolder
+from keras_unet3d.network.unet import architecture_of, build, ensemble
+from keras_unet3d.run_folder import FoldsFolder, RunFolder
 from keras_unet3d.zoo.archives import unzip, unzip_one
 from keras_unet3d.zoo.cards import Card
 from keras_unet3d.zoo.registry import CARD, find, read_card
@@ -30,7 +31,7 @@ def load(reference: str | Path) -> keras.Model:
     """Return the network of a model, float32 and uncompiled, ready to predict or to train further.
 
     Args:
-        reference: a name, "name@version", the folder or zip of a bundle, or a run folder.
+        reference: a name, "name@version", the folder or zip of a bundle, a run folder, or a folder of folds.
 
     Raises:
         InputError: an unknown name, or a file that is broken or was changed.
@@ -41,12 +42,8 @@ def load(reference: str | Path) -> keras.Model:
 @validated
 def open_model(reference: str | Path) -> tuple[keras.Model, ModelSpec]:
     """Return network and specification of a model; `reference` is as in `load`."""
-    run = RunFolder(Path(reference))
-    if run.is_run:
-        spec = run.read_config().model
-        model = read_network(run.network)
-        check_agreement(model, spec, run.path)
-        return model, spec
+    if runs := runs_of(reference):
+        return average_runs(runs) if len(runs) > 1 else _open_run(runs[0])
     with bundle_folder(reference) as bundle:
         check_files(bundle, (CARD, NETWORK))
         card = read_card(bundle)
@@ -54,6 +51,43 @@ def open_model(reference: str | Path) -> tuple[keras.Model, ModelSpec]:
         check_agreement(model, card.spec, bundle / CARD)
         prove_once(bundle, model, card)
         return model, card.spec
+
+
+def runs_of(reference: str | Path) -> list[RunFolder]:
+    """Return the run at a path, or the run of every fold there; none where there is something else.
+
+    Raises:
+        InputError: a fold that is not finished.
+    """
+    run, folds = RunFolder(Path(reference)), FoldsFolder(Path(reference))
+    return [run] if run.is_run else folds.finished_runs() if folds.is_folds else []
+
+
+def _open_run(run: RunFolder) -> tuple[keras.Model, ModelSpec]:
+    spec = run.read_config().model
+    model = read_network(run.network)
+    check_agreement(model, spec, run.path)
+    return model, spec
+
+
+def average_runs(runs: Sequence[RunFolder]) -> tuple[keras.Model, ModelSpec]:
+    """Return one model that averages the probabilities of several runs' networks, and its specification.
+
+    Raises:
+        InputError: networks of different architectures, labels or grey values.
+    """
+    models, specs = zip(*map(_open_run, runs), strict=True)
+    first = specs[0]
+    for run, spec in zip(runs, specs, strict=True):
+        for what in ("labels", "normalization"):
+            if getattr(spec, what) != getattr(first, what):
+                raise InputError(
+                    f"{run.path}: expected a network of the same {what} as {runs[0].path}, to average both, found other ones; "
+                    "leave it out."
+                )
+    model = ensemble(models)
+    # What was fitted to one network by itself is not true of their mean.
+    return model, replace(first.unsettled, architecture=architecture_of(model))
 
 
 @contextmanager
@@ -78,6 +112,11 @@ def held_out_files(run: str | Path) -> list[str]:
     Raises:
         InputError: no run folder, or a run that held out a part of a volume only.
     """
+    if FoldsFolder(Path(run)).is_folds:
+        raise InputError(
+            f"{run}: expected a run that held out whole volumes, found folds, of which every network but one has seen each of "
+            "them; their figures are in cross_validation.json."
+        )
     data = RunFolder(Path(run)).read_config().data
     if not data.held_out_files:
         raise InputError(
@@ -90,7 +129,7 @@ def held_out_files(run: str | Path) -> list[str]:
 def check_agreement(model: keras.Model, spec: ModelSpec, source: object) -> None:
     """Raise `InputError` where `spec`, which `source` holds, describes another network than `model`."""
     network, described = architecture_of(model), spec.architecture
-    for what in ("num_classes", "geometry", "output"):
+    for what in ("num_classes", "geometry", "output", "networks"):
         if getattr(network, what) != getattr(described, what):
             raise InputError(
                 f"{source}: expected the description of the network beside it, whose {what} is {getattr(network, what)}; "

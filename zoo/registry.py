@@ -7,7 +7,7 @@ from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.fields import validated
 from keras_unet3d.files import read_json
 from keras_unet3d.machine.folders import former_user_zoo, user_zoo
-from keras_unet3d.run_folder import RunFolder
+from keras_unet3d.run_folder import FoldsFolder, RunFolder
 from keras_unet3d.zoo.cards import Card, from_metadata
 
 ENVIRONMENT = "KERAS_UNET3D_ZOO"
@@ -55,7 +55,7 @@ def find(reference: str | Path) -> Path:
     path = Path(reference)
     if (path / CARD).is_file():
         return path
-    if RunFolder(path).is_run:
+    if RunFolder(path).is_run or FoldsFolder(path).is_folds:
         raise InputError(f"{reference}: expected a bundle or the name of a model, found a run folder; export it first.")
     versions, broken = _versions(path) if path.is_dir() else ([], [])
     if versions:

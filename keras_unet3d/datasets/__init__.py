@@ -2,7 +2,7 @@
 
 from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found, misfits
 from keras_unet3d.datasets.finding import SAMPLE, agreed, find_data, joined, open_examples, open_partly_labelled
-from keras_unet3d.datasets.pairing import Globs, find_pairs
+from keras_unet3d.datasets.pairing import Globs, find_images, find_pairs
 
 __all__ = [
     "SAMPLE",
@@ -14,6 +14,7 @@ __all__ = [
     "Globs",
     "agreed",
     "find_data",
+    "find_images",
     "find_pairs",
     "joined",
     "misfits",

@@ -10,7 +10,7 @@ from pathlib import Path
 from keras_unet3d.datasets.example import Case, DataKeys, Found, open_labels
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import Validated
-from keras_unet3d.volumes import open_volume, stem
+from keras_unet3d.volumes import Volume, open_volume, stem
 from keras_unet3d.words import some
 
 # Words of a file name that say what a file is, and not which.
@@ -61,6 +61,11 @@ def find_pairs(globs: Globs, keys: DataKeys) -> Found:
         ]
         cases.append(Case(image.name, partial(open_volume, image, keys.raw, keys.axes), *others))
     return Found(tuple(cases), {}, faults=tuple(faults))
+
+
+def find_images(pattern: str, keys: DataKeys) -> list[Volume]:
+    """Return the images that a glob names, by themselves; raises `InputError` where it finds none."""
+    return [open_volume(image, keys.raw, keys.axes) for image in _glob("images", pattern)]
 
 
 def _glob(option: str, pattern: str) -> list[Path]:

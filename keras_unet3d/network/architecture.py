@@ -7,6 +7,9 @@ from keras_unet3d.choices import BLOCKS, NETWORK_OUTPUTS, NORMALIZATIONS, PADDIN
 from keras_unet3d.fields import MOST_SEED, Validated, checked
 from keras_unet3d.geometry import MOST_CHANNELS, MOST_KERNEL, MOST_LEVELS, MOST_SIZE, Geometry, Triple
 
+# Far more than anyone averages.
+MOST_NETWORKS = 64
+
 
 @dataclass(frozen=True)
 class Architecture(Validated):
@@ -30,6 +33,7 @@ class Architecture(Validated):
     seed: int | None = checked(None, least=0, most=MOST_SEED)
     name: str = "unet3d"
     filters: tuple[int, ...] | None = checked(None, least=1, most=MOST_CHANNELS)
+    networks: int = checked(1, least=1, most=MOST_NETWORKS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,6 +58,8 @@ class Architecture(Validated):
                 f"input_shape: expected at most {MOST_SIZE} voxels along an axis, and {MOST_CHANNELS} channels; found "
                 f"{self.input_shape!r}."
             )
+        if self.networks > 1 and self.output != "probabilities":
+            yield f"output: expected probabilities, which several networks are averaged by, found {self.output!r}."
         if not self.dropout < 1:
             yield f"dropout: expected a share from 0 to below 1, found {self.dropout}."
         for field, levels, lengths in (

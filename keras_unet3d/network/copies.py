@@ -7,11 +7,19 @@ import numpy as np
 from keras import ops
 
 from keras_unet3d.machine import precision
-from keras_unet3d.network.unet import architecture_of, build
+from keras_unet3d.network.unet import architecture_of, build, members_of
+
+# Smaller probabilities count as this one, the smallest float32 whose reciprocal is finite.
+_TINY = 1.2e-38
 
 
 def logits_model(model: keras.Model) -> keras.Model:
-    """Return the model up to its logits; it shares the weights. Losses are most exact from logits."""
+    """Return the model up to its logits; it shares the weights. Losses are most exact from logits.
+
+    Those of an ensemble are the logarithms of its mean probabilities, which are what their softmax returns.
+    """
+    if len(members_of(model)) > 1:
+        return keras.Model(model.input, ops.log(ops.maximum(model.output, _TINY)), name=f"{model.name}_logits")
     return keras.Model(model.input, model.get_layer("logits").output, name=f"{model.name}_logits")
 
 
@@ -28,7 +36,7 @@ def float32_copy(model: keras.Model) -> keras.Model:
 
     Half-precision pooling has no CPU kernel, so a network trained in mixed precision runs anywhere as this copy.
     """
-    if all(layer.compute_dtype == "float32" for layer in model.layers):
+    if all(layer.compute_dtype == "float32" for member in members_of(model) for layer in member.layers):
         return model
     with precision.dtype_policy("float32"):
         copy = build(architecture_of(model))
@@ -47,6 +55,13 @@ def folded_copy(model: keras.Model) -> keras.Model:
         return model
     with precision.dtype_policy("float32"):
         copy = build(replace(architecture, normalization="none"))
+    for original, folded in zip(members_of(model), members_of(copy), strict=True):
+        _fold(original, folded)
+    return copy
+
+
+def _fold(model: keras.Model, copy: keras.Model) -> None:
+    """Give a network without normalisation the weights of one with it."""
     originals = {layer.name: layer for layer in model.layers}
     for layer in copy.layers:
         weights = [ops.convert_to_numpy(weight) for weight in originals[layer.name].weights]
@@ -58,4 +73,3 @@ def folded_copy(model: keras.Model) -> keras.Model:
             kernel, bias = weights
             weights = [kernel * factor, (bias - mean) * factor + beta]
         layer.set_weights(weights)
-    return copy

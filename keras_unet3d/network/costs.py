@@ -95,7 +95,8 @@ def inference_bytes(architecture: Architecture) -> float:
     """
     plain = "none" if architecture.normalization == "batch" else architecture.normalization
     tile = triple(architecture.geometry.legal_at_least(_TILE, axis) for axis in range(3))
-    model = build(replace(architecture, input_shape=(*tile, architecture.input_shape[3]), normalization=plain))
+    single = replace(architecture, input_shape=(*tile, architecture.input_shape[3]), normalization=plain, networks=1)
+    model = build(single)
     inputs = [_sizes(keras.tree.flatten(layer.input)) for layer in model.layers]
     alive: dict[str, int] = {}
     most = 0

@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from math import gcd
 from typing import Any, cast
 
 import keras
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import MOST_SEED
 from keras_unet3d.geometry import CONVOLUTIONS, Triple, triple
 from keras_unet3d.network.architecture import Architecture
 
@@ -16,6 +17,8 @@ from keras_unet3d.network.architecture import Architecture
 _MOST_GROUPS = 8
 # The factor by which squeeze-and-excitation has fewer channels inside.
 _SQUEEZE = 4
+# Seeds that the layers of one network of an ensemble may take.
+_SEEDS = 10**4
 # Keras' default of 0.99 needs hundreds of steps before the moving statistics are those of the network.
 _MOMENTUM = 0.95
 
@@ -50,6 +53,7 @@ def build_model(
     seed: int | None = None,
     name: str = "unet3d",
     filters: Sequence[int] | None = None,
+    networks: int = 1,
 ) -> keras.Model:
     """Return an uncompiled functional 3D U-Net: `(batch, z, y, x, channels)` in, one map per class out.
 
@@ -73,6 +77,7 @@ def build_model(
         filters: channels per level, all convolutions of a level alike, in the place of `base_filters` and its
             doubling within and between levels; narrow up-convolutions too. `(8, 32, 64, 128)`, with depth 4,
             costs less time than `base_filters=8` with depth 3 and has five times its parameters.
+        networks: that many of them side by side, an ensemble: the output is the mean of their probabilities.
 
     Returns:
         A `keras.Model`; output `(batch, z', y', x', num_classes)`, float32.
@@ -101,12 +106,17 @@ def build_model(
         seed=seed,
         name=name,
         filters=cast("tuple[int, ...] | None", filters),
+        networks=networks,
     )
     return build(architecture)
 
 
 def build(architecture: Architecture) -> keras.Model:
     """Return the network that `architecture` describes."""
+    if architecture.networks > 1:
+        return _side_by_side(
+            [build(_member(architecture, number)) for number in range(architecture.networks)], architecture
+        )
     parts = _Parts(architecture, _seeds(architecture.seed))
     inputs = keras.Input(architecture.input_shape, name="volume")
     bottom = architecture.depth - 1
@@ -125,6 +135,50 @@ def build(architecture: Architecture) -> keras.Model:
     return keras.Model(inputs, outputs, name=architecture.name)
 
 
+def _member(architecture: Architecture, number: int) -> Architecture:
+    """Return the architecture of one network of an ensemble, with initial weights of its own."""
+    seed = None if architecture.seed is None else (architecture.seed + number * _SEEDS) % MOST_SEED
+    return replace(architecture, networks=1, name=f"network_{number + 1}", seed=seed)
+
+
+def _side_by_side(members: Sequence[keras.Model], architecture: Architecture) -> keras.Model:
+    """Return networks of one input as one model, of built-in layers alone: the mean of their probabilities."""
+    inputs = keras.Input(architecture.input_shape, name="volume")
+    mean = keras.layers.Average(dtype="float32", name="probabilities")
+    return keras.Model(inputs, mean([member(inputs) for member in members]), name=architecture.name)
+
+
+def members_of(model: keras.Model) -> list[keras.Model]:
+    """Return the networks whose probabilities a model averages; of a single network, that one."""
+    members = [layer for layer in getattr(model, "layers", ()) if isinstance(layer, keras.Model)]
+    averages = any(isinstance(layer, keras.layers.Average) for layer in getattr(model, "layers", ()))
+    return members if averages and members else [model]
+
+
+def ensemble(models: Sequence[keras.Model]) -> keras.Model:
+    """Return the model that averages the probabilities of networks made by `build_model`; its weights are copies.
+
+    Raises:
+        InputError: fewer than two networks, or networks of different architectures.
+    """
+    first, *others = architectures = [replace(architecture_of(model), name="unet3d") for model in models]
+    for number, other in enumerate(others, 2):
+        differing = [part.name for part in fields(first) if getattr(first, part.name) != getattr(other, part.name)]
+        if differing:
+            what = differing[0]
+            raise InputError(
+                f"ensemble: expected networks of one architecture, found {what} {getattr(first, what)} in the first and "
+                f"{getattr(other, what)} in network {number}; train them with the same options."
+            )
+    if not others or first.networks > 1:
+        found = "one" if not others else f"{len(models)} ensembles"
+        raise InputError(f"ensemble: expected two networks or more to average, found {found}.")
+    model = build(replace(first, networks=len(architectures)))
+    for member, original in zip(members_of(model), models, strict=True):
+        member.set_weights(original.get_weights())
+    return model
+
+
 def _seeds(first: int | None) -> Iterator[int | None]:
     """Return a seed for every layer, one after the other; None for random ones."""
     return itertools.repeat(None) if first is None else itertools.count(first)
@@ -136,6 +190,9 @@ def architecture_of(model: keras.Model) -> Architecture:
     Raises:
         InputError: the model was not made by `build_model`.
     """
+    members = members_of(model)
+    if len(members) > 1:
+        return replace(architecture_of(members[0]), networks=len(members), name=model.name)
     layers = {layer.name: layer for layer in getattr(model, "layers", ())}
     try:
         first = layers["analysis_0_conv_0"]

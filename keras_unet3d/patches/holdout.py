@@ -36,7 +36,9 @@ class Holdout:
     whole_volumes: bool
 
 
-def hold_out(training: list[Source], given: list[Source], share: float | None, seed: int) -> Holdout:
+def hold_out(
+    training: list[Source], given: list[Source], share: float | None, seed: int, fold: tuple[int, int] | None = None
+) -> Holdout:
     """Decide what is held out for validation.
 
     Args:
@@ -45,13 +47,21 @@ def hold_out(training: list[Source], given: list[Source], share: float | None, s
         share: how much is held out: of several volumes, or of the annotated slices of a single one; 0 for nothing, None
             for a fifth, but not more volumes than it takes to tell a good network from a bad one.
         seed: of the choice.
+        fold: number and how many there are, like (2, 5): that fifth is held out in the place of a share. Folds are the
+            same whatever the seed, so that networks of several seeds, or settings, are compared on the same ones.
 
     Raises:
-        InputError: a single volume of too few annotations.
+        InputError: a single volume of too few annotations; fewer volumes, or annotated slices of one, than folds.
     """
     count = len(training)
+    if fold and given:
+        raise InputError(
+            f"fold: expected without `val`, which is held out already, found {fold[0]}/{fold[1]}; leave one out."
+        )
     if given:
         return Holdout(training, given, f"{plural(len(given), 'given volume')}", True)
+    if fold:
+        return _fold_held_out(training, *fold)
     if share == 0:
         return Holdout(training, training, "nothing held out: its figures are of the training labels", False)
     if count > 1:
@@ -62,11 +72,77 @@ def hold_out(training: list[Source], given: list[Source], share: float | None, s
     (source,) = training
     classes = source.index.counts.shape[1]
     share = SHARE if share is None else share
-    parts = split_one(source.classes, annotated_slices(source.classes), share, classes, seed)
+    return _of_parts(source, split_one(source.classes, annotated_slices(source.classes), share, classes, seed))
+
+
+def _of_parts(source: Source, parts: "Parts") -> Holdout:
+    classes = source.index.counts.shape[1]
     first, last = (
         replace(source, classes=part, index=index_labels(part, classes)) for part in (parts.training, parts.validation)
     )
     return Holdout([first], [last], parts.in_words, False)
+
+
+def _fold_held_out(sources: list[Source], number: int, of: int) -> Holdout:
+    """Hold out one of several parts, which together are everything: volumes, or annotated slices of a single one."""
+    if len(sources) == 1:
+        (source,) = sources
+        parts = folds_of_slices(source.classes, of, source.index.counts.shape[1])[number - 1]
+        return _of_parts(source, replace(parts, in_words=f"fold {number} of {of}: {parts.in_words}"))
+    held = folds_of_volumes(len(sources), of)[number - 1]
+    training = [source for position, source in enumerate(sources) if position not in held]
+    in_words = f"fold {number} of {of}: {len(held)} of {len(sources)} volumes"
+    return Holdout(training, [sources[position] for position in held], in_words, True)
+
+
+def folds_of_volumes(count: int, of: int) -> list[list[int]]:
+    """Return the positions of the volumes that each fold holds out, every volume once.
+
+    Raises:
+        InputError: fewer volumes than folds.
+    """
+    if count < of:
+        raise InputError(
+            f"folds: expected at least {of} volumes for {of} folds, found {count}; take at most {count} folds, or add volumes."
+        )
+    order = np.random.default_rng(0).permutation(count)
+    return [sorted(order[number::of].tolist()) for number in range(of)]
+
+
+def folds_of_slices(classes: Volume, of: int, num_classes: int) -> list["Parts"]:
+    """Return the parts of a single volume, fold by fold: every annotated slice is held out once.
+
+    Slices closer than the guard go together. Every fold leaves two classes or more on either side.
+
+    Raises:
+        InputError: too few annotated slices, or labels that are no slices.
+    """
+    slices = annotated_slices(classes)
+    groups = [] if slices.dense else _all_groups(slices)
+    rng, count = np.random.default_rng(0), sum(len(group) for _, group in groups)
+    for _ in range(_ATTEMPTS if len(groups) >= of else 0):
+        order = rng.permutation(len(groups))
+        folds = [_without_slices(classes, [groups[i] for i in order[number::of]], count) for number in range(of)]
+        if all(min(_classes_left(parts, num_classes)) >= 2 for parts in folds):
+            return folds
+    apart = "densely labelled ones" if slices.dense else f"{len(groups)} that lie apart"
+    raise InputError(
+        f"{classes.name}: expected {of} annotated slices or more of a single volume, of two classes each, for {of} folds, "
+        f"found {apart}; add volumes, annotate more slices, or take fewer folds."
+    )
+
+
+def _all_groups(slices: AnnotatedSlices) -> list[tuple[int, tuple[int, ...]]]:
+    """Return axis and planes of the annotated slices that go together."""
+    return [(axis, group) for axis, planes in enumerate(slices.per_axis) for group in _groups(planes)]
+
+
+def _classes_left(parts: "Parts", num_classes: int) -> tuple[int, int]:
+    """Return how many classes training and validation have labels of."""
+    kept, tested = (
+        int((index_labels(part, num_classes).per_class > 0).sum()) for part in (parts.training, parts.validation)
+    )
+    return kept, tested
 
 
 @dataclass(frozen=True)
@@ -102,7 +178,7 @@ def split_by_slices(
 
     Slices closer than the guard go together. Training keeps every class where any choice allows it.
     """
-    groups = [(axis, group) for axis, planes in enumerate(slices.per_axis) for group in _groups(planes)]
+    groups = _all_groups(slices)
     if len(groups) < 2:
         return None
     count = sum(len(group) for _, group in groups)
@@ -117,9 +193,7 @@ def split_by_slices(
             if taken + len(groups[number][1]) <= most:
                 held.append(groups[number])
         parts = _without_slices(classes, held, count)
-        kept, tested = (
-            (index_labels(part, num_classes).per_class > 0).sum() for part in (parts.training, parts.validation)
-        )
+        kept, tested = _classes_left(parts, num_classes)
         if min(kept, tested) >= 2:
             if kept == every_class:
                 return parts

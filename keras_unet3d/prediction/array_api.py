@@ -1,6 +1,6 @@
 """`predict_volume`, and predictors of networks and of plain functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,19 +135,26 @@ def network_predictor(model: Any) -> Predictor:
     """Return the predictor of a network made by `build_model` that nobody trained, which gives class numbers."""
     from keras_unet3d.network.copies import logits_model, probabilities_model
     from keras_unet3d.network.costs import inference_bytes
-    from keras_unet3d.network.unet import architecture_of
+    from keras_unet3d.network.unet import architecture_of, members_of
 
     model = probabilities_model(model)
     architecture = architecture_of(model)
     sizes = architecture.input_shape[:3]
     return Predictor(
-        compiled_network(model),
+        _mean_of([compiled_network(member) for member in members_of(model)]),
         untrained_spec(architecture),
         tile=None if None in sizes else sizes,
         logits=compiled_network(logits_model(model)),
         inexact=_OF_THE_TILE if _depends_on_tile(architecture) else "",
         memory=TileMemory(inference_bytes(architecture), resident_memory()),
     )
+
+
+def _mean_of(networks: Sequence[Callable]) -> Callable:
+    """Return the mean of several networks, called one after the other: in one graph their features would be held together."""
+    if len(networks) == 1:
+        return networks[0]
+    return lambda batch: sum(network(batch) for network in networks) / len(networks)
 
 
 def _depends_on_tile(architecture: Architecture) -> bool:

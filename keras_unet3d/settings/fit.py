@@ -24,7 +24,7 @@ from keras_unet3d.datasets import DataKeys
 from keras_unet3d.fields import MOST_SEED, Validated, option
 from keras_unet3d.geometry import AXES, MOST_BATCH, MOST_CHANNELS, MOST_LEVELS, MOST_SIZE, Triple
 from keras_unet3d.labels import MOST_CLASSES, check_class_weights, parse_classes
-from keras_unet3d.settings.texts import flip_faults, parse_filters
+from keras_unet3d.settings.texts import flip_faults, parse_filters, parse_fold
 
 # Far beyond anything sensible; more would be found out only after the data were read, or take all of the machine.
 _MOST_EPOCHS, _MOST_STEPS, _MOST_ACCUMULATED = 10**6, 10**6, 10**4
@@ -58,15 +58,27 @@ class DataOptions(Validated):
         "Share of volumes, or of a volume's annotated slices, held out where no `val` is given; 0 for none [default: a "
         "fifth, at most 20 volumes].",
     )
+    fold: str | None = option(
+        None, "Hold out one of several parts instead, like 2/5: the second fifth [default: by `validation_share`]."
+    )
 
     @property
     def keys(self) -> DataKeys:
         """Names and axes in the files."""
         return DataKeys(self.raw_key, self.label_key, self.weight_key, self.axes)
 
+    @property
+    def held_fold(self) -> tuple[int, int] | None:
+        """Which of how many parts is held out; None for a share."""
+        return None if self.fold is None else parse_fold(self.fold)
+
     def faults(self) -> Iterator[str]:
         if self.validation_share is not None and not 0 <= self.validation_share < 1:
             yield f"validation_share: expected a share of at least 0 and below 1, found {self.validation_share}."
+        if self.fold is not None:
+            parse_fold(self.fold)
+            if self.validation_share != type(self).validation_share:
+                yield f"fold: expected without `validation_share`, found both ({self.fold}); leave one of them out."
         if self.classes is not None:
             both = set(parse_classes(self.classes)) & set(self.unlabelled)
             if both:

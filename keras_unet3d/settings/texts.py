@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import AXES, MOST_CHANNELS
 
+# More volumes than that are better held out by a share.
+MOST_FOLDS = 64
+
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -33,6 +36,14 @@ def parse_filters(text: str) -> tuple[int, ...]:
     if max(filters) > MOST_CHANNELS:
         raise InputError(f"filters: expected whole numbers of at most {MOST_CHANNELS}, found {max(filters)}.")
     return filters
+
+
+def parse_fold(text: str) -> tuple[int, int]:
+    """Return number and count in a text like 2/5; raises `InputError` for any other."""
+    number, slash, of = text.partition("/")
+    if slash and number.isdecimal() and of.isdecimal() and 2 <= int(of) <= MOST_FOLDS and 1 <= int(number) <= int(of):
+        return int(number), int(of)
+    raise InputError(f"fold: expected one of 2 to {MOST_FOLDS} parts, like 2/5, found {text!r}.")
 
 
 def flip_faults(flips: str | None) -> Iterator[str]:

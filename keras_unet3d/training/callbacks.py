@@ -176,15 +176,17 @@ class Records(keras.callbacks.Callback):
 
     Args:
         network: what is saved: its weights are trained.
+        feed: knows whether anything is held out; where nothing is, the last network is the best.
         shown: what `slices.png` shows.
         run: the run folder.
         facts: "rows", the figures per epoch, and "best", the row whose network is in `model.keras`; is added to.
         listener: is told what could not be written.
     """
 
-    def __init__(self, network: keras.Model, shown: Shown, run: RunFolder, facts: dict, listener: Listener):
+    def __init__(self, network: keras.Model, feed: Feed, shown: Shown, run: RunFolder, facts: dict, listener: Listener):
         super().__init__()
-        self.network, self.shown, self.run, self.facts, self.listener = network, shown, run, facts, listener
+        self.network, self.feed, self.shown, self.run = network, feed, shown, run
+        self.facts, self.listener = facts, listener
         # What could not be written at the last try.
         self.unwritten: dict[Path, Exception] = {}
 
@@ -194,7 +196,7 @@ class Records(keras.callbacks.Callback):
         with averaged(self.model):
             self._write(self.run.last_network, self._save)
             best = self.facts["best"]
-            better = best is None or rows[-1][MONITORED] > best[MONITORED]
+            better = best is None or not self.feed.held_out or rows[-1][MONITORED] > best[MONITORED]
             if better and self._write(self.run.network, self._save):
                 self.facts["best"] = rows[-1]
             self._write(self.run.slices, self._draw_slices)

@@ -60,7 +60,7 @@ def train(
         schedule: how long, how fast, which loss.
         run: an existing folder.
         shown: what the picture of slices shows.
-        own: loss and callbacks of the caller.
+        own: loss, callbacks and teacher of the caller.
         resume: whether to go on from the state where there is one. On a CPU the result is that of a training that was
             never interrupted, to the bit.
         listener: is told a line per epoch, and steps done and steps in all.
@@ -70,7 +70,7 @@ def train(
         OSError: what is to be kept could not be written, up to the last epoch.
     """
     loss = training_loss(schedule, own)
-    trained = trained_network(model, loss, schedule.deep_supervision, feed.augmentation)
+    trained = trained_network(model, loss, schedule.deep_supervision, feed.augmentation, own.teacher)
     before = read_facts(run.state) if resume else None
     if before:
         restore_network(run.state, trained)
@@ -81,7 +81,7 @@ def train(
             _compile(model, trained, schedule, loss, 0, feed.background)
             facts["pace"] = _pace(trained, feed, schedule, shown)
         schedule = replace(schedule, **facts["pace"])
-    records = Records(model, shown, run, facts, listener)
+    records = Records(model, feed, shown, run, facts, listener)
     for begun, end in _phases(schedule):
         if len(rows) >= end or out_of_patience(rows, schedule.early_stop):
             continue
@@ -135,7 +135,7 @@ def training_loss(schedule: Schedule, own: OwnParts = _NO_PARTS) -> keras.losses
 def compiled_network(model: keras.Model, schedule: Schedule, own: OwnParts = _NO_PARTS) -> Trained:
     """Return the network that is trained in the place of `model`, ready for its first step, without augmentation."""
     loss = training_loss(schedule, own)
-    trained = trained_network(model, loss, schedule.deep_supervision, None)
+    trained = trained_network(model, loss, schedule.deep_supervision, None, own.teacher)
     _compile(model, trained, schedule, loss, 0)
     return trained
 

@@ -1,12 +1,15 @@
 """The network as it is trained: the weights of the one that is kept, with fewer operations and more to learn from."""
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.geometry import triple
+from keras_unet3d.machine import devices
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.unet import architecture_of
 from keras_unet3d.training import fused
@@ -19,10 +22,13 @@ class Trained(keras.Model):
         augmentation: applied to every training batch on the device, compiled with the step; None where the host did it.
         supervision: the loss of the outputs behind the first one, which are logits of lower levels at full size; None
             where there are none.
+        teacher: a function from x to probabilities, whose cross-entropy is added to the loss; None for labels alone. A function,
+            as a layer would be saved, and trained, with the network.
     """
 
     augmentation: Augmentation | None = None
     supervision: keras.losses.Loss | None = None
+    teacher: Callable[[Any], Any] | None = None
 
     def train_step(self, *arguments: Any) -> Any:
         if self.augmentation is None:
@@ -34,11 +40,13 @@ class Trained(keras.Model):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        if self.supervision is None:
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
-        first, *lower = y_pred
+        first, *lower = [y_pred] if self.supervision is None else y_pred
         loss = super().compute_loss(x, y, first, sample_weight, training)
         if not training:
+            return loss
+        if self.teacher is not None:
+            loss += _crossentropy(self.teacher(x), first)
+        if self.supervision is None:
             return loss
         # Every level half as important as the one above it (Isensee et al. 2021, nnU-Net).
         factors = [0.5 ** (1 + number) for number in range(len(lower))]
@@ -50,8 +58,18 @@ class Trained(keras.Model):
         return super().compute_metrics(x, y, y_pred if self.supervision is None else y_pred[0], sample_weight)
 
 
+def _crossentropy(probabilities: Any, logits: Any) -> Any:
+    """Return the cross-entropy of probabilities with logits `(batch, z, y, x, classes)`, the mean over voxels, of this replica."""
+    of_voxels = keras.losses.categorical_crossentropy(probabilities, ops.cast(logits, "float32"), from_logits=True)
+    return ops.mean(of_voxels) / devices.replicas()
+
+
 def trained_network(
-    model: keras.Model, loss: keras.losses.Loss, deep_supervision: bool, augmentation: Augmentation | None
+    model: keras.Model,
+    loss: keras.losses.Loss,
+    deep_supervision: bool,
+    augmentation: Augmentation | None,
+    teacher: Callable[[Any], Any] | None = None,
 ) -> Trained:
     """Return the network that is trained in the place of `model`, whose weights it shares.
 
@@ -69,6 +87,7 @@ def trained_network(
     trained.dtype_policy = model.dtype_policy
     trained.augmentation = augmentation
     trained.supervision = loss if lower else None
+    trained.teacher = teacher
     return trained
 
 

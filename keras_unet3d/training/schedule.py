@@ -75,6 +75,7 @@ class Feed:
         origin: number of a batch -> from where its patches were taken, for a message.
         end: has no more samples made, and waits for those under way.
         background: the class that the means of the training's figures leave out; None for none.
+        held_out: whether `validation` is of what is not trained on; else the last network is the best.
     """
 
     training: Callable[[int], Any]
@@ -85,6 +86,7 @@ class Feed:
     origin: Callable[[int], str]
     end: Callable[[], None] = lambda: None
     background: int | None = None
+    held_out: bool = True
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,15 @@ class OwnParts:
         loss: what is minimised in the place of the schedule's loss, see `fit`; None for that.
         callbacks: Keras' callbacks, called after this package's own.
         transforms: what is done to every training sample last.
+        teacher: batch -> the probabilities that are learnt beside the labels, tensors both; None for labels alone.
+        teacher_name: what the record calls it.
     """
 
     loss: keras.losses.Loss | Callable | None = None
     callbacks: Sequence[keras.callbacks.Callback] = ()
     transforms: Sequence[Transform] = ()
+    teacher: Callable | None = None
+    teacher_name: str | None = None
 
     def __post_init__(self) -> None:
         if self.loss is not None and (isinstance(self.loss, type) or not callable(self.loss)):
@@ -109,11 +115,12 @@ class OwnParts:
 
     def names(self) -> dict[str, object]:
         """Return what they are called, for the run's record."""
-        return {
+        names: dict[str, object] = {
             "loss": None if self.loss is None else _name(self.loss),
             "callbacks": [_name(callback) for callback in self.callbacks],
             "transforms": [_name(transform) for transform in self.transforms],
         }
+        return names | {"teacher": self.teacher_name} if self.teacher_name else names
 
 
 def _name(part: Any) -> str:

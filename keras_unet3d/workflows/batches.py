@@ -66,6 +66,7 @@ def make_batches(
         sampling=sampling,
         grey_values=grey_values,
         validation_share=data.options.validation_share if validation_share is None else validation_share,
+        fold=data.options.fold if validation_share is None else None,
         seed=seed,
         workers=workers,
         memory=memory,
@@ -95,7 +96,7 @@ def make_batches(
     batching = Batching(batch_size, worker_count(options.workers), options.seed)
     sources = read_sources(data.examples, data.table, options.memory, normalization=normalization)
     count = len(data.training)
-    holdout = hold_out(sources[:count], sources[count:], options.validation_share, options.seed)
+    holdout = hold_out(sources[:count], sources[count:], options.validation_share, options.seed, options.held_fold)
     positions = validation_positions(holdout.validation, settings, _VALIDATION_PATCHES)
     return (
         training_batches(holdout.training, settings, batching),

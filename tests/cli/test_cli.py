@@ -240,6 +240,36 @@ def test_fit_refuses_a_bad_option(refused, options, said):
     assert said in refused("fit", "a.h5", "--out", "r", "--unlabelled", UNLABELLED, *TINY, *options)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--folds", "2", "--val", "b.h5"], "--folds: expected without --val, found both"),
+        (["--folds", "2", "--profile"], "--folds: expected without --profile, found both"),
+        (["--folds", "2", "--fold", "1/2"], "--folds: expected neither --fold nor --validation-share beside them"),
+        (["--folds", "3"], "--folds: expected at least 3 volumes for 3 folds, found 2"),
+        (["--folds", "1"], "--folds: expected 2 to 64, found 1"),
+        (["--fold", "3/2"], "--fold: expected one of 2 to 64 parts, like 2/5, found '3/2'"),
+        (["--fold", "1/2", "--validation-share", "0"], "--fold: expected without --validation-share, found both"),
+        (["--final"], "--final: expected --folds too"),
+    ],
+)
+def test_fit_refuses_folds_that_cannot_be(refused, tiny_data, options, said):
+    assert said in refused("fit", tiny_data, "--out", "run", "--unlabelled", UNLABELLED, *options)
+    assert not Path("run").exists()
+
+
+def test_folds_go_on_by_their_folder_alone_and_are_evaluated_as_one(call, refused, tiny_folds, tiny_data):
+    shutil.copytree(tiny_folds.path, "folds")
+    code, out, _ = call("fit", "--resume", "--out", "folds")
+    assert code == 0 and "Dice, mean and standard deviation over 2 volumes" in out and "unet3d-cli distill folds" in out
+    code, out, _ = call("evaluate", "folds", tiny_data, "--json", "figures.json")
+    assert code == 0 and json.loads(Path("figures.json").read_text())["mean_dice"] is not None
+    assert "--folds: expected 2, as folds was begun with, found 3" in refused(
+        "fit", "--resume", "--folds", 3, "--out", "folds"
+    )
+    assert "cross_validation.json" in refused("evaluate", "folds", tiny_data, "--held-out")
+
+
 @pytest.mark.parametrize("content", [b"", b"not an HDF5 file", None])
 def test_fit_refuses_a_broken_file(refused, content):
     path = write_pair(Path("a.h5"))

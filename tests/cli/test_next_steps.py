@@ -150,3 +150,22 @@ def test_every_command_that_is_printed_is_one_that_runs(tiny_run, tmp_path, monk
     tiny = "--epochs 1 --steps-per-epoch 1 --patch 8 8 8 --batch-size 1 --base-filters 2 --depth 2 --no-augment"
     said = call(*shlex.split(command)[1:], *tiny.split(), "--workers", 1)
     assert f"  unet3d-cli predict run {Path('stack.h5').resolve()} --out LABELS " in said
+
+
+# ---- folds -----------------------------------------------------------------------------------------
+
+
+def test_after_folds_their_folder_is_a_model(tiny_folds):
+    said = next_steps.after_folds(tiny_folds)
+    assert f"folds: {tiny_folds.path}  (cross_validation.json, a run folder per fold)" in said
+    for command in ("predict", "distill", "export"):
+        assert f"  unet3d-cli {command} {tiny_folds.path} " in said
+    assert "trained by other processes" in next_steps.after_folds(replace(tiny_folds, figures=None))
+
+
+def test_folds_that_were_stopped_say_how_they_go_on(tiny_folds, tmp_path):
+    shutil.copytree(tiny_folds.path, tmp_path / "folds")
+    (tmp_path / "folds" / "fold_2" / "held_out.json").unlink()
+    said = next_steps.after_stop(str(tmp_path / "folds"))
+    assert said == f"1 of 2 folds are done; it goes on with: unet3d-cli fit --out {tmp_path / 'folds'} --resume"
+    assert next_steps.after_stop(str(tiny_folds.path / "fold_1"), "the same command").endswith("with: the same command")

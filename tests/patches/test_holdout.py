@@ -316,3 +316,63 @@ def test_a_single_volume_that_cannot_be_split_says_so():
     with pytest.raises(InputError, match=says(*words)):
         hold_out([source(nothing_but_a_voxel())], [], 0.2, 0)
     assert hold_out([source(nothing_but_a_voxel())], [], 0.0, 0).validation
+
+
+# ---- folds -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count, of", [(5, 5), (24, 5), (3, 2)])
+def test_every_volume_is_held_out_by_one_fold(count, of):
+    training = [source(annotated(z=[3, 9]), str(number)) for number in range(count)]
+    folds = [hold_out(training, [], 0.2, seed, (number, of)) for seed, number in enumerate(range(1, of + 1))]
+    assert sorted(held.name for fold in folds for held in fold.validation) == sorted(held.name for held in training)
+    for number, fold in enumerate(folds, 1):
+        assert not {id(held) for held in fold.validation} & {id(kept) for kept in fold.training}
+        assert len(fold.training) + len(fold.validation) == count and fold.whole_volumes
+        assert fold.in_words == f"fold {number} of {of}: {len(fold.validation)} of {count} volumes"
+    sizes = [len(fold.validation) for fold in folds]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_folds_are_the_same_whatever_the_seed():
+    training = [source(annotated(z=[3, 9]), str(number)) for number in range(6)]
+    first, other = (hold_out(training, [], 0.2, seed, (2, 3)).validation for seed in (0, 5))
+    assert [held.name for held in first] == [held.name for held in other]
+
+
+def test_every_annotated_slice_of_a_single_volume_is_held_out_by_one_fold():
+    classes = annotated(z=[2, 8, 14], x=[5, 6, 20])
+    whole = source(classes)
+    held = []
+    for number in (1, 2, 3):
+        fold = hold_out([whole], [], 0.2, 0, (number, 3))
+        assert fold.in_words.startswith(f"fold {number} of 3: ") and not fold.whole_volumes
+        here = held_slices(fold.in_words.partition(": ")[2])
+        (kept,), (tested,) = fold.training, fold.validation
+        check(classes, kept.classes.array()[..., 0], tested.classes.array()[..., 0], here)
+        held += here
+    assert sorted(held) == [(0, 2), (0, 8), (0, 14), (2, 5), (2, 6), (2, 20)]
+
+
+def test_too_few_volumes_or_slices_for_the_folds_are_refused():
+    several = [source(annotated(z=[3, 9]), str(number)) for number in range(3)]
+    with pytest.raises(InputError, match=says("at least 4 volumes for 4 folds", "found 3")):
+        hold_out(several, [], 0.2, 0, (1, 4))
+    with pytest.raises(InputError, match=says("3 annotated slices", "found 2 that lie apart")):
+        hold_out([source(annotated(z=[3, 9]))], [], 0.2, 0, (1, 3))
+    dense = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
+    with pytest.raises(InputError, match=says("2 annotated slices", "found densely labelled ones")):
+        hold_out([source(dense)], [], 0.2, 0, (1, 2))
+
+
+def test_slices_of_one_class_are_no_folds():
+    classes = np.full(SHAPE, UNLABELLED, np.uint8)
+    classes[3], classes[9] = 0, 1
+    with pytest.raises(InputError, match=says("of two classes each")):
+        hold_out([source(classes)], [], 0.2, 0, (1, 2))
+
+
+def test_a_fold_beside_given_volumes_is_refused():
+    training = [source(annotated(z=[3, 9]), str(number)) for number in range(3)]
+    with pytest.raises(InputError, match=says("fold", "without `val`", "1/2")):
+        hold_out(training[:2], training[2:], 0.2, 0, (1, 2))

@@ -50,6 +50,7 @@ def make_feed(holdout: Holdout, plan: Plan) -> Feed:
         origin,
         under_way.end,
         plan.spec.labels.background,
+        holdout.validation is not holdout.training,
     )
 
 

@@ -10,7 +10,7 @@ from keras_unet3d.files import is_whole_zip
 from keras_unet3d.listener import Listener
 from keras_unet3d.machine import versions
 from keras_unet3d.patches.source import Source
-from keras_unet3d.run_folder import RunConfig, RunFolder
+from keras_unet3d.run_folder import FoldsConfig, FoldsFolder, RunConfig, RunFolder
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.training.optimizers import LearningRate
 from keras_unet3d.training.schedule import Schedule
@@ -21,14 +21,15 @@ from keras_unet3d.words import plural
 CHANGEABLE = ("epochs", "early_stop", "workers", "memory")
 
 
-def resumed_settings(run: RunFolder, before: RunConfig, given: FitSettings) -> FitSettings:
-    """Return the settings of a stopped run with what was given now of `CHANGEABLE`.
+def resumed_settings(run: RunFolder | FoldsFolder, before: RunConfig | FoldsConfig, given: FitSettings) -> FitSettings:
+    """Return the settings of a stopped run, or of folds, with what was given now of `CHANGEABLE`.
 
     Raises:
         InputError: another setting than the run's, or fewer epochs.
     """
     # Earlier versions treated no volume as a stack of sections.
-    settings = {"sections": "no", "grey_values": before.model.normalization} | before.settings
+    earlier = {"sections": "no", "grey_values": before.model.normalization} if isinstance(before, RunConfig) else {}
+    settings = earlier | before.settings
     then, default = FitSettings.from_config(settings, str(run.path)), FitSettings()
     changed: dict[str, Any] = {}
     for option in fields(FitSettings):
@@ -123,7 +124,7 @@ def _differences(run: RunFolder, before: RunConfig, now: RunConfig) -> Iterator[
     if before.model.unsettled != now.model:
         yield f"{run.path}: expected data that lead to the same network, found other ones; train anew instead."
     # Callbacks may be others: they change nothing, or it is their caller's business.
-    for part in ("loss", "transforms"):
+    for part in ("loss", "transforms", "teacher"):
         old, new = (config.parts.get(part) or None for config in (before, now))
         if old != new:
             yield f"{run.path}: expected the {part} that it was begun with, {old}, found {new}; give the same again."

@@ -14,12 +14,14 @@ from keras_unet3d.fields import argument
 from keras_unet3d.files import refuse_full
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import devices, precision, versions
+from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.copies import float32_copy
 from keras_unet3d.network.unet import build
 from keras_unet3d.patches.holdout import Holdout, hold_out
 from keras_unet3d.patches.samples import Transform, validation_positions, validation_sample
 from keras_unet3d.pictures.slices import minority
 from keras_unet3d.prediction.array_api import trained_predictor
+from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.run_folder import RunConfig, RunData, RunFolder
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.training.callbacks import WAITING
@@ -36,6 +38,7 @@ from keras_unet3d.workflows.fit.resume import content, go_on, resumed_settings, 
 from keras_unet3d.workflows.fit.samples_sheet import draw_sheet
 from keras_unet3d.workflows.fit.sources import padding_in_words, read_sources, weigh_classes
 from keras_unet3d.workflows.fit.start import Start, other_settings, take_weights
+from keras_unet3d.workflows.fit.teacher import Teacher, refuse_other_plan, taught_data, taught_settings
 
 # Files of the size of the weights that a run keeps: networks, state, and one that is being written.
 _FILES = 8
@@ -82,6 +85,7 @@ def fit(
     weights: str | None = None,
     settings: FitSettings = FitSettings(),
     start: Start | None = None,
+    teacher: Teacher | None = None,
     loss: keras.losses.Loss | Callable | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     transforms: Sequence[Transform] = (),
@@ -99,6 +103,8 @@ def fit(
         images, labels, weights: globs of image, label and weight files, instead of or beside `data`.
         settings: everything else; what is None is chosen and said.
         start: a network that is trained further instead of a new one, also on other classes or channels.
+        teacher: a model that the network learns from, beside the labels: all voxels count then, and `images` may have no
+            `labels`. Nothing but `val` is held out, as the teacher may have seen it.
         loss: what is minimised in the place of `settings.loss`: a Keras loss `loss(y, p, w)` of labels `(batch, z, y, x)`,
             probabilities `(batch, z, y, x, classes)` (logits where its `from_logits` is true) and sample weights, or a
             function of y and p with a value per voxel.
@@ -121,6 +127,9 @@ def fit(
     expect("listener", listener, Listener, "Listener(print) prints the lines")
     if start is not None:
         expect("start", start, Start, "give keras_unet3d.Start(model, name)")
+    if teacher is not None:
+        expect("teacher", teacher, Teacher, "give keras_unet3d.Teacher(*zoo.open_model(name), name)")
+        settings = taught_settings(settings, teacher)
     run, own = RunFolder(Path(argument("out", str | Path, out))), OwnParts(loss, callbacks, transforms)
     named = _Named(listed(data), listed(val), Globs(images, labels, weights))
     with run.held(resume):
@@ -128,14 +137,16 @@ def fit(
         if before:
             settings, named = resumed_settings(run, before, settings), named or _named_before(before)
             say_other_versions(before, listener)
-        _refuse_early(settings, start, before, own)
-        opened = open_data(named.data, val=named.val, **vars(named.globs), options=settings, listener=listener)
+        _refuse_early(settings, start, teacher, before, own)
+        opened = _opened(named, settings, teacher, listener)
         listener.say(opened.in_words())
         # A run that goes on has its weights already.
         begins_with = before.model.architecture if before else start.architecture if start else None
         plan = make_plan(opened, settings, begins_with, transforms)
         refuse_hopeless(plan)
-        holdout = _held_out(opened, plan, listener)
+        if teacher:
+            refuse_other_plan(teacher, plan)
+        holdout = _held_out(opened, plan, teacher, listener)
         plan = plan.with_class_weights(weigh_classes(holdout, opened.table, settings.class_weights, listener))
         # What cannot be trained by is refused before the run takes the place of an earlier one.
         training_loss(plan.schedule, own)
@@ -143,6 +154,8 @@ def fit(
             with precision.dtype_policy(plan.precision):
                 model = build(plan.spec.architecture)
             plan = plan.with_engine(chosen_engine(model, holdout, plan, listener))
+            if teacher:
+                own = replace(own, teacher=teacher.probabilities(), teacher_name=teacher.name)
             config = _config(named, holdout, plan, own, start)
             listener.say(network_in_words(model.count_params(), plan))
             say_costs(plan, listener)
@@ -172,13 +185,18 @@ def fit(
         config = replace(config, best=best, input=waiting)
         run.write_config(config)
         listener.say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
-        network = keras.models.load_model(run.network, compile=False, safe_mode=True)
-        predictor = trained_predictor(float32_copy(network), plan.spec)
+        predictor = kept_predictor(run, plan.spec)
         spec = settled(predictor, holdout, plan, listener)
         run.write_config(replace(config, model=spec))
         if named.data == [SAMPLE] and not named.globs:
             segment_sample(replace(predictor, spec=spec), run, listener)
     return Run(run.path, {name: [row[name] for row in rows] for name in rows[0]}, best, opened)
+
+
+def kept_predictor(run: RunFolder, spec: ModelSpec) -> Predictor:
+    """Return the predictor of the best network of a run that was made here."""
+    network = keras.models.load_model(run.network, compile=False, safe_mode=True)
+    return trained_predictor(float32_copy(network), spec)
 
 
 def _begun(run: RunFolder, named: _Named, resume: bool, overwrite: bool, listener: Listener) -> RunConfig | None:
@@ -201,8 +219,15 @@ def _named_before(before: RunConfig) -> _Named:
     return _Named([*before.data.arguments], [*before.data.val], Globs(*before.data.globs))
 
 
-def _refuse_early(settings: FitSettings, start: Start | None, before: RunConfig | None, own: OwnParts) -> None:
+def _refuse_early(
+    settings: FitSettings, start: Start | None, teacher: Teacher | None, before: RunConfig | None, own: OwnParts
+) -> None:
     """Raise `InputError` for what can be refused before any file is opened."""
+    taught = before.parts.get("teacher") if before else None
+    if taught and not teacher:
+        raise InputError(
+            f"teacher: expected {taught} again, which the run was begun with, found none; give it (distill)."
+        )
     refuse(other_settings(settings, start) if start else ())
     if settings.freeze_encoder and not start and not (before and before.start):
         raise InputError(
@@ -217,14 +242,21 @@ def _refuse_early(settings: FitSettings, start: Start | None, before: RunConfig 
         )
 
 
-def _held_out(data: LabelledData, plan: Plan, listener: Listener) -> Holdout:
+def _opened(named: _Named, settings: FitSettings, teacher: Teacher | None, listener: Listener) -> LabelledData:
+    if teacher:
+        return taught_data(teacher, named.data, named.val, named.globs, settings, listener)
+    return open_data(named.data, val=named.val, **vars(named.globs), options=settings, listener=listener)
+
+
+def _held_out(data: LabelledData, plan: Plan, teacher: Teacher | None, listener: Listener) -> Holdout:
     """Read and index every volume, and tell training from validation."""
     settings = plan.settings
     sources = read_sources(data.examples, data.table, settings.memory, listener, plan.spec.normalization)
     for line in padding_in_words(data.examples, plan.patches.patch):
         listener.say(line)
     count = len(data.training)
-    holdout = hold_out(sources[:count], sources[count:], settings.validation_share, settings.seed)
+    training = teacher.completed(sources[:count], listener) if teacher else sources[:count]
+    holdout = hold_out(training, sources[count:], settings.validation_share, settings.seed, settings.held_fold)
     listener.say(f"validation: {holdout.in_words}")
     return holdout
 

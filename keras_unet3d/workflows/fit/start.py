@@ -31,7 +31,12 @@ class Start:
 
 def other_settings(settings: FitSettings, start: Start) -> Iterator[str]:
     """Yield a sentence for every setting that asks for another network than the one to begin with."""
-    default = FitSettings()
+    default, networks = FitSettings(), start.architecture.networks
+    if networks > 1:
+        yield (
+            f"start: expected one network to train further, found {start.name}, the mean of {networks}; make one network of "
+            "it first (distill)."
+        )
     for name, value in network_options(start.architecture).items():
         asked = getattr(settings, name)
         if asked not in (getattr(default, name), value):
