@@ -227,7 +227,7 @@ class ScheduleOptions(Validated):
     )
     optimizer: str = option("muon", "Muon, AdamW, or SGD with momentum 0.99, as the paper's.", OPTIMIZERS)
     learning_rate: float | None = option(
-        None, "Its largest value [default: 0.01 for sgd, else 0.002].", least=0, most=100
+        None, "Its largest value [default: 0.004 for muon, 0.002 for adamw, 0.01 for sgd].", least=0, most=100
     )
     decay: str = option("polynomial", "Of the learning rate over all epochs.", DECAYS)
     warmup: int = option(0, "Steps over which the learning rate rises.", least=0, most=_MOST_STEPS)

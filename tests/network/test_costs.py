@@ -47,7 +47,7 @@ def test_memory_by_hand():
     assert step_costs(TINY, (8, 8, 8), 3, "float32").activations == 3 * costs.activations
 
 
-SETTINGS = FitSettings(patch=(64, 64, 64), batch_size=4, devices=1, precision="float32")
+SETTINGS = FitSettings(patch=(64, 64, 64), batch_size=4, devices=1, precision="float32", ema=0.0)
 
 
 def a_plan():

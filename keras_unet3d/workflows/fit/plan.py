@@ -31,7 +31,7 @@ _BATCH_PER_DEVICE = 2
 # The running mean of the weights spans such a share of all steps; by the clock as if so many steps a minute were spanned.
 _AVERAGED_SHARE, _STEPS_PER_MINUTE, _MOST_EMA = 0.05, 30, 0.99
 # Optimiser -> its largest learning rate.
-_LEARNING_RATES = {"muon": 2e-3, "adamw": 2e-3, "sgd": 1e-2}
+_LEARNING_RATES = {"muon": 4e-3, "adamw": 2e-3, "sgd": 1e-2}
 # Channels per level. Full resolution is what costs: it gets few of them.
 _CPU_FILTERS = (8, 32, 64, 128)
 _GPU_FILTERS = (32, 64, 128, 256)

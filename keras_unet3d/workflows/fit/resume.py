@@ -28,8 +28,8 @@ def resumed_settings(run: RunFolder | FoldsFolder, before: RunConfig | FoldsConf
         InputError: another setting than the run's, or fewer epochs.
     """
     # Earlier versions treated no volume as a stack of sections.
-    earlier = {"sections": "no", "grey_values": before.model.normalization} if isinstance(before, RunConfig) else {}
-    settings = earlier | before.settings
+    spec = None if isinstance(before, FoldsConfig) else before.model
+    settings = ({"sections": "no", "grey_values": spec.normalization} if spec else {}) | before.settings
     then, default = FitSettings.from_config(settings, str(run.path)), FitSettings()
     changed: dict[str, Any] = {}
     for option in fields(FitSettings):
