@@ -112,7 +112,7 @@ def test_a_run_folder_loads_and_predicts(run, network):
 def test_its_settings_are_options_of_fit_again(run):
     settings = FitSettings.from_config(RunFolder(run).read_config().settings, "config.json")
     assert (settings.patch, settings.depth, settings.deformation, settings.unlabelled) == ((4, 8, 8), 2, 3.0, (3,))
-    assert json.loads(json.dumps(settings.config())) == json.loads(SETTINGS)
+    assert json.loads(SETTINGS).items() <= json.loads(json.dumps(settings.config())).items()
 
 
 def test_what_it_held_out_is_told(run):

@@ -18,7 +18,7 @@ def test_the_defaults_are_planned_and_kept(tiny_data, tmp_path):
     kept = json.loads((run.path / "config.json").read_text())
     found = FitSettings(**kept["settings"])
     assert (found.filters, found.base_filters, found.depth) == ("8,32,64,128", None, 4)
-    assert (found.batch_size, found.devices, found.learning_rate, found.deformation) == (2, 1, 2e-3, 0.8)
+    assert (found.batch_size, found.devices, found.learning_rate, found.deformation) == (2, 1, 4e-3, 0.8)
     assert kept["machine"]["oneDNN"] is True and kept["machine"]["backend"] == "tensorflow"
 
 

@@ -179,7 +179,7 @@ def test_more_epochs_are_those_of_a_longer_run_from_there_on(stopped):
     assert json.loads((stopped / "config.json").read_text())["settings"]["epochs"] == 6
     (line,) = (line for line in said if line.startswith("learning rate:"))
     # Polynomial decay, power 0.9: after 6 steps of 18, and of 12.
-    assert f"{2e-3 * (12 / 18) ** 0.9:.3g} at epoch 3 (planned for 4 epochs it was to be {2e-3 * 0.5**0.9:.3g})" in line
+    assert f"{4e-3 * (12 / 18) ** 0.9:.3g} at epoch 3 (planned for 4 epochs it was to be {4e-3 * 0.5**0.9:.3g})" in line
 
 
 def test_a_finished_run_is_left_as_it_is(whole):
