@@ -25,7 +25,8 @@ PAGES = [*GUIDES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "CH
 # Commands that need what a machine may lack are only parsed: here a Dask scheduler.
 PARSED_ONLY = ("tcp://HOST:8786",)
 # A training of one step. The last value of an option counts: the pages' own `--epochs 40` becomes 1.
-_ONE_STEP = "--epochs 1 --steps-per-epoch 1 --patch 8 8 8 --batch-size 1 --workers 1 --no-augment"
+_ONE_STEP = "--epochs 1 --steps-per-epoch 1"
+_SMALL_STEP = "--patch 8 8 8 --batch-size 1 --workers 1 --no-augment"
 _SMALL_NETWORK = "--base-filters 2 --depth 1"
 # Commands beside `fit` that refuse to write over what an earlier page has written.
 _WRITERS = {"check", "evaluate", "predict", "suggest", "merge", "export"}
@@ -126,7 +127,8 @@ def made_tiny(command: str) -> str:
     if words[1] not in ("fit", "distill"):
         return shlex.join(words)
     given = set(words)
-    words += _ONE_STEP.split()
+    words += _SMALL_STEP.split()
+    words += ["--minutes", "0.1"] if "--minutes" in given else _ONE_STEP.split()
     if not given & _OWN_NETWORK:
         words += _SMALL_NETWORK.split()
     if "--folds" in given:
