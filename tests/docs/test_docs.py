@@ -9,7 +9,8 @@ import keras_unet3d
 from keras_unet3d.cli import unet3d_cli
 
 SNIPPETS = [
-    pytest.param(page, text, id=f"{name_of(page)}:{i}")
+    # Folds and what is distilled from them are three trainings.
+    pytest.param(page, text, id=f"{name_of(page)}:{i}", marks=[pytest.mark.slow] if "fit_folds" in text else [])
     for page in GUIDES
     for i, text in enumerate(blocks_of(page, "python"))
 ]

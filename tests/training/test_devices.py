@@ -53,7 +53,7 @@ def sparse_folder(tmp_path_factory):
     ("backend", "cases"),
     # Normalisation, and batches per change of the weights.
     [
-        ("tensorflow", [("batch", 1)]),
+        pytest.param("tensorflow", [("batch", 1)], marks=pytest.mark.slow),
         pytest.param("jax", [("batch", 1), ("none", 3)], marks=pytest.mark.slow),
         pytest.param("tensorflow", [("none", 1), ("instance", 1)], marks=pytest.mark.long),
     ],

@@ -212,6 +212,7 @@ def test_a_transform_that_returns_something_else_is_refused(tiny_data, tmp_path,
         fit(tiny_data, tmp_path / "run", settings=tiny_settings(), transforms=[wrong])
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_same_loss_and_transforms_only(tiny_data, tmp_path):
     settings = tiny_settings(epochs=1)
     out = tmp_path / "run"

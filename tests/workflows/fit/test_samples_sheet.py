@@ -10,7 +10,7 @@ from keras_unet3d.augment.draw import AugmentSettings, draw, generator
 from keras_unet3d.pictures.slices import Change, draw_changes
 
 
-@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("padding", [pytest.param("same", marks=pytest.mark.slow), "valid"])
 def test_a_run_shows_its_samples(tmp_path, padding):
     size = {"same": 8, "valid": 18}[padding]
     settings = tiny_settings(augment=True, engine="native", padding=padding, patch=(size,) * 3)
