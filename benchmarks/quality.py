@@ -92,8 +92,13 @@ def ours(training: Path, test: Path, minutes: float, seed: int, run: Path, optio
     """Return the figures of `fit --minutes` by those of `evaluate`."""
     settings = FitSettings(minutes=minutes, seed=seed, **options.settings)
     fit(training, run, settings=settings, overwrite=True, listener=Listener(print))
-    result = evaluate(zoo.predictor(run), test)
     shutil.rmtree(run / "logs", ignore_errors=True)
+    return measured(run, test)
+
+
+def measured(run: Path, test: Path) -> dict:
+    """Return Dice of a run per volume and class, without the background, and over all voxels together."""
+    result = evaluate(zoo.predictor(run), test)
     # The first class is the background.
     names = list(result["classes"])[1:]
     dice = [[volume["classes"][name]["dice"] for name in names] for volume in result["volumes"]]
