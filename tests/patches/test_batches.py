@@ -78,7 +78,7 @@ def hardly_annotated(shape, annotated, values, seed):
     changes=st.sampled_from([AugmentSettings(), SHRINKING, AugmentSettings(rotation=90, deformation=12, flips=(0, 2))]),
     seed=st.integers(0, 10**6),
 )
-@examples(max_examples=60, deadline=None)
+@examples(max_examples=25, deadline=None)
 def test_no_sample_is_without_labels_and_none_has_a_class_that_the_volume_lacks(
     shape, patch, inset, annotated, values, changes, seed
 ):
