@@ -77,15 +77,17 @@ def folders(data: Path, out: Path, number: int) -> tuple[Path, Path]:
     order = np.random.default_rng(DEAL).permutation(len(description["training"]))
     for part in ("training", "test"):
         chosen = [i for place, i in enumerate(order) if (place % FOLDS == number - 1) == (part == "test")]
-        entries = [description["training"][i] for i in sorted(chosen)]
-        for path in (out / part / entry[kind] for entry in entries for kind in ("image", "label")):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                path.symlink_to((data / path.relative_to(out / part)).resolve())
-        write_json(
-            out / part / "dataset.json", description | {"training": entries, "numTraining": len(entries), "test": []}
-        )
+        linked(data, out / part, description, [description["training"][i] for i in sorted(chosen)])
     return out / "training", out / "test"
+
+
+def linked(data: Path, out: Path, description: dict, entries: list[dict]) -> None:
+    """Make a data folder of links to some of the volumes of another one."""
+    for path in (out / entry[kind] for entry in entries for kind in ("image", "label")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.symlink_to((data / path.relative_to(out)).resolve())
+    write_json(out / "dataset.json", description | {"training": entries, "numTraining": len(entries), "test": []})
 
 
 def ours(training: Path, test: Path, minutes: float, seed: int, run: Path, options: argparse.Namespace) -> dict:
