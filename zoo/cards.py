@@ -265,6 +265,7 @@ def _training(card: Card) -> str:
     if not isinstance(settings, dict):
         return "Not recorded."
     shown = (
+        "minutes",
         "epochs",
         "steps_per_epoch",
         "batch_size",
@@ -275,5 +276,5 @@ def _training(card: Card) -> str:
         "precision",
         "seed",
     )
-    rows = "\n".join(f"- {name.replace('_', ' ')}: {settings[name]}" for name in shown if name in settings)
+    rows = "\n".join(f"- {name.replace('_', ' ')}: {settings[name]}" for name in shown if settings.get(name) is not None)
     return f"Trained with keras-unet3d {card.software.get('keras-unet3d', '')}; all settings are in `metadata.json`.\n\n{rows}"
