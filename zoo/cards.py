@@ -276,5 +276,7 @@ def _training(card: Card) -> str:
         "precision",
         "seed",
     )
-    rows = "\n".join(f"- {name.replace('_', ' ')}: {settings[name]}" for name in shown if settings.get(name) is not None)
+    rows = "\n".join(
+        f"- {name.replace('_', ' ')}: {settings[name]}" for name in shown if settings.get(name) is not None
+    )
     return f"Trained with keras-unet3d {card.software.get('keras-unet3d', '')}; all settings are in `metadata.json`.\n\n{rows}"
