@@ -70,4 +70,4 @@ def test_an_encoding_without_the_letters_is_no_error():
 def test_a_path_is_printed(capsys):
     with pytest.raises(SystemExit):
         cli.main(["zoo", "path", "hippocampus-mri"])
-    assert capsys.readouterr().out.strip().endswith("hippocampus-mri/1.0.0")
+    assert capsys.readouterr().out.strip().endswith("hippocampus-mri/1.1.0")
