@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_unet3d import DataOptions, FitSettings, LabelledData, open_data
-from keras_unet3d.datasets import SAMPLE, DataKeys, Example, phantom
+from keras_unet3d.datasets import SAMPLE, Example, phantom
 from keras_unet3d.evaluation.overlap import count, figures, means
 from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume
 from keras_unet3d.network.architecture import Architecture
@@ -86,14 +86,11 @@ def learn(dense: Dense, classes: np.ndarray, variant: Variant) -> Predictor:
         seed=variant.seed,
         epochs=1,
         steps_per_epoch=variant.steps,
-        base_filters=8,
-        depth=3,
-        deformation=4.0,
         # "auto" would measure: the experiments are to be the same everywhere.
-        engine="elasticdeform",
+        engine="native",
     )
     sparse = from_array(classes, "sparse labels", dense.image.spacing)
-    data = LabelledData((Example("sparse", dense.image, sparse),), (), dense.table, DataKeys())
+    data = LabelledData((Example("sparse", dense.image, sparse),), (), dense.table, DataOptions())
     plan = make_plan(data, settings)
     if variant.dimensions == 2:
         plan = replace(plan, spec=replace(plan.spec, architecture=flat(plan.spec.architecture)))

@@ -12,6 +12,7 @@ same number of steps; its last state counts. One factor at a time: the 2D networ
 import argparse
 import json
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,12 @@ from keras_unet3d.labels import UNLABELLED
 
 DENSE = "dense"
 KS = (1, 2, 3, 5, DENSE)
+# Network -> its k, and what it differs in.
+NETWORKS: dict[str, tuple[tuple, dict]] = {
+    "3D with BN": (KS, {}),
+    "3D without BN": ((3,), {"normalization": "none"}),
+    "2D with BN": ((3,), {"dimensions": 2}),
+}
 
 
 def main() -> None:
@@ -30,7 +37,8 @@ def main() -> None:
     parser.add_argument("--target", choices=TARGETS, default=TARGETS[0])
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--all-k", action="store_true", help="the two comparisons at every k instead of k = 3")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS], help="leave the others out")
+    parser.add_argument("--k", nargs="+", choices=[*map(str, KS)], default=[*map(str, KS)], help="leave the others out")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     dense = load(arguments.data, arguments.target, arguments.volume)
@@ -58,13 +66,11 @@ def main() -> None:
 
 def experiments(arguments):
     """Yield name, k and variant of every experiment."""
-    others = KS if arguments.all_k else (3,)
-    for seed in range(arguments.seeds):
-        for k in KS:
-            yield "3D with BN", k, Variant(seed=seed, steps=arguments.steps)
-        for k in others:
-            yield "3D without BN", k, Variant(normalization="none", seed=seed, steps=arguments.steps)
-            yield "2D with BN", k, Variant(dimensions=2, seed=seed, steps=arguments.steps)
+    for seed, name in product(range(arguments.seeds), arguments.networks):
+        ks, difference = NETWORKS[name]
+        for k in ks:
+            if str(k) in arguments.k:
+                yield name, k, Variant(seed=seed, steps=arguments.steps, **difference)
 
 
 def table(rows: list[dict]) -> str:
