@@ -143,7 +143,9 @@ def _drawn_patch(
     source = sources[rng.integers(len(sources))]
     rng = generator(seed, index, attempt)
     voxel = draw_voxel(rng, source, settings.sampling)
-    start = draw_patch_start(rng, voxel, settings.patch, settings.output, source.image.shape, settings.anywhere)
+    start = draw_patch_start(
+        rng, voxel, settings.patch, settings.output, source.image.shape, settings.anywhere, source.sparse
+    )
     return rng, source, start
 
 

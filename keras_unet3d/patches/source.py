@@ -15,6 +15,8 @@ from keras_unet3d.volumes.grey_values import Statistics, measure
 
 # Edge of the blocks that a label index counts by, voxels.
 BLOCK = 32
+# Of the voxels of a volume are labelled at least so many, or its labels are sparse.
+_DENSE = 0.5
 # A whole number per axis (z, y, x): a position or a size.
 PerAxis = Sequence[int] | np.ndarray
 
@@ -54,6 +56,11 @@ class Source:
     statistics: Statistics
     index: LabelIndex
     in_memory: bool = True
+
+    @property
+    def sparse(self) -> bool:
+        """Whether less than half of the volume is labelled."""
+        return self.index.per_class.sum() < _DENSE * np.prod(self.image.shape, dtype=float)
 
     @property
     def file(self) -> str:
@@ -154,6 +161,7 @@ def draw_patch_start(
     output: PerAxis,
     shape: PerAxis,
     anywhere: Sequence[int] = (),
+    sparse: bool = False,
 ) -> np.ndarray:
     """Return the first voxel of a patch that sees `voxel` in the middle half of its output.
 
@@ -166,14 +174,22 @@ def draw_patch_start(
         anywhere: axes along which it may as well lie anywhere in the output: all patches within the volume that see it
             are equally likely. Where few planes are labelled, they would else never lie at a patch's end, and nothing
             would be learnt for those that lie at the end of the volume.
+        sparse: whether few voxels are labelled. Where the patch is about as large as the volume, they would lie in the same
+            place of every patch, and the network would learn the place; so the output sticks out of the volume as far
+            as it takes for its place to vary by half of its size.
     """
     patch, output, shape = map(np.asarray, (patch, output, shape))
-    share, last = rng.random(3), np.maximum(shape - output, 0)
-    first = np.clip(voxel - (output / 4 + share * output / 2).astype(int), 0, last)
+    share, slack = rng.random(3), shape - output
+    last, centred = np.maximum(slack, 0), slack // 2
+    first = voxel - (output / 4 + share * output / 2).astype(int)
+    if sparse:
+        outside = np.maximum(output // 2 - abs(slack), 0) // 2
+        first = np.clip(first, np.minimum(slack, 0) - outside, last + outside)
+    else:
+        first = np.where(slack < 0, centred, np.clip(first, 0, last))
     lowest, highest = np.maximum(voxel - output + 1, 0), np.minimum(voxel, last)
-    first = np.where(np.isin(np.arange(3), anywhere), lowest + (share * (highest - lowest + 1)).astype(int), first)
-    centred = (shape - output) // 2
-    return np.where(shape < output, centred, first) - (patch - output) // 2
+    within = np.where(slack < 0, centred, lowest + (share * (highest - lowest + 1)).astype(int))
+    return np.where(np.isin(np.arange(3), anywhere), within, first) - (patch - output) // 2
 
 
 def read_mirrored(volume: Volume, start: PerAxis, size: PerAxis, border: str = "mirror") -> np.ndarray:

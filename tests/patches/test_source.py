@@ -80,6 +80,24 @@ def test_a_small_volume_lies_in_the_middle_of_the_patch():
     assert start[0] == -6 and start[2] == -3
 
 
+@pytest.mark.parametrize(
+    ("extent", "starts"), [(10, (-7, 1)), (16, (-4, 4)), (20, (-2, 6)), (24, (0, 8)), (40, (0, 24))]
+)
+def test_patches_of_sparse_labels_stick_out_of_a_volume_that_is_about_as_large(extent, starts):
+    rng, size, shape = np.random.default_rng(0), (16, 16, 16), (extent, extent, extent)
+    voxels = rng.integers(0, extent, (3000, 3))
+    drawn = np.array([draw_patch_start(rng, voxel, size, size, shape, sparse=True) for voxel in voxels])
+    assert (drawn.min(), drawn.max()) == starts, "the place varies by 8 at least, half of the patch"
+    assert ((voxels >= drawn) & (voxels < drawn + 16)).all()
+
+
+@pytest.mark.parametrize(("labelled", "sparse"), [(4, True), (19, True), (20, False), (40, False)])
+def test_labels_are_sparse_where_less_than_half_of_the_voxels_have_one(labelled, sparse):
+    classes = np.full((40, 6, 7), UNLABELLED, np.uint8)
+    classes[:labelled] = 1
+    assert source(classes).sparse == sparse
+
+
 def test_read_filled():
     volume = from_array(np.arange(6, dtype=np.uint8).reshape(1, 1, 6))
     row = read_filled(volume, (0, 0, -2), (1, 1, 10), 9)[0, 0, :, 0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_unet3d.prediction.entropy import entropy
-from keras_unet3d.workflows.annotate.ranking import Suggestion, suggest_slices
+from keras_unet3d.workflows.annotate.ranking import Suggestion, suggest_slices, weighed_by_class
 
 SHAPE = (20, 24, 28)
 
@@ -46,6 +46,29 @@ def test_what_lies_near_a_label_is_known_already():
     first, second = suggest_slices(np.ones(SHAPE), labelled, 2, axes=[0], reach=3)
     assert first.plane > 5 + 2 * 3
     assert abs(second.plane - first.plane) > 3, "nor is the neighbour of a suggested slice suggested"
+
+
+def test_a_slice_that_is_annotated_is_not_suggested_again():
+    unsure = np.zeros(SHAPE)
+    unsure[8] = unsure[12] = 1
+    labelled = nothing_labelled()
+    labelled[10] = True
+    (first,) = suggest_slices(unsure, labelled, 1, axes=[0], reach=4)
+    assert first.plane != 10, "though it lies between the two that are unsure"
+    labelled[10, 0, 0] = False
+    (first,) = suggest_slices(unsure, labelled, 1, axes=[0], reach=4)
+    assert first.plane == 10, "one voxel of it is left to paint"
+
+
+def test_every_class_has_the_same_uncertainty_however_rare():
+    probabilities = np.zeros((2, 1, 2, 3), np.float32)
+    probabilities[0, 0, 0] = [0.5, 0.5, 0]
+    probabilities[0, 0, 1] = probabilities[1, 0, 0] = [1, 0, 0]
+    probabilities[1, 0, 1] = [0.75, 0.25, 0]
+    unsure = np.array([[[1.0, 0.2]], [[0.2, 0.8]]], np.float32)
+    # Of class 0 the sum is 0.5 + 0.2 + 0.2 + 0.6 = 1.5, of class 1 it is 0.5 + 0.2 = 0.7, of class 2 nothing; a third of 2.2 each.
+    by_hand = np.array([[[0.5 / 1.5 + 0.5 / 0.7, 0.2 / 1.5]], [[0.2 / 1.5, 0.6 / 1.5 + 0.2 / 0.7]]]) * 2.2 / 3
+    np.testing.assert_allclose(weighed_by_class(unsure, probabilities), by_hand, rtol=1e-5)
 
 
 def test_the_middle_is_worth_more_than_the_border():

@@ -31,7 +31,7 @@ def volume(seed, shape=(12, 13, 14)):
     rng = np.random.default_rng(seed)
     label = np.zeros(shape, np.uint8)
     label[2:9, 2:9, 2:9] = 1
-    image = label + rng.normal(0, 0.02, shape)
+    image = label + rng.normal(0, 0.1, shape)
     image[11, 11, 1:13:4] = 1
     wrong = tuple(rng.integers(3, 8, (3, 4)))
     image[wrong] = 0.1
@@ -75,6 +75,12 @@ def test_temperature_and_cleaning_are_those_of_the_held_out_volumes(plan):
     assert step.value == 1 and (step.keep_largest or step.remove_small) and step.fill_holes
     assert said[1] == f"cleaning, tried on 6 held-out volumes: b: {step.in_words()}"
     assert spec.unsettled == plan.spec
+
+
+def test_a_temperature_that_calibrates_worse_is_left_out(plan, monkeypatch):
+    monkeypatch.setattr(after, "fit_temperature", lambda *what: 50.0)
+    spec, said = settle(plan, Holdout([], sources(plan, 6), "", True))
+    assert spec.temperature == 1 and said[0].endswith("with it, so it is left out")
 
 
 def test_nothing_is_fitted_to_what_was_trained_on(plan):
