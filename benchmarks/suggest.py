@@ -1,105 +1,122 @@
-"""Is "annotate next" worth it? Five suggested slices against five random ones, simulated on a dense volume.
+"""Is "annotate next" worth it? Rounds of suggested, random and evenly spaced slices, simulated on a dense volume.
 
     python benchmarks/suggest.py sample --rounds 4 --out results/suggest
 
-Each round begins with one annotated slice per direction, at a random place, trains, and asks for five more. Three
-annotators add five slices: the suggested ones, random ones, and evenly spaced ones across the three axes; each then
-trains anew, for as many steps and with the same seed. IoU is of the voxels that none of them has annotated.
+All annotators begin with one slice per direction, at a random place. In every round each trains on what it has, adds slices
+and trains anew, for as many steps and with the same seed: the suggested ones, random ones, or evenly spaced ones across the
+three axes. IoU is of the voxels that none of them has annotated in the end.
 """
 
 import argparse
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from semi_automated import TARGETS, Variant, keep, learn, load, score
+from semi_automated import TARGETS, Dense, Variant, keep, learn, load, score
 
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.prediction.entropy import entropy
-from keras_unet3d.workflows.annotate.ranking import REACH, suggest_slices
+from keras_unet3d.workflows.annotate.ranking import suggest_slices, weighed_by_class
+
+Slices = list[tuple[int, int]]
 
 
 def main() -> None:
+    """Print the table, and write it with every slice."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="DATA as in unet3d-cli fit, densely labelled")
     parser.add_argument("--volume", help="part of the name of the volume to take, where DATA has several")
     parser.add_argument("--target", choices=TARGETS, default=TARGETS[0])
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=150, help="of every training")
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--first", type=int, default=0, help="seed of the first round")
-    parser.add_argument("--count", type=int, default=5)
-    parser.add_argument("--reach", type=float, default=REACH)
-    parser.add_argument("--only", nargs="+", choices=("suggested", "random", "even"), help="leave the others out")
+    parser.add_argument("--count", type=int, default=3, help="slices that a round adds")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the first slices and the trainings")
+    parser.add_argument("--only", nargs="+", choices=ANNOTATORS, default=[*ANNOTATORS], help="leave the others out")
     parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-    dense = load(arguments.data, arguments.target, arguments.volume)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for seed in range(arguments.first, arguments.first + arguments.rounds):
-        rows += one_round(dense, seed, arguments)
-        (arguments.out / "suggest.json").write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+    options = parser.parse_args()
+    dense = load(options.data, options.target, options.volume)
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = [row for seed in options.seeds for row in of_seed(dense, seed, options)]
+    (options.out / "suggest.json").write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+    (options.out / "suggest.md").write_text(table(rows), "utf-8")
     print(table(rows))
-    (arguments.out / "suggest.md").write_text(table(rows), "utf-8")
 
 
-def one_round(dense, seed: int, arguments) -> list[dict]:
-    """Return a row per annotator, and one for the network that all begin with."""
-    rng = np.random.default_rng(seed)
-    shape, variant = dense.classes.shape, Variant(seed=seed, steps=arguments.steps)
+def of_seed(dense: Dense, seed: int, options: argparse.Namespace) -> list[dict]:
+    """Return a row per annotator: its slices, and the IoU after every round."""
+    rng, shape = np.random.default_rng(seed), dense.classes.shape
     begun = [(axis, int(rng.integers(size // 5, size - size // 5))) for axis, size in enumerate(shape)]
-    classes = keep(dense.classes, begun)
-    first = learn(dense, classes, variant).predict(dense.image, "probabilities")
-    suggestions = suggest_slices(
-        entropy(first), classes != UNLABELLED, arguments.count, (0, 1, 2), dense.image.spacing, arguments.reach
-    )
-    free = [(axis, plane) for axis, size in enumerate(shape) for plane in range(size) if (axis, plane) not in begun]
-    drawn = rng.permutation(len(free))[: arguments.count]
-    added = {
-        "begun": [],
-        "suggested": [(suggestion.axis, suggestion.plane) for suggestion in suggestions],
-        "random": [free[number] for number in drawn],
-        "even": evenly_spaced(shape, arguments.count, begun),
-    }
-    tested = np.ones(shape, bool)
-    for axis, plane in itertools.chain(begun, *added.values()):
-        tested[(slice(None),) * axis + (plane,)] = False
-    rows = []
-    for name, slices in added.items():
-        if arguments.only and name not in ("begun", *arguments.only):
-            continue
-        given = keep(dense.classes, [*begun, *slices])
-        probabilities = learn(dense, given, variant).predict(dense.image, "probabilities") if slices else first
-        rows.append(
-            {"seed": seed, "annotator": name, "slices": slices, "voxels": int((given != UNLABELLED).sum())}
-            | {"iou": score(dense, probabilities.argmax(axis=-1), tested)}
-        )
-        print(json.dumps(rows[-1]), flush=True)
-    return rows
+
+    def learnt(slices: Slices) -> np.ndarray:
+        predictor = learn(dense, keep(dense.classes, slices), Variant(seed=seed, steps=options.steps))
+        return predictor.predict(dense.image, "probabilities")
+
+    first = learnt(begun)
+    slices = {name: list(begun) for name in options.only}
+    predicted = {name: [first.argmax(axis=-1)] for name in options.only}
+    for name in options.only:
+        probabilities = first
+        for _ in range(options.rounds):
+            slices[name] += ANNOTATORS[name](dense, probabilities, slices[name], options.count, rng)
+            probabilities = learnt(slices[name])
+            predicted[name].append(probabilities.argmax(axis=-1))
+        print(name, slices[name], flush=True)
+    tested = keep(dense.classes, list(itertools.chain(*slices.values()))) == UNLABELLED
+    return [
+        {
+            "seed": seed,
+            "annotator": name,
+            "slices": slices[name],
+            "voxels": int((keep(dense.classes, slices[name]) != UNLABELLED).sum()),
+            "iou": [score(dense, volume, tested)["mean"] or 0.0 for volume in predicted[name]],
+        }
+        for name in options.only
+    ]
 
 
-def evenly_spaced(shape, count: int, begun) -> list[tuple[int, int]]:
-    """Return as many slices, in turn across z, y and x, each in the middle of the widest gap."""
-    chosen = list(begun)
+def suggested(dense: Dense, probabilities: np.ndarray, slices: Slices, count: int, rng: np.random.Generator) -> Slices:
+    """Return what `suggest` would."""
+    labelled = keep(dense.classes, slices) != UNLABELLED
+    worth = weighed_by_class(entropy(probabilities) * ~labelled, probabilities)
+    suggestions = suggest_slices(worth, labelled, count, spacing=dense.image.spacing)
+    return [(suggestion.axis, suggestion.plane) for suggestion in suggestions]
+
+
+def random(dense: Dense, probabilities: np.ndarray, slices: Slices, count: int, rng: np.random.Generator) -> Slices:
+    """Return slices at any place that has none."""
+    free = [(axis, plane) for axis, size in enumerate(dense.classes.shape) for plane in range(size)]
+    free = [one for one in free if one not in slices]
+    return [free[number] for number in rng.permutation(len(free))[:count]]
+
+
+def evenly_spaced(
+    dense: Dense, probabilities: np.ndarray, slices: Slices, count: int, rng: np.random.Generator
+) -> Slices:
+    """Return slices in turn across z, y and x, each in the middle of the widest gap."""
+    chosen = list(slices)
     for number in range(count):
         axis = number % 3
-        planes = [-1, *sorted(plane for other, plane in chosen if other == axis), shape[axis]]
+        planes = [-1, *sorted(plane for other, plane in chosen if other == axis), dense.classes.shape[axis]]
         low, high = max(itertools.pairwise(planes), key=lambda gap: gap[1] - gap[0])
         chosen.append((axis, (low + high) // 2))
-    return chosen[len(begun) :]
+    return chosen[len(slices) :]
+
+
+# Annotator -> the slices that it adds.
+ANNOTATORS: dict[str, Callable[..., Slices]] = {"suggested": suggested, "random": random, "even": evenly_spaced}
 
 
 def table(rows: list[dict]) -> str:
-    """Return the mean IoU of every round and annotator as Markdown."""
-    names = list(dict.fromkeys(row["annotator"] for row in rows))
-    seeds = list(dict.fromkeys(row["seed"] for row in rows))
-    figures = {(row["seed"], row["annotator"]): row["iou"]["mean"] or 0.0 for row in rows}
-    lines = [f"| round | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
-    lines += [f"| {seed} | " + " | ".join(f"{figures[seed, name]:.3f}" for name in names) + " |" for seed in seeds]
-    means = [np.mean([figures[seed, name] for seed in seeds]) for name in names]
-    voxels = [np.mean([row["voxels"] for row in rows if row["annotator"] == name]) for name in names]
-    lines.append("| mean | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
-    lines.append("| voxels annotated | " + " | ".join(f"{count:.0f}" for count in voxels) + " |")
+    """Return the mean IoU after every round as Markdown, seeds averaged."""
+    rounds = range(len(rows[0]["iou"]))
+    lines = [f"| annotator | begun | {' | '.join(f'round {number}' for number in rounds[1:])} | voxels annotated |"]
+    lines.append("| --- " * (len(rounds) + 2) + "|")
+    for name in dict.fromkeys(row["annotator"] for row in rows):
+        same = [row for row in rows if row["annotator"] == name]
+        figures = " | ".join(f"{figure:.3f}" for figure in np.mean([row["iou"] for row in same], axis=0))
+        lines.append(f"| {name} | {figures} | {np.mean([row['voxels'] for row in same]):.0f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -19,7 +19,7 @@ from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.settings.predict import PredictSettings
 from keras_unet3d.volumes import write_plane
 from keras_unet3d.workflows.annotate.painting import LIST, Painting, Slice, raw_labels, value_for_unlabelled
-from keras_unet3d.workflows.annotate.ranking import Suggestion, suggest_slices
+from keras_unet3d.workflows.annotate.ranking import Suggestion, suggest_slices, weighed_by_class
 
 PICTURE = "suggestions.png"
 
@@ -40,7 +40,7 @@ def suggest(
     """Find the slices of a volume that are worth annotating next, and write them as TIFF files to paint on.
 
     They are ranked by the network's uncertainty (the entropy of its probabilities) over voxels that have no label,
-    away from those that have one and from each other.
+    away from those that have one and from each other. All classes have the same part in it, however rare they are.
 
     Args:
         predictor: a trained network, as `zoo.predictor` returns it.
@@ -73,7 +73,9 @@ def suggest(
         probabilities = predictor.predict(image, "probabilities", settings, listener=listener)
         unsure, predicted = entropy(probabilities), probabilities.argmax(axis=-1)
         axes = [AXES.index(axis) for axis in dict.fromkeys(across)]
-        suggestions = suggest_slices(unsure, raw != unlabelled, count, axes, image.spacing)
+        labelled = raw != unlabelled
+        worth = weighed_by_class(unsure * ~labelled, probabilities)
+        suggestions = suggest_slices(worth, labelled, count, axes, image.spacing)
         if not suggestions:
             raise InputError(
                 f"{image.name}: expected voxels without a label, found none; there is nothing to annotate."
@@ -94,8 +96,8 @@ def suggest(
                 write_plane(folder / plane.file(kind), plane.of(array))
         nothing = np.full(image.shape, UNLABELLED, np.uint8)
         instances = table.target == "boundaries"
-        labelled = nothing if instances else replace(table, unlabelled=(unlabelled,)).to_classes(raw, image.name)
-        columns = {"annotated": (grey, labelled), "predicted": (grey, predicted), "uncertainty": (unsure, nothing)}
+        shown = nothing if instances else replace(table, unlabelled=(unlabelled,)).to_classes(raw, image.name)
+        columns = {"annotated": (grey, shown), "predicted": (grey, predicted), "uncertainty": (unsure, nothing)}
         draw_annotations(_panels(slices, columns, image.spacing), folder / PICTURE, table.names)
     for rank, suggestion in enumerate(suggestions, 1):
         resolved = f"uncertainty resolved {suggestion.score:.2f}"

@@ -72,7 +72,7 @@ def settled(predictor: Predictor, holdout: Holdout, plan: Plan, listener: Listen
     probabilities = np.concatenate([volume.probabilities for volume in seen])
     fitted = replace(spec, temperature=fit_temperature(probabilities, classes))
     before, after = (
-        calibration(classes, each.convert(probabilities, "probabilities")).error
+        calibration(classes, each.convert(probabilities, "probabilities")).error or 0.0
         for each in (predictor, replace(predictor, spec=fitted))
     )
     # The likeliest temperature is not always the best calibrated one, least of all of a network that has hardly learnt.
