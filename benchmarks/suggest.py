@@ -18,7 +18,7 @@ from semi_automated import TARGETS, Dense, Variant, keep, learn, load, score
 
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.prediction.entropy import entropy
-from keras_unet3d.workflows.annotate.ranking import suggest_slices, weighed_by_class
+from keras_unet3d.workflows.annotate.ranking import decaying_noise, suggest_slices, weighed_by_class
 
 Slices = list[tuple[int, int]]
 
@@ -80,7 +80,7 @@ def suggested(dense: Dense, probabilities: np.ndarray, slices: Slices, count: in
     """Return what `suggest` would."""
     labelled = keep(dense.classes, slices) != UNLABELLED
     worth = weighed_by_class(entropy(probabilities) * ~labelled, probabilities)
-    suggestions = suggest_slices(worth, labelled, count, spacing=dense.image.spacing)
+    suggestions = suggest_slices(worth, labelled, count, spacing=dense.image.spacing, factors=decaying_noise(labelled))
     return [(suggestion.axis, suggestion.plane) for suggestion in suggestions]
 
 

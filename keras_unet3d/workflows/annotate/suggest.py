@@ -19,7 +19,7 @@ from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.settings.predict import PredictSettings
 from keras_unet3d.volumes import write_plane
 from keras_unet3d.workflows.annotate.painting import LIST, Painting, Slice, raw_labels, value_for_unlabelled
-from keras_unet3d.workflows.annotate.ranking import Suggestion, suggest_slices, weighed_by_class
+from keras_unet3d.workflows.annotate.ranking import Suggestion, decaying_noise, suggest_slices, weighed_by_class
 
 PICTURE = "suggestions.png"
 
@@ -41,6 +41,7 @@ def suggest(
 
     They are ranked by the network's uncertainty (the entropy of its probabilities) over voxels that have no label,
     away from those that have one and from each other. All classes have the same part in it, however rare they are.
+    While few slices of the volume are annotated, the ranks are partly by chance, so that not all are taken from one place.
 
     Args:
         predictor: a trained network, as `zoo.predictor` returns it.
@@ -75,7 +76,7 @@ def suggest(
         axes = [AXES.index(axis) for axis in dict.fromkeys(across)]
         labelled = raw != unlabelled
         worth = weighed_by_class(unsure * ~labelled, probabilities)
-        suggestions = suggest_slices(worth, labelled, count, axes, image.spacing)
+        suggestions = suggest_slices(worth, labelled, count, axes, image.spacing, factors=decaying_noise(labelled))
         if not suggestions:
             raise InputError(
                 f"{image.name}: expected voxels without a label, found none; there is nothing to annotate."

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_unet3d.prediction.entropy import entropy
-from keras_unet3d.workflows.annotate.ranking import Suggestion, suggest_slices, weighed_by_class
+from keras_unet3d.workflows.annotate.ranking import Suggestion, decaying_noise, suggest_slices, weighed_by_class
 
 SHAPE = (20, 24, 28)
 
@@ -58,6 +58,28 @@ def test_a_slice_that_is_annotated_is_not_suggested_again():
     labelled[10, 0, 0] = False
     (first,) = suggest_slices(unsure, labelled, 1, axes=[0], reach=4)
     assert first.plane == 10, "one voxel of it is left to paint"
+
+
+def test_noise_halves_with_every_round_and_is_the_same_for_the_same_labels():
+    sizes = []
+    for annotated in (0, 3, 6, 30):
+        labelled = np.zeros((200, 210, 220), bool)
+        labelled[:annotated] = True
+        noise = decaying_noise(labelled)
+        assert [len(planes) for planes in noise] == [200, 210, 220]
+        np.testing.assert_array_equal(np.concatenate(noise), np.concatenate(decaying_noise(labelled)))
+        sizes.append(np.log(np.concatenate(noise)).std())
+    # The standard deviation of the Gumbel distribution is pi / sqrt(6).
+    np.testing.assert_allclose(sizes, np.pi / np.sqrt(6) * np.array([0, 1 / 2, 1 / 4, 1 / 1024]), rtol=0.15)
+
+
+def test_scores_are_multiplied_by_their_factors():
+    unsure, factors = np.ones(SHAPE), [np.ones(size) for size in SHAPE]
+    factors[1] = factors[1] * 0.5
+    factors[1][20] = 9
+    (first,) = suggest_slices(unsure, nothing_labelled(), 1, factors=factors)
+    (plain,) = suggest_slices(unsure, nothing_labelled(), 1)
+    assert (first.axis, first.plane) == (1, 20) and (plain.axis, plain.plane) != (1, 20)
 
 
 def test_every_class_has_the_same_uncertainty_however_rare():
