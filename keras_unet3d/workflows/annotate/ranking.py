@@ -13,8 +13,7 @@ REACH = 8.0
 class Suggestion:
     """A plane worth annotating: across which axis (0 z, 1 y, 2 x), its index, and what it would resolve.
 
-    `score` is the uncertainty that goes away, summed over the planes around and averaged over the plane, times the
-    plane's factor.
+    `score` is the uncertainty that goes away, summed over the planes around and averaged over the plane.
     """
 
     axis: int
@@ -53,8 +52,8 @@ def suggest_slices(
     suggestions: list[Suggestion] = []
     for _ in range(count):
         planes = (_best_plane(left, axis, voxel[axis] / reach, free[axis] * factors[axis]) for axis in axes)
-        best = max(planes, key=lambda plane: plane.score)
-        if not best.score > 0:
+        rank, best = max(planes, key=lambda ranked: ranked[0])
+        if not rank > 0:
             break
         suggestions.append(best)
         free[best.axis][best.plane] = False
@@ -107,14 +106,17 @@ def _distance(labelled: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     return distance_transform_edt(~labelled, sampling=spacing).astype(np.float32)
 
 
-def _best_plane(left: np.ndarray, axis: int, step: float, factors: np.ndarray) -> Suggestion:
-    """`step` is the distance of two planes in units of the reach; a plane of the factor 0 is not taken."""
+def _best_plane(left: np.ndarray, axis: int, step: float, factors: np.ndarray) -> tuple[float, Suggestion]:
+    """Return the best plane across an axis behind what it is ranked by, its score times its factor.
+
+    `step` is the distance of two planes in units of the reach; a plane of the factor 0 is not taken.
+    """
     means = left.mean(axis=_others(axis), dtype=np.float64)
     planes = np.arange(len(means))
     around = _resolved((planes[:, None] - planes) * step, 1.0)
-    scores = factors * (around @ means)
-    plane = int(np.argmax(scores))
-    return Suggestion(axis, plane, float(scores[plane]))
+    scores = around @ means
+    plane = int(np.argmax(factors * scores))
+    return float(factors[plane] * scores[plane]), Suggestion(axis, plane, float(scores[plane]))
 
 
 def _others(axis: int) -> tuple[int, ...]:

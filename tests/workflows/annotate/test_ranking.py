@@ -73,13 +73,14 @@ def test_noise_halves_with_every_round_and_is_the_same_for_the_same_labels():
     np.testing.assert_allclose(sizes, np.pi / np.sqrt(6) * np.array([0, 1 / 2, 1 / 4, 1 / 1024]), rtol=0.15)
 
 
-def test_scores_are_multiplied_by_their_factors():
+def test_planes_are_ranked_by_their_scores_times_their_factors():
     unsure, factors = np.ones(SHAPE), [np.ones(size) for size in SHAPE]
     factors[1] = factors[1] * 0.5
     factors[1][20] = 9
     (first,) = suggest_slices(unsure, nothing_labelled(), 1, factors=factors)
     (plain,) = suggest_slices(unsure, nothing_labelled(), 1)
     assert (first.axis, first.plane) == (1, 20) and (plain.axis, plain.plane) != (1, 20)
+    assert first.score < plain.score, "the score is what it resolves"
 
 
 def test_every_class_has_the_same_uncertainty_however_rare():
