@@ -18,7 +18,7 @@ from semi_automated import TARGETS, Dense, Variant, keep, learn, load, score
 
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.prediction.entropy import entropy
-from keras_unet3d.workflows.annotate.ranking import decaying_noise, suggest_slices, weighed_by_class
+from keras_unet3d.workflows.annotate.ranking import slices_to_annotate
 
 Slices = list[tuple[int, int]]
 
@@ -79,8 +79,8 @@ def of_seed(dense: Dense, seed: int, options: argparse.Namespace) -> list[dict]:
 def suggested(dense: Dense, probabilities: np.ndarray, slices: Slices, count: int, rng: np.random.Generator) -> Slices:
     """Return what `suggest` would."""
     labelled = keep(dense.classes, slices) != UNLABELLED
-    worth = weighed_by_class(entropy(probabilities) * ~labelled, probabilities)
-    suggestions = suggest_slices(worth, labelled, count, spacing=dense.image.spacing, factors=decaying_noise(labelled))
+    unsure, spacing = entropy(probabilities), dense.image.spacing
+    suggestions = slices_to_annotate(unsure, probabilities, labelled, count, spacing=spacing)
     return [(suggestion.axis, suggestion.plane) for suggestion in suggestions]
 
 

@@ -21,6 +21,28 @@ class Suggestion:
     score: float
 
 
+def slices_to_annotate(
+    uncertainty: np.ndarray,
+    probabilities: np.ndarray,
+    labelled: np.ndarray,
+    count: int,
+    axes: Sequence[int] = (0, 1, 2),
+    spacing: Sequence[float] | None = None,
+) -> list[Suggestion]:
+    """Return the slices that `suggest` suggests: all classes weigh alike, and chance has a part while few are annotated.
+
+    Args:
+        uncertainty: `(z, y, x)`, 0 or more.
+        probabilities: of the classes, `(z, y, x, classes)`.
+        labelled: `(z, y, x)` booleans.
+        count: how many.
+        axes: across which slices are taken.
+        spacing: voxel size (z, y, x), any unit.
+    """
+    worth = weighed_by_class(uncertainty * ~labelled, probabilities)
+    return suggest_slices(worth, labelled, count, axes, spacing, factors=decaying_noise(labelled))
+
+
 def suggest_slices(
     uncertainty: np.ndarray,
     labelled: np.ndarray,

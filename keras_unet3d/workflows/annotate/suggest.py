@@ -19,7 +19,7 @@ from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.settings.predict import PredictSettings
 from keras_unet3d.volumes import write_plane
 from keras_unet3d.workflows.annotate.painting import LIST, Painting, Slice, raw_labels, value_for_unlabelled
-from keras_unet3d.workflows.annotate.ranking import Suggestion, decaying_noise, suggest_slices, weighed_by_class
+from keras_unet3d.workflows.annotate.ranking import Suggestion, slices_to_annotate
 
 PICTURE = "suggestions.png"
 
@@ -74,9 +74,7 @@ def suggest(
         probabilities = predictor.predict(image, "probabilities", settings, listener=listener)
         unsure, predicted = entropy(probabilities), probabilities.argmax(axis=-1)
         axes = [AXES.index(axis) for axis in dict.fromkeys(across)]
-        labelled = raw != unlabelled
-        worth = weighed_by_class(unsure * ~labelled, probabilities)
-        suggestions = suggest_slices(worth, labelled, count, axes, image.spacing, factors=decaying_noise(labelled))
+        suggestions = slices_to_annotate(unsure, probabilities, raw != unlabelled, count, axes, image.spacing)
         if not suggestions:
             raise InputError(
                 f"{image.name}: expected voxels without a label, found none; there is nothing to annotate."
@@ -97,8 +95,8 @@ def suggest(
                 write_plane(folder / plane.file(kind), plane.of(array))
         nothing = np.full(image.shape, UNLABELLED, np.uint8)
         instances = table.target == "boundaries"
-        shown = nothing if instances else replace(table, unlabelled=(unlabelled,)).to_classes(raw, image.name)
-        columns = {"annotated": (grey, shown), "predicted": (grey, predicted), "uncertainty": (unsure, nothing)}
+        labelled = nothing if instances else replace(table, unlabelled=(unlabelled,)).to_classes(raw, image.name)
+        columns = {"annotated": (grey, labelled), "predicted": (grey, predicted), "uncertainty": (unsure, nothing)}
         draw_annotations(_panels(slices, columns, image.spacing), folder / PICTURE, table.names)
     for rank, suggestion in enumerate(suggestions, 1):
         resolved = f"uncertainty resolved {suggestion.score:.2f}"
