@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from keras_unet3d.datasets import SAMPLE
 from keras_unet3d.files import read_text
+from keras_unet3d.labels import LabelTable
 from keras_unet3d.run_folder import FoldsFolder, RunFolder
 from keras_unet3d.words import plural
 from keras_unet3d.workflows.annotate.painting import Painting
@@ -78,17 +79,20 @@ def after_suggest(folder: str) -> str:
     return f"next:\n  {command}      the painted slices and the old labels together"
 
 
+def _meaning(table: LabelTable) -> list[str]:
+    """Return the options that say what the labels mean."""
+    if not table.of_instances:
+        return [f"--classes {shlex.quote(table.declared())}"]
+    background = [f"--background {table.background_value}"] if table.background_value else []
+    return [f"--target {table.target}", *background]
+
+
 def after_merge(folder: str, out: str) -> str:
     """Return how the new labels are trained on."""
     painting = Painting.read(Path(folder))
     volume = "IMAGE" if painting.volume == SAMPLE else shlex.quote(painting.volume)
-    words = [
-        f"unet3d-cli fit --images {volume} --labels {shlex.quote(out)}",
-        f"--unlabelled {painting.unlabelled}",
-        "--target boundaries"
-        if painting.table.target == "boundaries"
-        else f"--classes {shlex.quote(painting.table.declared())}",
-    ]
+    words = [f"unet3d-cli fit --images {volume} --labels {shlex.quote(out)}", f"--unlabelled {painting.unlabelled}"]
+    words += _meaning(painting.table)
     usual = {"raw": ("--raw-key", "raw"), "label": ("--label-key", "label"), "axes": ("--axes", None)}
     words += [
         f"{option} {getattr(painting.keys, name)}"

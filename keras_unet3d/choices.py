@@ -8,7 +8,7 @@ UPSAMPLINGS = ("transpose", "interpolate")
 NETWORK_OUTPUTS = ("probabilities", "logits")
 
 # What it learns from.
-TARGETS = ("semantic", "boundaries")
+TARGETS = ("semantic", "boundaries", "cells")
 GREY_VALUES = ("zscore", "sections", "none")
 SAMPLINGS = ("classes", "voxels")
 AUGMENTATION_ENGINES = ("elasticdeform", "native")

@@ -6,6 +6,7 @@ size   132 ──conv──> 128 ──pool──> 64 ─ ... ─> 16 ─ ... �
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from typing import TypeVar
 
@@ -36,10 +37,19 @@ def triple(values: Iterable[_Value]) -> tuple[_Value, _Value, _Value]:
     return z, y, x
 
 
-def widened(box: Box, shape: Triple) -> tuple[Box, Box]:
-    """Return `box` with one voxel more on each side, where the volume has one, and where the old box lies in the new."""
-    wider = tuple(slice(max(s.start - 1, 0), min(s.stop + 1, n)) for s, n in zip(box, shape, strict=True))
+def widened(box: Box, shape: Triple, by: Triple = (1, 1, 1)) -> tuple[Box, Box]:
+    """Return `box` with so many voxels more on each side, where the volume has them, and where the old box lies in the new."""
+    wider = tuple(
+        slice(max(s.start - more, 0), min(s.stop + more, n)) for s, n, more in zip(box, shape, by, strict=True)
+    )
     return wider, tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(box, wider, strict=True))
+
+
+def boxes_of(shape: Triple, size: Triple) -> Iterator[Box]:
+    """Yield boxes of at most that size that make up a volume."""
+    starts = (range(0, whole, edge) for whole, edge in zip(shape, size, strict=True))
+    for corner in product(*starts):
+        yield triple(slice(s, min(s + edge, whole)) for s, edge, whole in zip(corner, size, shape, strict=True))
 
 
 def beside_faces(axis: int) -> tuple[Box, Box]:

@@ -9,6 +9,7 @@ from keras_unet3d.fields import Validated, checked
 from keras_unet3d.geometry import Geometry, Spacing, Triple, triple
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.segments.cells import InstanceSettings
 from keras_unet3d.segments.cleaning import ClassCleaning
 
 
@@ -26,12 +27,13 @@ class ModelSpec(Validated):
         keys: names and axes in the training files.
         temperature: what the logits are divided by for probabilities that are as sure as they should be; labels are the same.
         cleaning: what is done to the pieces of a class in a label volume, where that was found to help.
+        instances: how instances are cut, where the network was trained on some.
     """
 
     WHAT = "the description of a trained network"
     # A voxel size that got lost is not one that nobody knew.
     COMPLETE = True
-    ADDED = ("temperature", "cleaning")
+    ADDED = ("temperature", "cleaning", "instances")
 
     architecture: Architecture
     labels: LabelTable
@@ -42,6 +44,7 @@ class ModelSpec(Validated):
     keys: DataKeys = DataKeys()
     temperature: float = 1.0
     cleaning: tuple[ClassCleaning, ...] = ()
+    instances: InstanceSettings = InstanceSettings()
 
     def faults(self) -> Iterator[str]:
         if self.spacing is not None and not all(size > 0 for size in self.spacing):
@@ -52,13 +55,13 @@ class ModelSpec(Validated):
         if not self.temperature > 0:
             yield f"temperature: expected a number above 0, found {self.temperature}."
         for step in self.cleaning:
-            if self.labels.target != "semantic" or step.value not in self.labels.values:
+            if self.labels.of_instances or step.value not in self.labels.values:
                 yield f"cleaning: expected classes of {self.labels.shown()}, found {step.value}."
 
     @property
     def unsettled(self) -> "ModelSpec":
         """The same as it was before anything was fitted after the training."""
-        return replace(self, temperature=1.0, cleaning=())
+        return replace(self, temperature=1.0, cleaning=(), instances=InstanceSettings())
 
     @property
     def geometry(self) -> Geometry:

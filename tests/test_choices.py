@@ -58,8 +58,10 @@ def test_every_list_has_its_words_once():
 def test_labels_are_read_for_every_target(target):
     labels = np.zeros((2, 2, 4), np.uint8)
     labels[..., 2:] = 1
-    classes = class_volume(from_array(labels), LabelTable((0, 1), ("a", "b"), target=target)).array()[0, 0, :, 0]
-    assert classes.tolist() == {"semantic": [0, 0, 1, 1], "boundaries": [0, 1, 1, 0]}[target]
+    table = LabelTable((0, 1, 2), ("a", "b", "c"), target=target)
+    classes = class_volume(from_array(labels), table).array()[0, 0, :, 0]
+    expected = {"semantic": [0, 0, 1, 1], "boundaries": [0, 1, 1, 0], "cells": [0, 0, 2, 1]}
+    assert classes.tolist() == expected[target]
 
 
 NETWORK = {

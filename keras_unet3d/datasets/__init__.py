@@ -1,10 +1,21 @@
 """What the user calls DATA: which image, label and weight volumes belong together."""
 
 from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found, misfits
-from keras_unet3d.datasets.finding import SAMPLE, agreed, find_data, joined, open_examples, open_partly_labelled
+from keras_unet3d.datasets.finding import (
+    CELLS,
+    EMBEDDED,
+    SAMPLE,
+    agreed,
+    find_data,
+    joined,
+    open_examples,
+    open_partly_labelled,
+)
 from keras_unet3d.datasets.pairing import Globs, find_images, find_pairs
 
 __all__ = [
+    "CELLS",
+    "EMBEDDED",
     "SAMPLE",
     "Case",
     "DataKeys",

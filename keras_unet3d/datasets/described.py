@@ -27,7 +27,9 @@ def find_described(folder: Path, keys: DataKeys) -> Found:
     names = _label_names(path, described)
     # nnU-Net's word for unlabelled voxels.
     ignored = tuple(value for value, name in names.items() if name == "ignore")
-    return Found(tuple(cases), {value: name for value, name in names.items() if name != "ignore"}, ignored, faults)
+    return Found(
+        tuple(cases), {value: name for value, name in names.items() if name != "ignore"}, ignored, faults=faults
+    )
 
 
 def _label_names(path: Path, described: dict[str, Any]) -> dict[int, str]:

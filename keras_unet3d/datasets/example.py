@@ -78,12 +78,14 @@ class Found:
         cases: image, labels and weights that belong together.
         label_names: names of raw label values.
         unlabelled: raw values that mean "nobody said".
+        target: what label values are, one of `choices.TARGETS`; None where nothing is said.
         faults: sentences on files that are missing beside those of the cases.
     """
 
     cases: tuple[Case, ...]
     label_names: dict[int, str]
     unlabelled: tuple[int, ...] = ()
+    target: str | None = None
     faults: tuple[str, ...] = ()
 
 
@@ -94,6 +96,7 @@ class DataSet:
     examples: tuple[Example, ...]
     label_names: dict[int, str]
     unlabelled: tuple[int, ...] = ()
+    target: str | None = None
 
 
 def misfits(image: Volume, other: Volume) -> Iterator[str]:

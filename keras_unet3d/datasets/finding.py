@@ -1,13 +1,16 @@
 """From the words of DATA to cases, and from cases to opened examples."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from keras_unet3d.choices import TARGETS
+from keras_unet3d.datasets.cells import UNLABELLED as NOT_PAINTED
+from keras_unet3d.datasets.cells import touching_cells
 from keras_unet3d.datasets.described import DESCRIPTION, find_described
 from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found, open_labels
 from keras_unet3d.datasets.pairing import Globs, find_pairs
-from keras_unet3d.datasets.phantom import NAMES, UNLABELLED, phantom
+from keras_unet3d.datasets.phantom import NAMES, UNLABELLED, Phantom, phantom
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.volumes import (
     FORMATS,
@@ -19,8 +22,9 @@ from keras_unet3d.volumes import (
     open_volume,
     volume_format,
 )
+from keras_unet3d.words import some
 
-SAMPLE = "sample"
+SAMPLE, CELLS = "sample", "cells"
 
 
 def open_examples(data: Sequence[str | Path], keys: DataKeys = DataKeys(), globs: Globs = Globs()) -> DataSet:
@@ -28,7 +32,7 @@ def open_examples(data: Sequence[str | Path], keys: DataKeys = DataKeys(), globs
 
     Args:
         data: HDF5 or Zarr volumes, folders of them, folders with a `dataset.json` (Medical Segmentation Decathlon or
-            nnU-Net layout), or the word "sample".
+            nnU-Net layout), or a word of `EMBEDDED`.
         keys: names and axes in the files.
         globs: patterns of other files.
 
@@ -40,7 +44,7 @@ def open_examples(data: Sequence[str | Path], keys: DataKeys = DataKeys(), globs
         sources.append(find_pairs(globs, keys))
     whole = joined(sources)
     refuse(whole.faults)
-    return DataSet(tuple(case.opened() for case in whole.cases), whole.label_names, whole.unlabelled)
+    return DataSet(tuple(case.opened() for case in whole.cases), whole.label_names, whole.unlabelled, whole.target)
 
 
 def joined(sources: Sequence[Found]) -> Found:
@@ -51,7 +55,7 @@ def joined(sources: Sequence[Found]) -> Found:
     """
     if not sources:
         raise InputError(
-            "DATA: expected HDF5 or Zarr volumes, a folder, `images` and `labels`, or the word sample; found none."
+            "DATA: expected HDF5 or Zarr volumes, a folder, `images` and `labels`, or a word, sample or cells; found none."
         )
     return Found(
         tuple(case for source in sources for case in source.cases),
@@ -60,12 +64,17 @@ def joined(sources: Sequence[Found]) -> Found:
     )
 
 
-def agreed(declaring: Sequence[Found | DataSet]) -> tuple[dict[int, str], tuple[int, ...]]:
-    """Return the names of label values and the unlabelled values that all declare together.
+def agreed(declaring: Sequence[Found | DataSet]) -> tuple[dict[int, str], tuple[int, ...], str | None]:
+    """Return the names of label values, the unlabelled values, and what label values are, as all declare together.
 
     Raises:
         InputError: a label value that means one thing here and another there.
     """
+    targets = list(dict.fromkeys(source.target for source in declaring if source.target))
+    if len(targets) > 1:
+        raise InputError(
+            f"DATA: expected data sets whose labels are of one kind, found {some(targets)}; fit them apart."
+        )
     meanings: dict[int, str] = {}
     for source in declaring:
         for value, name in (*source.label_names.items(), *((value, "unlabelled") for value in source.unlabelled)):
@@ -75,14 +84,20 @@ def agreed(declaring: Sequence[Found | DataSet]) -> tuple[dict[int, str], tuple[
                     f"in one and {name!r} in another; fit them apart."
                 )
     names = {value: name for source in declaring for value, name in source.label_names.items()}
-    return names, tuple(dict.fromkeys(value for source in declaring for value in source.unlabelled))
+    unlabelled = tuple(dict.fromkeys(value for source in declaring for value in source.unlabelled))
+    return names, unlabelled, targets[0] if targets else None
 
 
 def find_data(path: str | Path, keys: DataKeys) -> Found:
     """Return the cases of one word of DATA; see `open_examples`."""
     path = Path(path)
-    if str(path) == SAMPLE:
-        return _sample()
+    if str(path) in EMBEDDED:
+        if path.exists():
+            raise InputError(
+                f"{path}: expected one meaning, found the embedded data set of that name and a file or folder here; write the "
+                "whole path of the latter, or rename it."
+            )
+        return EMBEDDED[str(path)]()
     if (path / DESCRIPTION).is_file():
         return find_described(path, keys)
     if _holds_several(path):
@@ -105,12 +120,23 @@ def _holds_several(path: Path) -> bool:
 
 
 def _sample() -> Found:
-    stack = phantom()
+    return _embedded(SAMPLE, phantom(), dict(enumerate(NAMES)), UNLABELLED, TARGETS[0])
+
+
+def _cells() -> Found:
+    return _embedded(CELLS, touching_cells(), {}, NOT_PAINTED, "cells")
+
+
+def _embedded(name: str, stack: Phantom, names: dict[int, str], unlabelled: int, target: str) -> Found:
     image, label = (
-        partial(from_array, array, name, stack.spacing, "um")
-        for array, name in ((stack.image, SAMPLE), (stack.sparse, "sample labels"))
+        partial(from_array, array, of, stack.spacing, "um")
+        for array, of in ((stack.image, name), (stack.sparse, f"{name} labels"))
     )
-    return Found((Case(SAMPLE, image, label),), dict(enumerate(NAMES)), (UNLABELLED,))
+    return Found((Case(name, image, label),), names, (unlabelled,), target)
+
+
+# Word of DATA -> what is embedded in the package.
+EMBEDDED: dict[str, Callable[[], Found]] = {SAMPLE: _sample, CELLS: _cells}
 
 
 def _find_in_folder(folder: Path, keys: DataKeys) -> Found:
@@ -146,15 +172,15 @@ def open_partly_labelled(path: str | Path, keys: DataKeys, labels: str | Path | 
     """Return an image and its labels, as far as somebody made any.
 
     Args:
-        path: a volume file, or the word "sample".
+        path: a volume file, or a word of `EMBEDDED`.
         keys: names and axes in the files.
         labels: a file of labels; None takes those beside the image in HDF5 or Zarr, if it has any.
 
     Raises:
         InputError: a file that is missing or broken, or labels that do not fit the image.
     """
-    if str(path) == SAMPLE and labels is None:
-        example = _sample().cases[0].opened()
+    if str(path) in EMBEDDED and labels is None:
+        example = EMBEDDED[str(path)]().cases[0].opened()
         return example.image, example.label
     image, label = open_volume(path, keys.raw, keys.axes), None
     if labels is not None:

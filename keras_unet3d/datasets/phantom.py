@@ -25,11 +25,11 @@ _WALL_THICKNESS = 4.0
 
 @dataclass(frozen=True)
 class Phantom:
-    """A stack and its labels, all `(z, y, x)` uint8.
+    """A stack and its labels, all `(z, y, x)`.
 
     Attributes:
-        image: grey values.
-        truth: the class of every voxel.
+        image: grey values, uint8.
+        truth: the label of every voxel.
         sparse: the truth in the annotated slices, `UNLABELLED` elsewhere.
         spacing: voxel size (z, y, x) in micrometres.
     """
@@ -44,9 +44,7 @@ class Phantom:
 @cache
 def phantom(seed: int = 0) -> Phantom:
     """Return the phantom of `seed`; the same arrays at every call and on every machine."""
-    if not 0 <= seed <= MOST_SEED:
-        raise InputError(f"seed: expected a whole number from 0 to {MOST_SEED}, found {seed}.")
-    rng = np.random.default_rng(seed)
+    rng = seeded(seed)
     truth = _tubules(rng)
     image = _microscope(truth, rng)
     sparse = np.full_like(truth, UNLABELLED)
@@ -56,6 +54,13 @@ def phantom(seed: int = 0) -> Phantom:
     for array in (image, truth, sparse):
         array.setflags(write=False)
     return Phantom(image, truth, sparse, SPACING)
+
+
+def seeded(seed: int) -> np.random.Generator:
+    """Return the random numbers of a seed; raises `InputError` where it is none."""
+    if not 0 <= seed <= MOST_SEED:
+        raise InputError(f"seed: expected a whole number from 0 to {MOST_SEED}, found {seed}.")
+    return np.random.default_rng(seed)
 
 
 def _tubules(rng: np.random.Generator) -> np.ndarray:

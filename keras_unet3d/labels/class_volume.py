@@ -1,4 +1,4 @@
-"""Raw label volumes as volumes of classes, read by crops; boundaries between instances."""
+"""Raw label volumes as volumes of classes, read by crops; instances as boundaries, or as insides and boundaries."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,8 +14,7 @@ from keras_unet3d.volumes import Volume
 def class_volume(volume: Volume, table: LabelTable) -> Volume:
     """Return the volume of classes (uint8, `UNLABELLED` where nobody said) of a raw label volume."""
     refuse_channels(volume)
-    readers = {"semantic": _read_semantic, "boundaries": _read_boundaries}
-    read = readers[table.target]
+    read = _read_instances if table.of_instances else _read_semantic
     return replace(volume, dtype=np.dtype(np.uint8), read=lambda box: read(volume, table, box))
 
 
@@ -23,10 +22,21 @@ def _read_semantic(volume: Volume, table: LabelTable, box: Box) -> np.ndarray:
     return table.to_classes(volume.read(box), volume.name)
 
 
-def _read_boundaries(volume: Volume, table: LabelTable, box: Box) -> np.ndarray:
+def _read_instances(volume: Volume, table: LabelTable, box: Box) -> np.ndarray:
     # A voxel's class depends on its neighbours, so they are read too.
     wider, inside = widened(box, volume.shape)
-    return boundaries(volume.read(wider)[..., 0], table.unlabelled)[inside][..., None]
+    raw = volume.read(wider)[..., 0]
+    classes = boundaries(raw, table.unlabelled)
+    if table.target == "cells":
+        classes = _cells(raw, classes, table.background_value)
+    return classes[inside][..., None]
+
+
+def _cells(instances: np.ndarray, touching: np.ndarray, background: int) -> np.ndarray:
+    """Return 0 in the background, 1 inside an instance, 2 where `touching` is 1 in it; what is unlabelled stays so."""
+    cells = np.where(touching == UNLABELLED, UNLABELLED, touching + np.uint8(1))
+    cells[(instances == background) & (touching != UNLABELLED)] = 0
+    return cells
 
 
 def boundaries(instances: np.ndarray, unlabelled: Iterable[int] = ()) -> np.ndarray:

@@ -1,13 +1,13 @@
 """From the values that label volumes hold to one label table, and what is wrong with them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from keras_unet3d.errors import refuse
 from keras_unet3d.labels.survey import Survey
-from keras_unet3d.labels.table import BOUNDARY_TABLE, MOST_CLASSES, LabelTable, unknown_values
+from keras_unet3d.labels.table import INSTANCE_TABLES, MOST_CLASSES, LabelTable, unknown_values
 from keras_unet3d.words import some
 
 # The largest values of uint8 and uint16, which painting tools use for "nothing here".
@@ -23,6 +23,13 @@ _FULL = 0.99
 _NEARLY_ALL = 0.9
 # More values that nobody named than these may be instances.
 _FEW = 12
+# The target that the labels fit, and another one was asked for -> what to say.
+_OTHER_TARGET = {
+    "cells": "the label 0 is taken as an instance; if it is the background of the others, add `target=cells`",
+    "boundaries": "hardly a voxel is the background 0; if instances touch everywhere, add `target=boundaries`",
+}
+# A background has so many times the voxels of the largest instance.
+_LARGER = 2
 
 
 def infer_table(
@@ -31,6 +38,7 @@ def infer_table(
     unlabelled: Iterable[int] = (),
     target: str = "semantic",
     declared: Mapping[int, str] | None = None,
+    background: int = 0,
 ) -> LabelTable:
     """Return the table for volumes with the given value counts, by volume name.
 
@@ -40,11 +48,12 @@ def infer_table(
         unlabelled: raw values that mean "nobody said".
         target: one of `TARGETS`.
         declared: names of raw values; no other value is a class then.
+        background: raw value of what is no cell, with the target "cells".
 
     Raises:
         InputError: the first of `table_faults`.
     """
-    table = propose_table(counts, num_classes, unlabelled, target, declared)
+    table = propose_table(counts, num_classes, unlabelled, target, declared, background)
     refuse(table_faults(table, counts))
     return table
 
@@ -55,11 +64,12 @@ def propose_table(
     unlabelled: Iterable[int] = (),
     target: str = "semantic",
     declared: Mapping[int, str] | None = None,
+    background: int = 0,
 ) -> LabelTable:
     """Return the table that `infer_table` returns, whatever is wrong with it."""
     unlabelled, names = tuple(unlabelled), dict(declared or {})
-    if target == "boundaries":
-        return replace(BOUNDARY_TABLE, unlabelled=unlabelled)
+    if target in INSTANCE_TABLES:
+        return replace(INSTANCE_TABLES[target], unlabelled=unlabelled, background_value=background)
     present = {value for of_volume in counts.values() for value in of_volume}
     candidates = range(num_classes) if num_classes is not None else names or sorted(v for v in present if v >= 0)
     values = tuple(value for value in candidates if value not in unlabelled)
@@ -71,6 +81,8 @@ def table_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> 
     for volume, of_volume in counts.items():
         yield from value_faults(volume, of_volume, table)
     first = next(iter(counts))
+    if table.of_instances:
+        yield from _instance_faults(table, counts)
     if table.num_classes == 1:
         yield (
             f"{first}: expected at least two classes, found only the label {table.shown()} in all volumes; "
@@ -83,8 +95,35 @@ def table_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> 
         for volume, found in (many or {f"{first} and the others": table.num_classes}).items():
             yield (
                 f"{volume}: expected at most {MOST_CLASSES} classes, found {found} label values; are "
-                "these instances? Then add `target=boundaries`."
+                f"these instances? Then add `target={fitting_target(counts.values())}`."
             )
+
+
+def _instance_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> Iterator[str]:
+    """Yield a sentence where there are too few instances to learn anything from."""
+    others = {*table.unlabelled, table.background_value} if table.target == "cells" else {*table.unlabelled}
+    instances = {value for of_volume in counts.values() for value in of_volume} - others
+    first, held = next(iter(counts)), some([str(value) for value in sorted(instances)]) or "none"
+    if table.target == "cells" and not instances:
+        yield (
+            f"{first}: expected labels of cells beside the background {table.background_value}, found none in any volume; "
+            "label a cell, or say by `background` which value is the background."
+        )
+    if table.target == "boundaries" and len(instances) == 1:
+        yield (
+            f"{first}: expected at least two instances, between which there is a boundary, found only {held}; label another "
+            "one."
+        )
+
+
+def fitting_target(counts: Iterable[Mapping[int, int]], unlabelled: Collection[int] = ()) -> str:
+    """Return the target that instance labels with these voxels per value fit: "cells" where most are of a background 0."""
+    for held in counts:
+        labelled = {value: count for value, count in held.items() if value not in unlabelled}
+        background = labelled.pop(0, 0)
+        if background > _LARGER * max(labelled.values(), default=0):
+            return "cells"
+    return "boundaries"
 
 
 def value_faults(volume: str, counts: Mapping[int, int], table: LabelTable) -> Iterator[str]:
@@ -109,8 +148,8 @@ def unknown_in(volume: str, counts: Mapping[int, int], table: LabelTable, mend: 
     `mend` says what to do, by default with the options of fit; "VALUE" in it stands for the first of the values. The
     rest is as in `value_faults`.
     """
-    known = {*table.values, *table.unlabelled}
-    instances = table.target == "boundaries"
+    instances = table.of_instances
+    known = {*table.values, *table.unlabelled, *((table.background_value,) if table.target == "cells" else ())}
     wrong = [value for value in counts if value not in known and not (instances and value >= 0)]
     if wrong:
         expected = "labels of 0 or more" if instances or not table.values else f"the labels {table.shown()}"
@@ -173,8 +212,11 @@ def _is_around_whole_slices(survey: Survey, value: int) -> bool:
 
 
 def doubtful_values(surveys: Sequence[Survey], table: LabelTable) -> Iterator[str]:
-    """Yield a sentence on classes that may be none: values that may mean "unlabelled", or be instances."""
-    if table.target != "semantic" or table.num_classes > MOST_CLASSES:
+    """Yield a sentence on values that may mean something else: unlabelled, or instances of one kind or the other."""
+    fitting = fitting_target([held.counts for held in surveys], table.unlabelled)
+    if table.of_instances and fitting != table.target:
+        yield _OTHER_TARGET[fitting]
+    if table.of_instances or table.num_classes > MOST_CLASSES:
         return
     labelled = _total(surveys, table.values)
     for value in _SENTINELS:
@@ -185,4 +227,4 @@ def doubtful_values(surveys: Sequence[Survey], table: LabelTable) -> Iterator[st
     if len(labelled) > 2 and share > _NEARLY_ALL and value not in _SENTINELS:
         yield f"{share:.1%} of the labelled voxels are {value}; if that means unlabelled, add `unlabelled={value}`"
     if len(labelled) > _FEW:
-        yield f"{len(labelled)} label values are taken as classes; if they are instances, add `target=boundaries`"
+        yield f"{len(labelled)} label values are taken as classes; if they are instances, add `target={fitting}`"

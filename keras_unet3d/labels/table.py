@@ -22,8 +22,10 @@ class LabelTable(Validated):
         values: raw value per class; what a prediction writes.
         names: name per class.
         unlabelled: raw values that mean "nobody said".
-        target: "semantic" (a value is a class) or "boundaries" (values are instances; class 1 is where two
-            of them touch, class 0 everything else).
+        target: "semantic" (a value is a class), "boundaries" (values are instances; class 1 is where two of them touch,
+            class 0 everything else) or "cells" (values are instances and a background; class 1 is the inside of
+            an instance, class 2 where it touches another one or the background, class 0 the background).
+        background_value: the raw value of the background where the others are instances, with the target "cells".
     """
 
     WHAT = "a label table"
@@ -32,14 +34,20 @@ class LabelTable(Validated):
     names: tuple[str, ...]
     unlabelled: tuple[int, ...] = ()
     target: str = checked("semantic", TARGETS)
+    background_value: int = 0
 
     def faults(self) -> Iterator[str]:
         if len(self.names) != len(self.values):
             yield f"label table: expected a name per value, found {self.names} for {self.values}."
-        # With boundaries, `values` are what a prediction writes and `unlabelled` what files hold: both may have a 0.
-        both = set(self.values) & set(self.unlabelled) if self.target == "semantic" else ()
+        # With instances, `values` are what a prediction writes and `unlabelled` what files hold: both may have a 0.
+        both = () if self.of_instances else set(self.values) & set(self.unlabelled)
         if len(set(self.values)) != len(self.values) or both:
             yield f"label table: expected every label value once, found {self.values} and {self.unlabelled}."
+        if self.target == "cells" and self.background_value in self.unlabelled:
+            yield (
+                f"background: expected a value of its own, found {self.background_value}, which means unlabelled; give another "
+                "one, or take `target=boundaries`."
+            )
 
     @property
     def num_classes(self) -> int:
@@ -49,8 +57,13 @@ class LabelTable(Validated):
     @property
     def background(self) -> int:
         """The class that means nothing of interest: the one of that name, else the first."""
-        named = self.target == "semantic" and "background" in self.names
+        named = not self.of_instances and "background" in self.names
         return self.names.index("background") if named else 0
+
+    @property
+    def of_instances(self) -> bool:
+        """Whether label files hold instances, and not classes."""
+        return self.target != "semantic"
 
     def to_classes(self, raw: np.ndarray, name: str = "labels") -> np.ndarray:
         """Return the class of every voxel, uint8, `UNLABELLED` where the value says so.
@@ -87,6 +100,9 @@ class LabelTable(Validated):
 
 
 BOUNDARY_TABLE = LabelTable((0, 1), ("interior", "boundary"), target="boundaries")
+CELL_TABLE = LabelTable((0, 1, 2), ("background", "inside", "boundary"), target="cells")
+# Target of label files that hold instances -> what a network says about them.
+INSTANCE_TABLES = {table.target: table for table in (BOUNDARY_TABLE, CELL_TABLE)}
 
 
 def smallest_type(values: Iterable[int]) -> np.dtype:

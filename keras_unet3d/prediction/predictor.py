@@ -18,6 +18,7 @@ from keras_unet3d.prediction.outputs import OUTPUTS, TEMPERED, tempered
 from keras_unet3d.prediction.stitching import stitched
 from keras_unet3d.prediction.tiling import Tiling, plan
 from keras_unet3d.prediction.views import averaged, refuse_turns
+from keras_unet3d.segments.cells import InstanceSettings
 from keras_unet3d.segments.cleaning import ClassCleaning, clean
 from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import Volume, from_array
@@ -48,6 +49,7 @@ class PlainFunction:
     keys: DataKeys = DataKeys()
     temperature: float = 1.0
     cleaning: tuple[ClassCleaning, ...] = ()
+    instances: InstanceSettings = InstanceSettings()
 
 
 @dataclass(frozen=True)
@@ -212,10 +214,10 @@ class Predictor:
     def refuse_instances(self) -> None:
         """Raise `InputError` where the network does not find boundaries, along which instances could be cut."""
         table = self.spec.labels
-        if table is None or table.target != "boundaries":
+        if table is None or not table.of_instances:
             raise InputError(
-                "instances: expected a network of boundaries (fit with `target=boundaries`), found one of "
-                f"{table.shown() if table else 'classes'}; leave it out."
+                "instances: expected a network of boundaries or cells (fit with `target=boundaries` or `target=cells`), found "
+                f"one of {table.shown() if table else 'classes'}; leave it out."
             )
 
     def examine(self, volume: Volume) -> Statistics:

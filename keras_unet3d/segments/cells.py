@@ -1,100 +1,226 @@
-"""Cells cut apart along predicted boundaries."""
+"""Instances along predicted boundaries: pieces of the volume, joined where there is little of a boundary between them."""
 
-import importlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
-from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.errors import InputError
+from keras_unet3d.fields import Validated, checked
+from keras_unet3d.geometry import Box, Spacing, Triple, triple, widened
 from keras_unet3d.segments.cleaning import refuse_other_axes
+from keras_unet3d.segments.joining import Contacts, contacts_of, joined, summed
+from keras_unet3d.segments.pieces import Relief, pieces_of
+
+# Evidence is told in so many steps: a byte per voxel, and sums that do not depend on their order.
+CERTAIN = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceSettings(Validated):
+    """How instances are cut out of what a network says.
+
+    Attributes:
+        threshold: from which probability on a voxel is a boundary where distances from boundaries are measured.
+        smoothing: standard deviation, in voxels of the finest axis, by which these distances are smoothed.
+        join_below: pieces are joined while the mean probability of a boundary on their common faces is below this.
+        least: voxels of an instance; a smaller one is joined to a neighbour, or where it has none becomes background.
+    """
+
+    WHAT = "the settings of instances"
+
+    threshold: float = checked(0.5, least=0)
+    smoothing: float = checked(1.0, least=0)
+    join_below: float = checked(0.8, least=0)
+    least: int = checked(100, least=1)
+
+    def faults(self) -> Iterator[str]:
+        for name in ("threshold", "join_below"):
+            if not 0 < getattr(self, name) < 1:
+                yield f"{name}: expected a number between 0 and 1, found {getattr(self, name)}."
+
+    def in_words(self) -> str:
+        """Return "boundary from 0.5 on, distances smoothed by 1 voxel, joined below 0.5, at least 100 voxels"."""
+        return (
+            f"a boundary from {self.threshold:g} on, distances smoothed by {self.smoothing:g} voxels, pieces joined below "
+            f"{self.join_below:g}, at least {self.least} voxels"
+        )
+
+
+def evidence(probabilities: np.ndarray) -> np.ndarray:
+    """Return what instances are cut by, of a network's probabilities `(z, y, x, classes)`: a byte per voxel and channel.
+
+    Of two classes (interior, boundary) it is that of a boundary, `(z, y, x, 1)`; of three (background, inside, boundary)
+    also that of being in an instance at all, `(z, y, x, 2)`.
+    """
+    inside = [1 - probabilities[..., 0]] if probabilities.shape[-1] > 2 else []
+    return np.round(np.stack([probabilities[..., -1], *inside], axis=-1) * CERTAIN).astype(np.uint8)
 
 
 def instances(
     boundary: np.ndarray,
-    threshold: float = 0.5,
+    foreground: np.ndarray | None = None,
+    *,
     spacing: Sequence[float] | np.ndarray | None = None,
-    least: int = 100,
-    smoothing: float = 2.0,
+    settings: InstanceSettings = InstanceSettings(),
 ) -> np.ndarray:
-    """Return instances 1, 2, ... `(z, y, x)` that cover the volume, in the smallest unsigned type.
+    """Return instances 1, 2, ... `(z, y, x)` in the smallest unsigned type, 0 where the foreground is none.
 
     Args:
-        boundary: probabilities of being a boundary, `(z, y, x)`, 0 to 1.
-        threshold: from which on a voxel is a boundary when seeds are sought.
+        boundary: probability of being a boundary, `(z, y, x)`, 0 to 1.
+        foreground: probability of being in an instance, its boundary included, `(z, y, x)`, 0 to 1; None where instances cover
+            the volume.
         spacing: voxel size (z, y, x), any unit; None for cubic voxels.
-        least: voxels of an instance; smaller ones are given to their neighbours.
-        smoothing: standard deviation in voxels of the finest axis by which distances are smoothed before seeds are sought.
+        settings: how.
 
     Raises:
-        InputError: another number of axes, probabilities outside 0 to 1, a threshold that is not between 0 and 1,
-            `least` below 1, `smoothing` below 0, a spacing that is not three positive numbers, or no scikit-image.
+        InputError: a `ValueError`: another number of axes, probabilities outside 0 to 1, a spacing that is not three positive
+            numbers.
 
-    Source: the distance-transform watershed of Wolny et al. 2020 (doi:10.7554/eLife.57613), with scikit-image.
+    Source: pieces around the peaks of the distance from boundaries, joined by average linkage, as Wolny et al. 2020
+    (doi:10.7554/eLife.57613) do.
     """
-    segmentation = scikit_image("segmentation")
-    refuse_other_axes(boundary, "instances")
-    voxel = np.ones(3) if spacing is None else np.asarray(spacing, float)
-    if voxel.shape != (3,) or not (np.isfinite(voxel) & (voxel > 0)).all():
-        raise InputError(f"instances: expected a spacing of three numbers above 0, found {spacing}.")
-    refuse(_option_faults(threshold, least, smoothing))
+    given = [boundary] if foreground is None else [boundary, foreground]
+    for array in given:
+        refuse_other_axes(array, "instances")
+        if array.shape != boundary.shape:
+            raise InputError(f"instances: expected a foreground of shape {boundary.shape}, found {array.shape}.")
+        if array.size and not (array.min() >= 0 and array.max() <= 1):
+            raise InputError(
+                f"instances: expected probabilities from 0 to 1, found {array.min():.3g} to {array.max():.3g}."
+            )
     if not boundary.size:
         return np.zeros(boundary.shape, np.uint8)
-    if not (boundary.min() >= 0 and boundary.max() <= 1):
-        raise InputError(
-            f"instances: expected probabilities from 0 to 1, found {boundary.min():.3g} to {boundary.max():.3g}."
-        )
-    voxel = voxel / voxel.min()
-    smooth, seeds = _seeds(boundary < threshold, smoothing / voxel, voxel)
-    if not seeds.any():
-        return np.ones(boundary.shape, np.uint8)
-    cells = segmentation.watershed(boundary - 0.01 * smooth / max(float(smooth.max()), 1e-6), seeds)
-    sizes = np.bincount(cells.ravel())
-    small = np.flatnonzero(sizes < least)
-    if 0 < np.isin(np.unique(cells), small).sum() < len(np.unique(cells)):
-        cells[np.isin(cells, small)] = 0
-        cells = segmentation.watershed(boundary, cells)
-    numbers = np.cumsum(np.bincount(cells.ravel()) > 0)
-    # Numbers begin at 1; 0 does not occur.
-    kind = np.min_scalar_type(int(numbers[-1]))
-    return numbers[cells].astype(kind)
+    certain = np.round(np.stack(given, axis=-1) * CERTAIN).astype(np.uint8)
+    return instances_of(certain, spacing, settings)
 
 
-def _option_faults(threshold: float, least: int, smoothing: float) -> Iterator[str]:
-    if least < 1:
-        yield f"instances: expected least to be a number of voxels of at least 1, found {least}."
-    if not smoothing >= 0:
-        yield f"instances: expected a smoothing of 0 or more, found {smoothing}."
-    if not 0 < threshold < 1:
-        yield f"instances: expected a threshold between 0 and 1, found {threshold}."
+def instances_of(
+    certain: np.ndarray, spacing: Sequence[float] | np.ndarray | None, settings: InstanceSettings
+) -> np.ndarray:
+    """Return what `instances` returns, of what `evidence` does."""
+    return Cut(triple(certain.shape[:3]), certain.__getitem__, voxel_edges(spacing), settings).whole()
 
 
-def _seeds(inside: np.ndarray, sigma: np.ndarray, voxel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the smoothed distance from the boundaries, and a number for each of its peaks, 0 elsewhere.
+def voxel_edges(spacing: Sequence[float] | np.ndarray | None) -> Spacing:
+    """Return the edges of a voxel, the finest being 1; raises `InputError` where they are not three positive numbers."""
+    edges = np.ones(3) if spacing is None else np.asarray(spacing, float)
+    if edges.shape != (3,) or not (np.isfinite(edges) & (edges > 0)).all():
+        raise InputError(f"instances: expected a spacing of three numbers above 0, found {spacing}.")
+    return triple((edges / edges.min()).tolist())
 
-    Args:
-        inside: what is no boundary, `(z, y, x)`.
-        sigma: by how many voxels of an axis distances are smoothed.
-        voxel: edges of a voxel, the finest being 1.
+
+def number_type(shape: Triple) -> np.dtype:
+    """Return the type that holds the number of a piece of such a volume."""
+    return np.min_scalar_type(prod(shape))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A volume that is cut into instances, in one go or block by block.
+
+    Attributes:
+        shape: of the volume.
+        evidence: box of the volume -> what `evidence` returns.
+        edges: of a voxel, see `voxel_edges`.
+        settings: how.
     """
-    from scipy import ndimage
 
-    distance = ndimage.distance_transform_edt(inside, sampling=voxel).astype(np.float32)
-    smooth = ndimage.gaussian_filter(distance, sigma)
-    peaks = (smooth == ndimage.maximum_filter(smooth, size=_odd(2 * sigma))) & (distance > 0)
-    seeds, _ = ndimage.label(peaks, np.ones((3, 3, 3)))
-    return smooth, seeds
+    shape: Triple
+    evidence: Callable[[Box], np.ndarray]
+    edges: Spacing
+    settings: InstanceSettings
+
+    def whole(self) -> np.ndarray:
+        """Return the instances of the volume, all of it in memory."""
+        box = triple(slice(0, size) for size in self.shape)
+        numbers, pieces = self.pieces(box)
+        contacts = self.contacts(box, lambda _: numbers)
+        return Instances.of([pieces], [contacts], self.settings)(numbers)
+
+    def pieces(self, box: Box) -> tuple[np.ndarray, "Pieces"]:
+        """Return the number of the piece of every voxel of a box, and its pieces."""
+        relief = Relief(round(self.settings.threshold * CERTAIN), self.settings.smoothing, self.edges)
+        numbers, of_pieces, voxels = pieces_of(box, self.shape, self._read, relief)
+        places = np.unravel_index(of_pieces.astype(np.int64) - 1, self.shape)
+        inside = np.logical_and.reduce(
+            [(place >= side.start) & (place < side.stop) for place, side in zip(places, box, strict=True)]
+        )
+        return numbers, Pieces(of_pieces, voxels, of_pieces[~inside])
+
+    def contacts(self, box: Box, pieces: Callable[[Box], np.ndarray]) -> Contacts:
+        """Return the contacts of a box, with those to the box behind it along every axis."""
+        wider, _ = widened(box, self.shape)
+        begun = triple(slice(part.start, more.stop) for part, more in zip(box, wider, strict=True))
+        return contacts_of(pieces(begun), self.evidence(begun)[..., 0], triple(part.stop - part.start for part in box))
+
+    def _read(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        certain = self.evidence(box)
+        inside = np.ones(certain.shape[:3], bool) if certain.shape[3] < 2 else certain[..., 1] > CERTAIN // 2
+        return certain[..., 0], inside
 
 
-def scikit_image(part: str) -> Any:
-    """Return a module of scikit-image; raises `InputError` where that is not installed."""
-    try:
-        return importlib.import_module(f"skimage.{part}")
-    except ImportError as error:
-        raise InputError(
-            "instances: expected the package scikit-image, found none; run pip install 'keras-unet3d[instances]'."
-        ) from error
+@dataclass(frozen=True)
+class Pieces:
+    """The pieces of a box.
+
+    Attributes:
+        numbers: in order.
+        voxels: of every piece in the box.
+        leaving: numbers of those whose peak is elsewhere: the number of a voxel of the same piece in another box.
+    """
+
+    numbers: np.ndarray
+    voxels: np.ndarray
+    leaving: np.ndarray
 
 
-def _odd(sizes: np.ndarray) -> tuple[int, ...]:
-    return tuple(2 * int(np.ceil(size / 2)) + 1 for size in sizes)
+@dataclass(frozen=True)
+class Instances:
+    """Which instance every piece is part of; called with the numbers of pieces it returns instances.
+
+    Attributes:
+        pieces: their numbers, in order, from 0 for none on.
+        instances: of every piece, 0 for none.
+    """
+
+    pieces: np.ndarray
+    instances: np.ndarray
+
+    @staticmethod
+    def of(
+        pieces: Sequence[Pieces],
+        contacts: Sequence[Contacts],
+        settings: InstanceSettings,
+        continued: Callable[[np.ndarray], np.ndarray] = lambda leaving: leaving,
+    ) -> "Instances":
+        """Return the instances that the pieces of all boxes are joined to.
+
+        Args:
+            pieces, contacts: of all boxes.
+            settings: how.
+            continued: numbers of pieces that leave a box -> the number of the piece at that voxel.
+        """
+        known, first = np.unique(np.concatenate([part.numbers for part in pieces]), return_inverse=True)
+        voxels = np.bincount(first, np.concatenate([part.voxels for part in pieces]), len(known)).astype(np.int64)
+        leaving = np.unique(np.concatenate([part.leaving for part in pieces]))
+        whole = np.arange(len(known))
+        whole[np.searchsorted(known, leaving)] = np.searchsorted(known, continued(leaving))
+        # A piece may run through several boxes.
+        while not np.array_equal(whole[whole], whole):
+            whole = whole[whole]
+        peaks, place = np.unique(whole, return_inverse=True)
+        together = summed(contacts)
+        of_peaks = place[np.searchsorted(known, together.pairs)]
+        between = of_peaks[:, 0] != of_peaks[:, 1]
+        together = summed([Contacts(of_peaks[between], together.faces[between], together.evidence[between])])
+        of_piece = joined(
+            np.bincount(place, voxels, len(peaks)), together, settings.join_below * CERTAIN, settings.least
+        )[place]
+        kind = np.min_scalar_type(int(of_piece.max(initial=0)))
+        return Instances(np.append(known.dtype.type(0), known), np.append(0, of_piece).astype(kind))
+
+    def __call__(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the instance of every voxel of a box, of the numbers of its pieces."""
+        return self.instances[np.searchsorted(self.pieces, numbers)]

@@ -48,7 +48,14 @@ class DataOptions(Validated):
         least=_LEAST_LABEL,
         most=_MOST_LABEL,
     )
-    target: str = option("semantic", "Classes, or the boundaries between instance labels.", TARGETS)
+    target: str = option(
+        "semantic",
+        "What label values are: classes; instances that touch everywhere, whose boundaries are learnt; or cells on a background.",
+        TARGETS,
+    )
+    background: int = option(
+        0, "Raw label value of what is no cell, for `target=cells`.", least=_LEAST_LABEL, most=_MOST_LABEL
+    )
     raw_key: str = option("raw", "Data set of the image in HDF5 or Zarr.")
     label_key: str = option("label", "Data set of the labels in HDF5 or Zarr.")
     weight_key: str = option("weight", "Data set of voxel weights in HDF5 or Zarr, used where it is present.")
@@ -83,8 +90,8 @@ class DataOptions(Validated):
             both = set(parse_classes(self.classes)) & set(self.unlabelled)
             if both:
                 yield f"classes: expected values that are not unlabelled too, found {min(both)} in both."
-            if self.num_classes is not None or self.target == "boundaries":
-                other = "`num_classes`" if self.num_classes is not None else "`target=boundaries`"
+            if self.num_classes is not None or self.target != "semantic":
+                other = "`num_classes`" if self.num_classes is not None else f"`target={self.target}`"
                 yield f"classes: expected to be given alone, found {other} too; leave one of them out."
 
 

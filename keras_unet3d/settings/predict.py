@@ -54,7 +54,7 @@ class CleanSettings(Validated):
     remove_small: int = option(0, "Remove connected pieces of fewer voxels than this.", least=0)
     fill_holes: bool = option(False, "Fill background that a class encloses.")
     instances: bool = option(
-        False, "From boundaries to instances 1, 2, ..., by watershed; for networks of `target=boundaries`."
+        False, "Cut instances 1, 2, ... along boundaries; for networks of `target=boundaries` or `target=cells`."
     )
 
     def faults(self) -> Iterator[str]:

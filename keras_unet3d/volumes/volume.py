@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.geometry import Box, Spacing, Triple, triple
+from keras_unet3d.geometry import Box, Spacing, Triple, boxes_of, triple
 
 _BLOCK = 128
 # Units that files name, in micrometres.
@@ -83,9 +82,8 @@ class Volume:
         return self.read(tuple(slice(0, size) for size in self.shape))
 
     def boxes(self) -> Iterator[Box]:
-        """Yield boxes that cover the volume once."""
-        for start in product(*(range(0, size, _BLOCK) for size in self.shape)):
-            yield tuple(slice(a, min(a + _BLOCK, n)) for a, n in zip(start, self.shape, strict=True))
+        """Return boxes that cover the volume once."""
+        return boxes_of(self.shape, (_BLOCK,) * 3)
 
     def blocks(self) -> Iterator[tuple[Box, np.ndarray]]:
         """Yield the boxes with their voxels; memory does not grow with the volume."""

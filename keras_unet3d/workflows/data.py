@@ -142,22 +142,24 @@ def proposed_table(
     surveys: Sequence[Survey],
     names: dict[int, str],
     unlabelled: tuple[int, ...],
+    target: str | None,
     options: DataOptions,
     listener: Listener = SILENT,
 ) -> LabelTable:
     """Return the table that the surveyed volumes and the declarations suggest, and say what was inferred.
 
-    What the user declares wins over what the data set declares (`names`, `unlabelled`), which wins over the values that
+    What the user declares wins over what the data set declares (`names`, `unlabelled`, `target`), which wins over the values that
     the volumes hold.
     """
     unlabelled = tuple(dict.fromkeys((*options.unlabelled, *unlabelled)))
+    target = target if target and options.target == DataOptions.target else options.target
     declared = parse_classes(options.classes) if options.classes else names
-    if not (declared or unlabelled or options.num_classes or options.target == "boundaries"):
+    if not (declared or unlabelled or options.num_classes or target != "semantic"):
         unlabelled, why = infer_unlabelled(surveys)
         if unlabelled:
             listener.say(f"unlabelled: {unlabelled[0]}, {why} (if that is wrong, declare the values by `classes`)")
     counts = {held.name: held.counts for held in surveys}
-    table = propose_table(counts, options.num_classes, unlabelled, options.target, declared)
+    table = propose_table(counts, options.num_classes, unlabelled, target, declared, options.background)
     for doubt in () if declared else doubtful_values(surveys, table):
         listener.say(doubt)
     return table

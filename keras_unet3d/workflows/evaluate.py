@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 from keras_unet3d.datasets import DataKeys, Example, Globs, open_examples
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.evaluation.calibration import Calibration, calibration
-from keras_unet3d.evaluation.cells import adapted_rand_error
+from keras_unet3d.evaluation.cells import Matches, adapted_rand_error, common, matches, variation_of_information
 from keras_unet3d.evaluation.overlap import Counts, count, figures, means
 from keras_unet3d.evaluation.spread import Mean, mean_over_volumes, paired_test
 from keras_unet3d.evaluation.surfaces import surface_distances, surface_figures
@@ -18,7 +20,7 @@ from keras_unet3d.fields import validated
 from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume, survey, unknown_in
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
-from keras_unet3d.segments.cells import instances as cut_instances
+from keras_unet3d.segments.cells import evidence, instances_of
 from keras_unet3d.settings.predict import PredictSettings
 from keras_unet3d.words import plural, some
 from keras_unet3d.workflows.data import listed, twice
@@ -53,7 +55,7 @@ def evaluate(
         unlabelled: further raw values that mean "nobody said", beside those of the training.
         only: paths of the images to take; `None` takes all.
         settings: how volumes are predicted.
-        instances: whether cells are cut along predicted boundaries, as `predict --instances` does, and compared too.
+        instances: whether instances are cut, as `predict --instances` does, and compared too.
         listener: is told lines, and volumes done and volumes in all.
 
     Returns:
@@ -65,12 +67,14 @@ def evaluate(
         "surface_dice", within a "tolerance" of the longest edge of a voxel; they are None where a voxel is not labelled.
         "per_volume" has the mean over volumes of every figure with its 95 % bootstrap interval, `{"mean", "low", "high",
         "count"}`. "volume_error" is relative and "calibration_error" the expected one; see `evaluation.overlap`,
-        `surfaces` and `calibration`. With `instances` every volume, and the whole as the mean over volumes, has
-        "adapted_rand_error" (0 is equal), over the voxels of labelled instances.
+        `surfaces` and `calibration`. With `instances` every volume has "adapted_rand_error" (0 is equal) and
+        "instances", `{"average_precision_50", "average_precision", "f1", "panoptic_quality", "found", "instances",
+        "predicted_instances", "splits", "merges"}`, over the labelled voxels; see `evaluation.cells`. So has the whole,
+        of the instances of all volumes together; the error, splits and merges are means over volumes.
 
     Raises:
         InputError: a `ValueError`: anything wrong with the data, or labels that the network does not know; `instances` of a network
-            of other things than boundaries, or without scikit-image.
+            of classes.
     """
     table = predictor.spec.labels
     if table is None:
@@ -78,7 +82,7 @@ def evaluate(
     if instances:
         predictor.refuse_instances()
     opened = open_examples(listed(data), keys or predictor.spec.keys, Globs(images, labels))
-    classes = set(unlabelled) & set(table.values) if table.target == "semantic" else ()
+    classes = () if table.of_instances else set(unlabelled) & set(table.values)
     if classes:
         raise InputError(
             f"unlabelled: expected values that are no class of the network, {table.shown()}; found {min(classes)}; leave it out."
@@ -91,10 +95,12 @@ def evaluate(
     _refuse_other_labels(examples, table)
     background = table.names[table.background]
     totals: list[tuple[Counts, Calibration]] = []
+    found: list[Matches] = []
     volumes: list[dict[str, Any]] = []
     for done, example in enumerate(examples, 1):
-        counts, sureness, volume = _compared(predictor, example, table, settings, instances)
+        counts, sureness, volume, cells = _compared(predictor, example, table, settings, instances)
         totals.append((counts, sureness))
+        found += [cells] if cells else []
         volumes.append({"file": example.name, **volume})
         listener.progress(done, len(examples))
     (counts, sureness), *others = totals
@@ -102,9 +108,11 @@ def evaluate(
         counts, sureness = counts + other_counts, sureness + other_sureness
     by_class = figures(counts, table.names)
     result: dict[str, Any] = {"classes": by_class, **means(by_class, background), "calibration_error": sureness.error}
-    if instances:
-        errors = [volume["adapted_rand_error"] for volume in volumes if volume["adapted_rand_error"] is not None]
-        result["adapted_rand_error"] = sum(errors) / len(errors) if errors else None
+    if found:
+        result["adapted_rand_error"] = _mean_of([volume["adapted_rand_error"] for volume in volumes])
+        result["instances"] = reduce(add, found).figures | {
+            key: _mean_of([volume["instances"][key] for volume in volumes]) for key in _ENTROPIES
+        }
     result |= {"per_volume": _per_volume(volumes, table.names), "volumes": volumes}
     for line in _lines(result, background):
         listener.say(line)
@@ -113,18 +121,18 @@ def evaluate(
 
 def _compared(
     predictor: Predictor, example: Example, table: LabelTable, settings: PredictSettings, instances: bool
-) -> tuple[Counts, Calibration, dict[str, Any]]:
-    """Return what is counted in an example over its labelled voxels, and its figures."""
+) -> tuple[Counts, Calibration, dict[str, Any], Matches | None]:
+    """Return what is counted in an example over its labelled voxels, its figures, and which instances are found."""
     truth = class_volume(example.label, table).array()[..., 0]
     # Of what the network says in numbers only boxes are held.
     network, predicted = predictor.uncalibrated, np.empty(truth.shape, np.uint8)
-    boundary = np.empty(truth.shape, np.float32) if instances else None
+    certain = np.empty((*truth.shape, table.num_classes - 1), np.uint8) if instances else None
     sureness = calibration(truth[:0], np.empty((*truth[:0].shape, table.num_classes), np.float32))
     for box, values in network.boxes(example.image, "probabilities", settings):
         predicted[box] = network.convert(values, "classes")
         sureness += calibration(truth[box], predictor.convert(values, "probabilities"))
-        if boundary is not None:
-            boundary[box] = values[..., 1]
+        if certain is not None:
+            certain[box] = evidence(values)
     predicted = predictor.cleaned(predicted, "classes", settings)
     counts = count(truth, predicted, table.num_classes)
     by_class = figures(counts, table.names)
@@ -134,10 +142,23 @@ def _compared(
         "calibration_error": sureness.error,
         **_add_surfaces(by_class, truth, predicted, example, table),
     }
-    if boundary is not None:
-        cells = cut_instances(boundary, spacing=example.image.spacing)
-        volume["adapted_rand_error"] = adapted_rand_error(example.label.array()[..., 0], cells, table.unlabelled)
-    return counts, sureness, volume
+    found = None
+    if certain is not None:
+        cells = instances_of(certain, example.image.spacing, predictor.spec.instances)
+        pairs = common(example.label.array()[..., 0], cells, table.unlabelled, table.background_value)
+        found, entropies = matches(pairs), variation_of_information(pairs) or (None, None)
+        volume["adapted_rand_error"] = adapted_rand_error(pairs)
+        volume["instances"] = found.figures | dict(zip(_ENTROPIES, entropies, strict=True))
+    return counts, sureness, volume, found
+
+
+# The two parts of the variation of information.
+_ENTROPIES = ("splits", "merges")
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _add_surfaces(
@@ -203,8 +224,21 @@ def _lines(result: dict[str, Any], background: str) -> Iterator[str]:
         yield f"{'mean':<{width}} {result['mean_iou']:.4f} {result['mean_dice']:.4f}   without {background}"
         yield from _lines_of_volumes(result, background, width)
     yield f"calibration error: {result['calibration_error']:.4f} (0 where of voxels that are 0.9 sure nine in ten are right)"
-    if result.get("adapted_rand_error") is not None:
-        yield f"adapted Rand error of the instances: {result['adapted_rand_error']:.4f}"
+    if cells := result.get("instances"):
+        yield from _lines_of_instances(cells, result["adapted_rand_error"])
+
+
+def _lines_of_instances(cells: dict[str, float | None], error: float | None) -> Iterator[str]:
+    yield (
+        f"instances: {cells['found']} of {cells['instances']} found at IoU 0.5, {cells['predicted_instances']} predicted; average "
+        f"precision {_shown(cells['average_precision_50'], '.4f')} at 0.5, {_shown(cells['average_precision'], '.4f')} over 0.5 "
+        f"to 0.95; F1 {_shown(cells['f1'], '.4f')}, panoptic quality {_shown(cells['panoptic_quality'], '.4f')}"
+    )
+    if error is not None:
+        yield (
+            f"adapted Rand error of the instances: {error:.4f}; variation of information: {cells['splits']:.4f} bits by splits, "
+            f"{cells['merges']:.4f} by merges"
+        )
 
 
 def _row(figure: dict[str, float | None]) -> str:

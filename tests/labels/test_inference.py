@@ -183,8 +183,21 @@ def test_a_class_of_the_largest_value_is_doubtful(values):
 @pytest.mark.parametrize("count, doubtful", [(12, False), (13, True), (64, True)])
 def test_many_values_may_be_instances(count, doubtful):
     table = dict(values=tuple(range(count)), names=tuple(map(str, range(count))))
-    said = [f"{count} label values are taken as classes; if they are instances, add `target=boundaries`"]
-    assert doubt(dense(range(count)), **table) == (said if doubtful else [])
+    said = f"{count} label values are taken as classes; if they are instances, add `target="
+    assert doubt(dense(range(count)), **table) == ([f"{said}boundaries`"] if doubtful else [])
+    # As many cells on a background.
+    raw = np.concatenate([dense(range(count)), np.zeros(SHAPE, int)])
+    assert doubt(raw, **table) == ([f"{said}cells`"] if doubtful else [])
+
+
+def test_instances_of_another_kind_are_doubtful():
+    touching = {"values": (0, 1), "names": ("interior", "boundary"), "target": "boundaries"}
+    cells = {"values": (0, 1, 2), "names": ("background", "inside", "boundary"), "target": "cells"}
+    assert doubt(dense(range(9)), **touching) == doubt(painted(0.05), **cells) == []
+    said = "the label 0 is taken as an instance; if it is the background of the others, add `target=cells`"
+    assert doubt(painted(0.05), **touching) == [said]
+    said = "hardly a voxel is the background 0; if instances touch everywhere, add `target=boundaries`"
+    assert doubt(dense(range(1, 9)), **cells) == [said]
 
 
 @pytest.mark.parametrize(
@@ -192,9 +205,8 @@ def test_many_values_may_be_instances(count, doubtful):
     [
         (painted(0.1), {}),
         (painted(0.05) % 2, {"values": (0, 1), "names": ("air", "wall")}),
-        (painted(0.05), {"values": (0, 1), "names": ("interior", "boundary"), "target": "boundaries"}),
     ],
-    ids=["nine tenths", "two classes", "instances"],
+    ids=["nine tenths", "two classes"],
 )
 def test_what_is_usual_is_not_doubtful(raw, table):
     assert doubt(raw, **table) == []

@@ -147,7 +147,13 @@ def test_the_values_of_a_table_are_whole_numbers(value):
 
 def test_a_table_is_rebuilt_from_its_config():
     table = LabelTable((0, 7), ("a", "b"), (9,), "semantic")
-    assert table.config() == {"values": (0, 7), "names": ("a", "b"), "unlabelled": (9,), "target": "semantic"}
+    assert table.config() == {
+        "values": (0, 7),
+        "names": ("a", "b"),
+        "unlabelled": (9,),
+        "target": "semantic",
+        "background_value": 0,
+    }
     assert LabelTable(**table.config()) == LabelTable.from_config(table.config(), "a file") == table
     assert table.num_classes == 2
 
@@ -158,7 +164,7 @@ def test_a_table_needs_a_name_per_value():
 
 
 def test_a_table_needs_a_known_target():
-    with pytest.raises(InputError, match=says("target: expected one of semantic, boundaries; found 'edges'")):
+    with pytest.raises(InputError, match=says("target: expected one of semantic, boundaries, cells; found 'edges'")):
         LabelTable((0, 1), ("a", "b"), target="edges")
 
 
@@ -430,6 +436,41 @@ def test_boundaries_read_in_blocks_are_those_of_the_whole(stored):
     for box, block in volume.blocks():
         assert block.dtype == np.uint8
         np.testing.assert_array_equal(block[..., 0], whole[box])
+
+
+def test_cells_by_hand():
+    # Two that touch, background (0), one that touches the background, what nobody labelled (9).
+    raw = np.array([[[1, 1, 2, 2, 2, 0, 0, 3, 3, 3, 9]]])
+    table = table_of(raw, target="cells", unlabelled=[9])
+    assert table == LabelTable((0, 1, 2), ("background", "inside", "boundary"), (9,), "cells")
+    classes = class_volume(from_array(raw), table).array()[0, 0, :, 0]
+    assert classes.tolist() == [1, 2, 2, 1, 2, 0, 0, 2, 1, 1, UNLABELLED]
+    # Of any box, and with another background.
+    moved = np.where(raw == 0, 7, raw)
+    table = infer_table({"v": survey(from_array(moved)).counts}, unlabelled=[9], target="cells", background=7)
+    box = (slice(0, 1), slice(0, 1), slice(4, 8))
+    assert class_volume(from_array(moved), table).read(box)[0, 0, :, 0].tolist() == [2, 0, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "sentence"),
+    [
+        (
+            [0, 0, 9],
+            {"target": "cells", "unlabelled": [9]},
+            "expected labels of cells beside the background 0, found none",
+        ),
+        ([7, 7, 9], {"target": "boundaries", "unlabelled": [9]}, "expected at least two instances, .* found only 7"),
+        (
+            [0, 1],
+            {"target": "cells", "unlabelled": [0]},
+            "background: expected a value of its own, found 0, which means",
+        ),
+    ],
+)
+def test_too_few_instances_are_explained(values, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        table_of([[values]], **options)
 
 
 def test_boundaries_of_any_crop_are_those_of_the_whole():

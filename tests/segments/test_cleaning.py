@@ -1,15 +1,9 @@
 """Cleaning label volumes, by hand."""
 
-import sys
-
 import numpy as np
 import pytest
-from skimage.metrics import adapted_rand_error
-from skimage.segmentation import find_boundaries
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.evaluation import cells
-from keras_unet3d.segments.cells import instances
 from keras_unet3d.segments.cleaning import ClassCleaning, clean, fill_holes, keep_largest, remove_small
 
 
@@ -108,59 +102,9 @@ def test_holes_take_values_of_any_integer_type(dtype, value):
     assert found.dtype == dtype and (found == dtype(value)).all()
 
 
-@pytest.mark.parametrize("call", [keep_largest, fill_holes, instances, lambda labels: remove_small(labels, 9)])
+@pytest.mark.parametrize("call", [keep_largest, fill_holes, lambda labels: remove_small(labels, 9)])
 def test_a_volume_without_voxels_stays_one(call):
     assert call(np.zeros((0, 3, 4), np.uint8)).shape == (0, 3, 4)
-
-
-def balls():
-    """Two balls that touch, and what is around them."""
-    z, y, x = np.indices((24, 24, 44))
-    left = (z - 12) ** 2 + (y - 12) ** 2 + (x - 14) ** 2 < 81
-    right = (z - 12) ** 2 + (y - 12) ** 2 + (x - 30) ** 2 < 81
-    return np.where(left, 1, np.where(right, 2, 3))
-
-
-def test_touching_instances_are_told_apart():
-    labels = balls()
-    noise = np.random.default_rng(0).uniform(0, 0.3, labels.shape)
-    boundary = np.where(find_boundaries(labels), 1 - noise, noise).astype(np.float32)
-    found = instances(boundary)
-    assert found.dtype == np.uint8
-    assert found.min() == 1
-    assert found[12, 12, 14] != found[12, 12, 30]
-    inside = labels < 3
-    assert adapted_rand_error(labels[inside], found[inside])[0] < 0.05
-
-
-def test_instances_of_thick_planes():
-    # Planes twice as thick: the same balls, in voxels of another shape.
-    labels, boundary = balls()[::2], find_boundaries(balls())[::2].astype(np.float32)
-    found = instances(boundary, spacing=(2, 1, 1))
-    inside = (labels < 3) & (boundary == 0)
-    assert found[6, 12, 14] != found[6, 12, 30]
-    assert adapted_rand_error(labels[inside], found[inside])[0] < 0.01
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_no_boundary_and_nothing_else_is_one_instance(value):
-    found = instances(np.full((6, 7, 8), value, np.float32))
-    assert (found == 1).all()
-
-
-def test_small_instances_go_to_their_neighbours():
-    boundary = np.zeros((9, 9, 40), np.float32)
-    boundary[..., 4] = 1
-    assert len(np.unique(instances(boundary, least=1, smoothing=1.0))) == 2
-    assert len(np.unique(instances(boundary, least=500, smoothing=1.0))) == 1
-
-
-def test_adapted_rand_error_by_hand():
-    # Of the pairs of voxels in one cell of the prediction (6) a third, of those in one of the truth (2) all are right.
-    truth, found = np.array([1, 1, 2, 2, 0, 9], np.uint8), np.array([4, 4, 4, 4, 7, 8], np.uint8)
-    assert cells.adapted_rand_error(truth, found, [9]) == pytest.approx(1 - 2 * (1 / 3) / (1 / 3 + 1))
-    assert cells.adapted_rand_error(truth, truth, [9]) == 0
-    assert cells.adapted_rand_error(np.array([0, 9]), np.array([1, 2]), [9]) is None
 
 
 @pytest.mark.parametrize(
@@ -169,29 +113,8 @@ def test_adapted_rand_error_by_hand():
         (lambda: remove_small(np.zeros((2, 2, 2), int), 0), "remove_small: expected a number of voxels .* found 0"),
         (lambda: keep_largest(np.zeros((2, 2), int)), r"labels: expected an array \(z, y, x\), found shape \(2, 2\)"),
         (lambda: fill_holes(np.zeros((2, 2), int)), r"labels: expected an array \(z, y, x\)"),
-        (lambda: instances(np.zeros((2, 2))), r"instances: expected an array \(z, y, x\)"),
-        (lambda: instances(np.full((2, 2, 2), 3.0)), "instances: expected probabilities from 0 to 1, found 3 to 3"),
-        (lambda: instances(np.full((2, 2, 2), np.nan)), "instances: expected probabilities from 0 to 1, found nan"),
-        (lambda: instances(np.zeros((2, 2, 2)), 1.5), "instances: expected a threshold between 0 and 1, found 1.5"),
-        (lambda: instances(np.zeros((2, 2, 2)), least=0), "instances: expected least to be .* at least 1, found 0"),
-        (
-            lambda: instances(np.zeros((2, 2, 2)), smoothing=-1),
-            "instances: expected a smoothing of 0 or more, found -1",
-        ),
-        (
-            lambda: instances(np.zeros((2, 2, 2)), spacing=(1, 1)),
-            r"instances: .* three numbers above 0, found \(1, 1\)",
-        ),
-        (lambda: instances(np.zeros((2, 2, 2)), spacing=(0, 1, 1)), "instances: expected a spacing of three numbers"),
     ],
 )
 def test_bad_arguments_are_explained(call, sentence):
     with pytest.raises(InputError, match=sentence):
         call()
-
-
-def test_a_missing_package_is_explained(monkeypatch):
-    for name in ("skimage", "skimage.segmentation"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(InputError, match=r"instances: expected the package scikit-image, found none; run pip install"):
-        instances(np.zeros((2, 2, 2), np.float32))

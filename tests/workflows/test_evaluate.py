@@ -57,9 +57,14 @@ def test_evaluate_compares_instances(predictor, tmp_path):
     result = evaluate(boundaries, [tmp_path], instances=True, listener=Listener(said.append))
     first, second = (volume["adapted_rand_error"] for volume in result["volumes"])
     assert 0 < first < 1 and second is None and result["adapted_rand_error"] == first
-    assert said[-1] == f"adapted Rand error of the instances: {first:.4f}"
+    assert said[-1].startswith(f"adapted Rand error of the instances: {first:.4f}; variation of information: ")
+    figures = result["instances"]
+    assert said[-2].startswith(f"instances: {figures['found']} of {figures['instances']} found at IoU 0.5, ")
+    one, other = (volume["instances"] for volume in result["volumes"])
+    assert figures["splits"] == one["splits"] and other["splits"] is None and other["f1"] == 0
+    assert figures["predicted_instances"] == one["predicted_instances"] + other["predicted_instances"]
     without = evaluate(boundaries, [tmp_path])
-    assert without["classes"] == result["classes"] and "adapted_rand_error" not in without
+    assert without["classes"] == result["classes"] and not {"adapted_rand_error", "instances"} & {*without}
 
 
 def test_evaluate_refuses_instances_of_classes(predictor, tiny_data):

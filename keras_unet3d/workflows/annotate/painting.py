@@ -58,7 +58,7 @@ class Painting(Validated):
     slices: tuple[Slice, ...]
 
     def faults(self) -> Iterator[str]:
-        classes = self.table.values if self.table.target == "semantic" else ()
+        classes = () if self.table.of_instances else self.table.values
         if self.unlabelled in classes:
             yield f"expected a value for unlabelled that is no class, found {self.unlabelled!r}."
 

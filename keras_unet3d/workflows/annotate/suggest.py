@@ -94,7 +94,7 @@ def suggest(
             for kind, array in (("image", grey), ("labels", raw), ("predicted", table.to_values(predicted))):
                 write_plane(folder / plane.file(kind), plane.of(array))
         nothing = np.full(image.shape, UNLABELLED, np.uint8)
-        instances = table.target == "boundaries"
+        instances = table.of_instances
         labelled = nothing if instances else replace(table, unlabelled=(unlabelled,)).to_classes(raw, image.name)
         columns = {"annotated": (grey, labelled), "predicted": (grey, predicted), "uncertainty": (unsure, nothing)}
         draw_annotations(_panels(slices, columns, image.spacing), folder / PICTURE, table.names)

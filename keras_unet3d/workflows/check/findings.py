@@ -45,7 +45,7 @@ class CheckedCase:
 
 def doubts(table: LabelTable | None, surveys: Sequence[Survey], images: Sequence[Volume]) -> Iterator[str]:
     """Yield a word on everything that may be a mistake and may be meant."""
-    if table and table.target == "semantic" and table.num_classes <= MOST_CLASSES:
+    if table and not table.of_instances and table.num_classes <= MOST_CLASSES:
         yield from _rare_classes(table, surveys)
         yield from _lone_classes(table, surveys)
     yield from _odd_sizes(images)
@@ -111,7 +111,7 @@ def _labels_described(counts: dict[int, int] | None, table: LabelTable | None) -
     if not counts or not table:
         return {"label_values": None, "labelled": None, "unlabelled": None}
     labelled = None
-    if table.target == "semantic":
+    if not table.of_instances:
         labelled = {name: counts.get(value, 0) for value, name in zip(table.values, table.names, strict=True)}
     return {
         "label_values": {str(value): count for value, count in counts.items()},

@@ -64,7 +64,9 @@ def check(
     surveys = [case.survey for case in cases if case.survey]
     table = None
     if surveys:
-        table = proposed_table(surveys, data_set.label_names, data_set.unlabelled, settings, Listener(notes.append))
+        table = proposed_table(
+            surveys, data_set.label_names, data_set.unlabelled, data_set.target, settings, Listener(notes.append)
+        )
         faults += table_faults(table, {volume.name: volume.counts for volume in surveys})
         cases = [_with_classes(case, table, faults) for case in cases]
     notes += findings.doubts(table, surveys, images_read)

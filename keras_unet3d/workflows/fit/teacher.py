@@ -68,7 +68,7 @@ def taught_settings(settings: FitSettings, teacher: Teacher) -> FitSettings:
         InputError: settings that say otherwise.
     """
     default = FitSettings()
-    for name in ("num_classes", "classes", "target", "fold"):
+    for name in ("num_classes", "classes", "target", "background", "fold"):
         if getattr(settings, name) != getattr(default, name):
             raise InputError(
                 f"{name}: expected what {teacher.name} was trained with, found {getattr(settings, name)!r}; leave it out."
@@ -84,7 +84,8 @@ def taught_settings(settings: FitSettings, teacher: Teacher) -> FitSettings:
         validation_share=0,
         unlabelled=tuple(dict.fromkeys((*table.unlabelled, *settings.unlabelled))),
         target=table.target,
-        classes=table.declared() if table.target == "semantic" else None,
+        background=table.background_value,
+        classes=None if table.of_instances else table.declared(),
     )
 
 

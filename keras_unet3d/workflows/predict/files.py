@@ -16,7 +16,7 @@ from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import memory
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.prediction.stitching import ahead
-from keras_unet3d.segments.cells import instances
+from keras_unet3d.segments.cells import evidence, instances_of
 from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_small
 from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.volumes import (
@@ -31,6 +31,7 @@ from keras_unet3d.volumes import (
 from keras_unet3d.words import gigabytes
 from keras_unet3d.workflows.predict.blocks import BlockWork, Recipe, predict_blocks
 from keras_unet3d.workflows.predict.dry_run import say_plans
+from keras_unet3d.workflows.predict.instances import predicted_instances
 from keras_unet3d.workflows.predict.targets import targets_of
 from keras_unet3d.workflows.predict.voxel_size import at_training_size, other_size_in_words
 
@@ -171,7 +172,7 @@ def _memory_in_words(volume: Volume) -> Iterator[None]:
 
 def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wanted, listener: Listener) -> str:
     """Write the result of one volume to `target`, and return what it is in words."""
-    results = _results(predictor, volume, wanted, listener)
+    results = _results(predictor, volume, wanted, target, listener)
     counts: dict[int, int] = {}
     key = "label" if wanted.output == "labels" else wanted.output
     # The first box tells the type and the channels.
@@ -192,13 +193,18 @@ def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wa
 
 
 def _results(
-    predictor: Predictor, volume: Volume, wanted: _Wanted, listener: Listener
+    predictor: Predictor, volume: Volume, wanted: _Wanted, beside: Path, listener: Listener
 ) -> Iterator[tuple[Box, np.ndarray]]:
-    """Yield boxes of the volume with what is wanted of them."""
+    """Yield boxes of the volume with what is wanted of them; what is too large for memory is kept on the disk of `beside`."""
     statistics = predictor.examine(volume)
     working = at_training_size(volume, predictor.spec, wanted.resample)
     if working is volume and wanted.cleaning == AS_THEY_ARE and not _is_cleaned(predictor, wanted):
         yield from predictor.boxes(volume, wanted.output, wanted.settings, statistics=statistics, listener=listener)
+        return
+    if working is volume and wanted.cleaning == CleanSettings(instances=True):
+        yield from predicted_instances(
+            predictor, volume, wanted.settings, beside, statistics=statistics, listener=listener
+        )
         return
     # What looks at more than a tile needs the whole.
     output = "probabilities" if wanted.cleaning.instances or working is not volume else wanted.output
@@ -208,7 +214,7 @@ def _results(
     if working is not volume:
         whole = resampled(from_array(whole), volume.shape).array()
     if wanted.cleaning.instances:
-        whole = instances(whole[..., 1], spacing=volume.spacing)
+        whole = instances_of(evidence(whole), volume.spacing, predictor.spec.instances)
     elif output != wanted.output or wanted.output == "probabilities":
         whole = predictor.convert(whole, wanted.output)
     whole = predictor.cleaned(whole, wanted.output, wanted.settings)

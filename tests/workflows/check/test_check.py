@@ -78,6 +78,7 @@ def test_the_sample_by_hand():
         "names": ["lumen", "wall", "background"],
         "unlabelled": [3],
         "target": "semantic",
+        "background_value": 0,
     }
     (volume,) = result["volumes"]
     grey = volume.pop("grey_values")
@@ -427,7 +428,7 @@ def test_check_never_raises_for_a_file_that_is_cut_off(tmp_path, broken):
         (
             [],
             {},
-            "DATA: expected HDF5 or Zarr volumes, a folder, `images` and `labels`, or the word sample; found none",
+            "DATA: expected HDF5 or Zarr volumes, a folder, `images` and `labels`, or a word, sample or cells; found none",
         ),
         (["gone.h5"], {}, "gone.h5: expected data, found no such file or folder"),
         ([], {"images": "*.tif"}, "`images` and `labels`: expected both, found one"),

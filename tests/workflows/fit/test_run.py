@@ -274,7 +274,7 @@ def test_fit_on_slices_holds_out_whole_ones(tmp_path):
         (
             [],
             {},
-            "DATA: expected HDF5 or Zarr volumes, a folder, `images` and `labels`, or the word sample; found none",
+            "DATA: expected HDF5 or Zarr volumes, a folder, `images` and `labels`, or a word, sample or cells; found none",
         ),
         (["none.h5"], {}, "none.h5: expected data, found no such file or folder; check the path"),
         (["notes.txt"], {}, "notes.txt: expected an HDF5 or Zarr volume that holds image and labels, found .txt"),

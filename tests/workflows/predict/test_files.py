@@ -17,6 +17,7 @@ from keras_unet3d.files import claimed
 from keras_unet3d.labels.table import BOUNDARY_TABLE
 from keras_unet3d.listener import Listener
 from keras_unet3d.prediction.entropy import entropy
+from keras_unet3d.segments.cells import instances
 from keras_unet3d.segments.cleaning import ClassCleaning, fill_holes, keep_largest, remove_small
 from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.volumes import from_array, open_volume, resampled
@@ -181,12 +182,18 @@ def test_labels_are_cleaned(predictor, tmp_path):
     np.testing.assert_array_equal(open_volume(tmp_path / "o.h5", "label").array()[..., 0], by_hand)
 
 
-def test_instances_are_numbered(predictor, tmp_path):
+def test_instances_are_those_of_the_array_call(predictor, tmp_path, monkeypatch):
     path = write_pair(tmp_path / "v.h5")
     boundaries = replace(predictor, spec=replace(predictor.spec, labels=BOUNDARY_TABLE))
     predict(boundaries, [path], tmp_path / "o.h5", cleaning=CleanSettings(instances=True))
-    found = open_volume(tmp_path / "o.h5", "label").array()
-    assert found.min() >= 1
+    found = open_volume(tmp_path / "o.h5", "label").array()[..., 0]
+    said = boundaries.predict(open_volume(path), "probabilities")[..., 1]
+    np.testing.assert_array_equal(found, instances(said, spacing=open_volume(path).spacing))
+    # Block by block they are the same, whatever is held in memory.
+    monkeypatch.setattr("keras_unet3d.workflows.predict.instances.BLOCK", (5, 7, 9))
+    monkeypatch.setattr("keras_unet3d.volumes.scratch.MOST_BYTES", 100)
+    predict(boundaries, [path], tmp_path / "b.h5", cleaning=CleanSettings(instances=True))
+    np.testing.assert_array_equal(open_volume(tmp_path / "b.h5", "label").array()[..., 0], found)
 
 
 @pytest.mark.parametrize(
