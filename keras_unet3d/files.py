@@ -330,7 +330,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def table_writer(path: Path) -> Callable[[Path, Mapping[str, np.ndarray]], None]:
-    """Return what writes columns as a table, whole or not at all, in the format of the suffix of `path`. Ask before long work.
+    """Return what writes columns as a table, whole or not at all, in the format of the suffix of `path`; ask before long work.
 
     Raises:
         InputError: another suffix than .csv and .parquet, or the latter without the package pyarrow.

@@ -52,8 +52,8 @@ def test_every_option_arrives(call, tmp_path):
     ],
 )  # fmt: skip
 def test_wrong_calls(words, sentence, call, tmp_path):
-    tifffile.imwrite("small.tif", np.zeros((4, 8, 8), np.uint8))
-    tifffile.imwrite("zeros.tif", np.zeros((4, 8, 8), np.uint8))
+    tifffile.imwrite("small.tif", np.zeros((6, 8, 9), np.uint8))
+    tifffile.imwrite("zeros.tif", np.zeros((6, 8, 9), np.uint8))
     (tmp_path / "old.csv").write_text("mine")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     code, _, error = call(*words)
