@@ -26,7 +26,7 @@ def draw_histograms(measures: Mapping[str, np.ndarray], cut: np.ndarray, path: P
         known = np.isfinite(values)
         low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 1.0)
         is_wide = low > 0 and high > _WIDE * low
-        count = int(np.clip(np.sqrt(known.sum()), 5, _MOST_BINS))
+        count = int(np.clip(2 * np.sqrt(known.sum()), 5, _MOST_BINS))
         bins = np.geomspace(low, high, count + 1) if is_wide else np.histogram_bin_edges(values[known], count)
         colours = drawing.COLOURS[: len(names)]
         axis.hist([values[known & ~cut], values[known & cut]], bins, stacked=True, color=colours, label=names)

@@ -248,11 +248,11 @@ def _columns(rows: Rows, surface: np.ndarray, labels: Volume) -> dict[str, np.nd
     voxels = rows["voxels"]
     centroid = rows["positions"] / (2 * voxels[:, None])
     volume = voxels * np.prod(spacing)
-    table = {"label": rows["label"], "volume_voxels": voxels, f"volume_{unit}3": volume}
+    table = {"label": rows["label"], "volume_voxels": voxels}
+    if labels.spacing:
+        table[f"volume_{unit}3"] = volume
     for name, size in {"voxels": (1.0, 1.0, 1.0), unit: spacing}.items():
         table |= {f"centroid_{axis}_{name}": centroid[:, i] * size[i] for i, axis in enumerate(AXES)}
-    if not labels.spacing:
-        del table["volume_voxels3"]  # these are voxels
     for side in ("start", "stop"):
         table |= {f"box_{axis}_{side}": rows[side][:, i] for i, axis in enumerate(AXES)}
     table[f"surface_{unit}2"] = surface

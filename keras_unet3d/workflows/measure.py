@@ -9,7 +9,7 @@ import numpy as np
 from keras_unet3d.datasets.example import open_labels
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import validated
-from keras_unet3d.files import overlapping, table_writer, whole_file
+from keras_unet3d.files import overlapping, refuse_existing, table_writer, whole_file
 from keras_unet3d.geometry import Spacing
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.pictures.histograms import draw_histograms
@@ -17,6 +17,9 @@ from keras_unet3d.segments.measures import object_table
 from keras_unet3d.volumes import Volume, from_array, open_volume
 from keras_unet3d.volumes.volume import checked_spacing
 from keras_unet3d.words import plural
+
+# Of an image with more channels than these, the picture shows the first.
+_MOST_DRAWN = 4
 
 
 @validated
@@ -68,9 +71,11 @@ def measure(
     for volume in (numbers, grey):
         if volume and volume.path and overlapping(out, volume.path):
             raise InputError(f"{out}: expected a table that is not an input; choose another path.")
+    refuse_existing(out, overwrite, "table")
     with (
-        whole_file(out, overwrite, "table") as partial,
+        # The table is in its place first: it counts, should we be killed in between.
         whole_file(picture, overwrite, "picture of the table") as partial_picture,
+        whole_file(out, overwrite, "table") as partial,
     ):
         table = object_table(numbers, grey, background, listener)
         write(partial, table)
@@ -104,5 +109,5 @@ def _drawn(table: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     volume = [name for name in table if name.startswith("volume_")][-1]
     means = [name for name in table if name.endswith("_mean")]
     yield volume.replace("_", " in "), table[volume]
-    for name in ("sphericity", *means):
+    for name in ("sphericity", *means[:_MOST_DRAWN]):
         yield name.replace("_", " "), table[name]
