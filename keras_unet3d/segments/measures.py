@@ -211,7 +211,7 @@ def _directions(spacing: Spacing) -> tuple[np.ndarray, np.ndarray]:
     With voxels that are flat, steps to the neighbours would all lie near one axis. Steps over several voxels of the
     finer axes are as far apart as those between cubic voxels. The weights are those that give a plane its area, whatever its
     orientation, with the smallest mean square error, and with a mean error of 0, as over a sphere. The areas of the directions'
-    Voronoi cells, which are usual, are as good for cubic voxels and worse for others.
+    Voronoi cells, which are usual, are as good for cubic voxels, and worse where their height is no multiple of their width.
     """
     from scipy.optimize import nnls
 
