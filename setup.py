@@ -30,6 +30,7 @@ TEST_TOOLS = [
 # The adapted Rand error is wrong with scipy 1.13.
 INSTANCES = ["scikit-image>=0.25", "scipy>=1.14.1"]
 ONNX = ["onnxruntime>=1.22", "tf2onnx>=1.17"]
+PARQUET = ["pyarrow>=18"]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
 
 setup(
@@ -88,11 +89,12 @@ setup(
     ],
     extras_require={
         "elasticdeform": ELASTICDEFORM,
-        "test": [*ZARR, *INSTANCES, *ONNX, *CLUSTER, *TEST_TOOLS],
+        "test": [*ZARR, *INSTANCES, *ONNX, *CLUSTER, *PARQUET, *TEST_TOOLS],
         "zarr": ZARR,
         "instances": INSTANCES,
         "onnx": ONNX,
         "cluster": CLUSTER,
+        "parquet": PARQUET,
         "gpu": ["tensorflow[and-cuda]>=2.20"],
     },
     entry_points={"console_scripts": ["unet3d-cli = keras_unet3d.cli:main"]},

@@ -27,6 +27,7 @@ _ARGUMENTS = {
     "folds",
     "final",
     "profile",
+    "spacing",
 }
 _OPTIONS = {field.name for kind in (FitSettings, PredictSettings, CleanSettings) for field in fields(kind)} | _ARGUMENTS
 

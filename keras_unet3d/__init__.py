@@ -43,6 +43,7 @@ _HOMES = {
     "Predictor": "keras_unet3d.prediction.predictor",
     "evaluate": "keras_unet3d.workflows.evaluate",
     "compare": "keras_unet3d.workflows.evaluate",
+    "measure": "keras_unet3d.workflows.measure",
     "check": "keras_unet3d.workflows.check.run",
     "suggest": "keras_unet3d.workflows.annotate.suggest",
     "Suggestion": "keras_unet3d.workflows.annotate.ranking",

@@ -329,6 +329,48 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, lines.getvalue())
 
 
+def table_writer(path: Path) -> Callable[[Path, Mapping[str, np.ndarray]], None]:
+    """Return what writes columns as a table, whole or not at all, in the format of the suffix of `path`; ask before long work.
+
+    Raises:
+        InputError: another suffix than .csv and .parquet, or the latter without the package pyarrow.
+    """
+    if path.suffix.lower() not in _TABLES:
+        raise InputError(f"{path}: expected a table ending in {' or '.join(_TABLES)}, found {path.name!r}.")
+    return _TABLES[path.suffix.lower()]()
+
+
+def _csv_writer() -> Callable[[Path, Mapping[str, np.ndarray]], None]:
+    def write(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+        lines = io.StringIO()
+        table = csv.writer(lines, lineterminator="\n")
+        table.writerow(columns)
+        table.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+        write_text(path, lines.getvalue())
+
+    return write
+
+
+def _parquet_writer() -> Callable[[Path, Mapping[str, np.ndarray]], None]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError(
+            "Parquet: expected the package pyarrow, found none; run pip install 'keras-unet3d[parquet]', or write .csv."
+        ) from error
+
+    def write(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+        with whole_file(path) as partial:
+            pyarrow.parquet.write_table(pyarrow.table(dict(columns)), partial)
+
+    return write
+
+
+# Suffix of a table -> what returns its writer.
+_TABLES = {".csv": _csv_writer, ".parquet": _parquet_writer}
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8, whole or not at all."""
     try:

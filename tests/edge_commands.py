@@ -45,7 +45,14 @@ def _run(path: Path) -> None:
             read_network(path / name)
 
 
+def _table(path: Path) -> None:
+    assert [line.split(",")[0] for line in path.read_text().splitlines()] == ["label", "5", "9"]
+
+
 COMMANDS = {
+    "measure": Command(
+        lambda world, place: ["measure", world / "a.h5", world / "a.h5", "--out", place / "t.csv"], "t.csv", _table
+    ),
     "merge": Command(lambda world, place: ["merge", world / "slices", "--out", place / "o.h5"], "o.h5", _labels),
     "predict": Command(
         lambda world, place: ["predict", world / "run", world / "a.h5", "--out", place / "o.h5"], "o.h5", _labels

@@ -29,7 +29,7 @@ _ONE_STEP = "--epochs 1 --steps-per-epoch 1"
 _SMALL_STEP = "--patch 8 8 8 --batch-size 1 --workers 1 --no-augment"
 _SMALL_NETWORK = "--base-filters 2 --depth 1"
 # Commands beside `fit` that refuse to write over what an earlier page has written.
-_WRITERS = {"check", "evaluate", "predict", "suggest", "merge", "export"}
+_WRITERS = {"check", "evaluate", "measure", "predict", "suggest", "merge", "export"}
 # Options that say themselves what the network is.
 _OWN_NETWORK = {"--filters", "--from"}
 

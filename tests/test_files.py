@@ -19,6 +19,7 @@ from keras_unet3d.files import (
     refuse_existing_folder,
     refuse_unwritable,
     remove_path,
+    table_writer,
     whole_file,
     whole_folder,
     write_csv,
@@ -481,3 +482,27 @@ def test_a_lock_whose_holder_cannot_be_named_is_a_lock(tmp_path, monkeypatch):
 def test_a_table_has_a_line_per_row_and_nothing_for_none(tmp_path):
     write_csv(tmp_path / "t.csv", [{"file": 'a, "b".h5', "dice": 0.25}, {"file": "c", "dice": None}])
     assert (tmp_path / "t.csv").read_text() == 'file,dice\n"a, ""b"".h5",0.25\nc,\n'
+
+
+def test_columns_as_csv_by_hand(tmp_path):
+    columns = {
+        "label": np.array([1, 2**63], np.uint64),
+        "volume": np.array([0.5, np.nan]),
+        "cut": np.array([True, False]),
+    }
+    table_writer(tmp_path / "t.CSV")(tmp_path / "t.CSV", columns)
+    assert (tmp_path / "t.CSV").read_text() == "label,volume,cut\n1,0.5,True\n9223372036854775808,nan,False\n"
+
+
+def test_columns_as_parquet(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {"label": np.array([1, 2**63], np.uint64), "volume": np.array([0.5, 2.0]), "cut": np.array([True, False])}
+    table_writer(tmp_path / "t.parquet")(tmp_path / "t.parquet", columns)
+    written = parquet.read_table(tmp_path / "t.parquet")
+    assert written.to_pydict() == {name: column.tolist() for name, column in columns.items()}
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["t.parquet"]
+
+
+def test_no_other_table():
+    with pytest.raises(InputError, match=r"t\.xlsx: expected a table ending in \.csv or \.parquet, found 't\.xlsx'"):
+        table_writer(Path("t.xlsx"))

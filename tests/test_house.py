@@ -21,7 +21,7 @@ ALLOWED = {
     "machine": set(),
     "volumes": set(),
     "pictures": set(),
-    "segments": set(),
+    "segments": {"volumes"},
     # from the files to the batches
     "labels": {"volumes"},
     "datasets": {"volumes"},

@@ -14,7 +14,13 @@ from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.unet import build
 
 # Modules that not everybody needs, and the extra that installs each.
-_EXTRAS = {"zarr": "zarr", "skimage": "instances", "onnxruntime": "onnx", "distributed": "cluster"}
+_EXTRAS = {
+    "zarr": "zarr",
+    "skimage": "instances",
+    "onnxruntime": "onnx",
+    "distributed": "cluster",
+    "pyarrow": "parquet",
+}
 _PROBE = 64  # voxels per axis of the tile that engines are timed with
 
 

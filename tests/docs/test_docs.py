@@ -74,7 +74,18 @@ def test_the_readme_is_short():
 
 def test_every_public_type_is_in_the_guide_to_python():
     text = (ROOT / "docs" / "python.md").read_text("utf-8") + README
-    functions = {"open_data", "make_batches", "fit", "predict", "evaluate", "check", "suggest", "merge", "phantom"}
+    functions = {
+        "open_data",
+        "make_batches",
+        "fit",
+        "predict",
+        "evaluate",
+        "measure",
+        "check",
+        "suggest",
+        "merge",
+        "phantom",
+    }
     assert functions <= set(keras_unet3d.__all__)
     for name in functions | set(re.findall(r"keras_unet3d\.([A-Za-z]\w*)", text)):
         assert name in {*keras_unet3d.__all__, "zoo"}, name
