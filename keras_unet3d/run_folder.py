@@ -111,7 +111,8 @@ class RunFolder:
     logs = _File("logs")  # TensorBoard's folder
     dense_labels = _File("dense.tif")  # of the embedded sample: the whole of it segmented,
     dense_picture = _File("dense.png")  # a picture of that,
-    dense_figures = _File("dense.json")  # and how much of it is right
+    dense_figures = _File("dense.json")  # how much of it is right,
+    dense_table = _File("cells.csv")  # and where it is cells, a row per cell
 
     @property
     def is_run(self) -> bool:

@@ -1,6 +1,6 @@
 """How well instances agree with the truth: which of them are found, and which voxels belong together."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,6 +101,18 @@ def common(truth: np.ndarray, predicted: np.ndarray, unlabelled: Iterable[int] =
     return Common(
         ids, numbers[column].astype(np.int64), voxels, dict(zip(outside.tolist(), held.tolist(), strict=True))
     )
+
+
+def renumbered(pairs: Common, numbers: Callable[[np.ndarray], np.ndarray]) -> Common:
+    """Return what is in common where predicted instances are given other numbers, several of them perhaps the same one."""
+    outside = np.array([*pairs.elsewhere], np.int64)
+    elsewhere: dict[int, int] = {}
+    for number, voxels in zip(numbers(outside).tolist(), pairs.elsewhere.values(), strict=True):
+        elsewhere[number] = elsewhere.get(number, 0) + voxels
+    both, place = np.unique(
+        np.stack([pairs.truth, numbers(pairs.predicted).astype(np.int64)]), axis=1, return_inverse=True
+    )
+    return Common(both[0], both[1], np.bincount(place.ravel(), pairs.voxels).astype(np.int64), elsewhere)
 
 
 def matches(pairs: Common) -> Matches:

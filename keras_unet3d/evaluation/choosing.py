@@ -1,14 +1,19 @@
-"""Which cleaning of labels helps, found out on volumes that a network was not trained on."""
+"""Which cleaning of labels helps, and how instances are best cut, found out on volumes that a network was not trained on."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.evaluation.cells import Common, adapted_rand_error, common, matches, renumbered
 from keras_unet3d.evaluation.spread import paired_test
+from keras_unet3d.geometry import Spacing, triple
+from keras_unet3d.segments.cells import Cut, Instances, InstanceSettings, Pieces, voxel_edges
 from keras_unet3d.segments.cleaning import ClassCleaning, clean
+from keras_unet3d.segments.joining import Contacts
 
 # Steps of which at most one is taken, after one another: pieces go before holes are filled.
 _ALTERNATIVES: tuple[tuple[dict[str, Any], ...], ...] = (
@@ -75,3 +80,90 @@ def _dice(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Return the Dice of two masks; 1 of two empty ones, so that it counts for something to remove what should not be."""
     voxels = truth.sum() + predicted.sum()
     return float(2 * (truth & predicted).sum() / voxels) if voxels else 1.0
+
+
+@dataclass(frozen=True)
+class CutVolume:
+    """What instances are cut out of, and the truth.
+
+    Attributes:
+        certain: what `segments.cells.evidence` returns.
+        truth: instances `(z, y, x)`, 0 for none, `NOT_LABELLED` where nobody said.
+        spacing: voxel size, None where it is not known.
+    """
+
+    certain: np.ndarray
+    truth: np.ndarray
+    spacing: Spacing | None
+
+
+NOT_LABELLED = -1
+# Of equally good ones the first is taken; figures that differ by less are equally good.
+_SMOOTHING, _JOIN_BELOW, _LEAST = (1.0, 2.0), (0.8, 0.7, 0.85, 0.6, 0.9, 0.5, 0.95, 0.4, 0.3), (100, 30, 300)
+_DIGITS = 3
+
+
+def _precision(pairs: Common) -> float:
+    return float(matches(pairs).figures["average_precision"] or 0.0)
+
+
+def _rand(pairs: Common) -> float:
+    error = adapted_rand_error(pairs)
+    return 0.0 if error is None else 1 - error
+
+
+# Target -> how good instances are, 0 to 1: where they cover a volume the voxels that belong together count, on a background
+# also what is found that is none.
+INSTANCE_SCORES: dict[str, tuple[str, Callable[[Common], float]]] = {
+    "boundaries": ("1 - adapted Rand error", _rand),
+    "cells": ("average precision", _precision),
+}
+
+
+def choose_instances(volumes: Sequence[CutVolume], target: str) -> tuple[InstanceSettings, float]:
+    """Return the settings by which instances are best cut, and how good they are, the mean over volumes of `INSTANCE_SCORES`.
+
+    Smoothings are tried with every limit of joining, and then the least size with the best of them.
+
+    Args:
+        volumes: that the network was not trained on.
+        target: "boundaries" or "cells".
+    """
+    score = INSTANCE_SCORES[target][1]
+    in_pieces = {smoothing: [_InPieces.of(volume, smoothing) for volume in volumes] for smoothing in _SMOOTHING}
+
+    def better(tried: Iterable[InstanceSettings]) -> tuple[InstanceSettings, float]:
+        scored = {
+            settings: float(np.mean([score(volume.joined(settings)) for volume in in_pieces[settings.smoothing]]))
+            for settings in tried
+        }
+        # The first of those that are as good.
+        return max(scored.items(), key=lambda item: round(item[1], _DIGITS))
+
+    best, _ = better(
+        InstanceSettings(smoothing=smoothing, join_below=below) for smoothing, below in product(_SMOOTHING, _JOIN_BELOW)
+    )
+    return better(replace(best, least=least) for least in _LEAST)
+
+
+@dataclass(frozen=True)
+class _InPieces:
+    """A volume in pieces, which several settings join in their own way."""
+
+    pieces: Pieces
+    contacts: Contacts
+    pairs: Common
+
+    @staticmethod
+    def of(volume: CutVolume, smoothing: float) -> "_InPieces":
+        shape = triple(volume.truth.shape)
+        settings = InstanceSettings(smoothing=smoothing)
+        cut = Cut(shape, volume.certain.__getitem__, voxel_edges(volume.spacing), settings)
+        whole = triple(slice(0, size) for size in shape)
+        numbers, pieces = cut.pieces(whole)
+        contacts = cut.contacts(whole, lambda _: numbers)
+        return _InPieces(pieces, contacts, common(volume.truth, numbers, (NOT_LABELLED,)))
+
+    def joined(self, settings: InstanceSettings) -> Common:
+        """Return what the instances of the settings have in common with the truth."""
+        return renumbered(self.pairs, Instances.of([self.pieces], [self.contacts], settings))

@@ -47,7 +47,7 @@ class LabelIndex:
 
 @dataclass(frozen=True)
 class Source:
-    """A volume that patches are drawn from: image, classes (`UNLABELLED` where nobody said) and weights."""
+    """A volume that patches are drawn from: image, classes (`UNLABELLED` where nobody said) and weights; `label` as files have it."""
 
     name: str
     image: Volume
@@ -56,6 +56,7 @@ class Source:
     statistics: Statistics
     index: LabelIndex
     in_memory: bool = True
+    label: Volume | None = None
 
     @property
     def sparse(self) -> bool:
@@ -84,7 +85,7 @@ def read_source(example: Example, table: LabelTable, hold: bool = True, normaliz
         refuse(weight_faults(weight, classes))
         classes = where_weighted(classes, weight)
     index = index_labels(classes, table.num_classes)
-    return Source(example.name, image, classes, weight, measure(image, normalization), index, hold)
+    return Source(example.name, image, classes, weight, measure(image, normalization), index, hold, example.label)
 
 
 def _as_it_is(volume: Volume) -> Volume:

@@ -175,7 +175,5 @@ def test_a_wrong_call_is_refused(files, call, said):
 
 
 def test_nothing_given_is_refused():
-    with pytest.raises(
-        InputError, match="DATA: expected HDF5 or Zarr volumes, a folder, `images` and `labels`, or a"
-    ):
+    with pytest.raises(InputError, match="DATA: expected HDF5 or Zarr volumes, a folder, `images` and `labels`, or a"):
         open_data()

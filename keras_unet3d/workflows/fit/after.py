@@ -1,4 +1,5 @@
-"""What is fitted once a network is trained, on what it was not trained on: its temperature, and the cleaning of its labels."""
+"""What is fitted once a network is trained, on what it was not trained on: its temperature, the cleaning of its labels, and how
+instances are cut."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,7 +8,14 @@ from math import prod
 import numpy as np
 
 from keras_unet3d.evaluation.calibration import calibration, fit_temperature
-from keras_unet3d.evaluation.choosing import FEWEST_VOLUMES, choose_cleaning
+from keras_unet3d.evaluation.choosing import (
+    FEWEST_VOLUMES,
+    INSTANCE_SCORES,
+    NOT_LABELLED,
+    CutVolume,
+    choose_cleaning,
+    choose_instances,
+)
 from keras_unet3d.geometry import Box
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.listener import Listener
@@ -15,6 +23,7 @@ from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.patches.holdout import Holdout
 from keras_unet3d.patches.source import Source, draw_voxel
 from keras_unet3d.prediction.predictor import Predictor
+from keras_unet3d.segments.cells import InstanceSettings, evidence
 from keras_unet3d.settings.predict import PredictSettings
 from keras_unet3d.volumes import Volume
 from keras_unet3d.words import plural
@@ -22,6 +31,8 @@ from keras_unet3d.workflows.fit.plan import Plan
 
 # Held-out volumes, and voxels of them that a temperature is fitted to.
 _MOST_VOLUMES, _FITTED = 20, 200_000
+# Voxels that instances are cut out of, in a minute.
+_MOST_CUT = 2**22
 # A voxel is predicted for so many that were trained on: about 3 % of the time of a fit, as a step costs three passes and a
 # tile twice its voxels. At least so many, which take a second.
 _TRAINED_PER_VOXEL, _LEAST_VOXELS = 32, 2**16
@@ -36,6 +47,7 @@ class _Seen:
         classes: of some of its labelled voxels.
         probabilities: of the same voxels, `(voxels, classes)`.
         is_whole: whether it is a whole volume that is labelled throughout.
+        to_cut: where labels are instances, what they are cut out of.
     """
 
     truth: np.ndarray
@@ -43,13 +55,15 @@ class _Seen:
     classes: np.ndarray
     probabilities: np.ndarray
     is_whole: bool
+    to_cut: CutVolume | None = None
 
 
 def settled(predictor: Predictor, holdout: Holdout, plan: Plan, listener: Listener) -> ModelSpec:
     """Return what a trained network is and means, with what was fitted to its held-out volumes, and say that.
 
     The temperature is fitted to labelled voxels of at most 20 volumes, and kept where it lowers their calibration error;
-    the cleaning is chosen on those of them that are whole and labelled throughout. Nothing is fitted to what was trained on.
+    the cleaning is chosen on those of them that are whole and labelled throughout, and the way of cutting instances on all.
+    Nothing is fitted to what was trained on.
 
     Args:
         predictor: of the network that is kept.
@@ -60,13 +74,14 @@ def settled(predictor: Predictor, holdout: Holdout, plan: Plan, listener: Listen
     spec = plan.spec
     if holdout.validation is holdout.training:
         listener.say(
-            "nothing was held out to fit a temperature or a cleaning to: probabilities and labels stay as they are"
+            "nothing was held out to fit a temperature to, or a cleaning: probabilities and labels stay as they are"
         )
         return spec
     # Fixed by the plan and not by the clock: a fit that is repeated is the same.
     schedule = plan.schedule
     trained = prod(plan.patches.patch) * plan.batching.batch_size * schedule.steps_per_epoch * schedule.epochs
     budget = max(trained // _TRAINED_PER_VOXEL, _LEAST_VOXELS)
+    budget = min(budget, _MOST_CUT) if spec.labels.of_instances else budget
     seen = list(_looked_at(predictor, holdout.validation, budget))
     classes = np.concatenate([volume.classes for volume in seen])
     probabilities = np.concatenate([volume.probabilities for volume in seen])
@@ -81,7 +96,9 @@ def settled(predictor: Predictor, holdout: Holdout, plan: Plan, listener: Listen
         f"temperature {fitted.temperature:.3f}, from {plural(len(classes), 'voxel')} of "
         f"{plural(len(seen), 'held-out volume')}: calibration error {before:.4f}, {after:.4f} {kept}"
     )
-    if not (holdout.whole_volumes and spec.labels.target == "semantic" and all(volume.is_whole for volume in seen)):
+    if to_cut := [volume.to_cut for volume in seen if volume.to_cut]:
+        return replace(spec, instances=_instances(to_cut, spec.labels.target, listener))
+    if not (holdout.whole_volumes and all(volume.is_whole for volume in seen)):
         listener.say("cleaning: none is tried, which takes whole held-out volumes of classes, labelled throughout")
         return spec
     table = spec.labels
@@ -97,6 +114,16 @@ def settled(predictor: Predictor, holdout: Holdout, plan: Plan, listener: Listen
         + (in_words or "neither large pieces, small ones nor holes matter enough; none")
     )
     return replace(spec, cleaning=cleaning)
+
+
+def _instances(volumes: list[CutVolume], target: str, listener: Listener) -> InstanceSettings:
+    """Return the settings by which instances are cut best, and say them."""
+    chosen, score = choose_instances(volumes, target)
+    what = INSTANCE_SCORES[target][0]
+    listener.say(
+        f"instances, tried on {plural(len(volumes), 'held-out volume')}: {chosen.in_words()} ({what} {score:.3f} there)"
+    )
+    return chosen
 
 
 def _looked_at(predictor: Predictor, sources: list[Source], budget: int) -> Iterator[_Seen]:
@@ -117,14 +144,25 @@ def _see(predictor: Predictor, source: Source, most: int, fitted: int, rng: np.r
     taken = labelled & (rng.random(truth.shape) * labelled.sum() < fitted)
     predicted = np.empty(truth.shape, np.uint8)
     classes, probabilities = [], []
+    table, certain = predictor.spec.labels, None
+    if source.label and table and table.of_instances:
+        certain = np.empty((*truth.shape, table.num_classes - 1), np.uint8)
     image = _cropped(source.image, box)
     statistics = source.statistics.of_planes(box[0])
     for part, values in predictor.boxes(image, "probabilities", _AS_IT_IS, statistics=statistics):
         predicted[part] = predictor.convert(values, "classes")
         classes.append(truth[part][taken[part]])
         probabilities.append(values[taken[part]])
+        if certain is not None:
+            certain[part] = evidence(values)
     is_whole = truth.shape == source.image.shape and bool(labelled.all())
-    return _Seen(truth, predicted, np.concatenate(classes), np.concatenate(probabilities), is_whole)
+    to_cut = None
+    if certain is not None and source.label and table:
+        raw = source.label.read(box)[..., 0].astype(np.int64)
+        # The background may have any value, and an instance the value 0.
+        instances = np.where(raw == table.background_value, 0, raw + 1)
+        to_cut = CutVolume(certain, np.where(labelled, instances, NOT_LABELLED), source.image.spacing)
+    return _Seen(truth, predicted, np.concatenate(classes), np.concatenate(probabilities), is_whole, to_cut)
 
 
 _AS_IT_IS = PredictSettings(clean=False)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_unet3d.augment.elastic import load_elasticdeform
-from keras_unet3d.datasets import SAMPLE, Globs
+from keras_unet3d.datasets import Globs
 from keras_unet3d.errors import InputError, expect, refuse
 from keras_unet3d.fields import argument
 from keras_unet3d.files import refuse_full
@@ -29,7 +29,7 @@ from keras_unet3d.training.loop import train, training_loss
 from keras_unet3d.training.schedule import OwnParts, Shown
 from keras_unet3d.workflows.data import LabelledData, listed, open_data
 from keras_unet3d.workflows.fit.after import settled
-from keras_unet3d.workflows.fit.embedded_sample import segment_sample
+from keras_unet3d.workflows.fit.embedded import SEGMENT
 from keras_unet3d.workflows.fit.feed import chosen_engine, make_feed
 from keras_unet3d.workflows.fit.memory import memory_in_words, refuse_hopeless, say_costs
 from keras_unet3d.workflows.fit.plan import Plan, changes_in_words, make_plan, network_in_words, sections_in_words
@@ -188,8 +188,8 @@ def fit(
         predictor = kept_predictor(run, plan.spec)
         spec = settled(predictor, holdout, plan, listener)
         run.write_config(replace(config, model=spec))
-        if named.data == [SAMPLE] and not named.globs:
-            segment_sample(replace(predictor, spec=spec), run, listener)
+        if len(named.data) == 1 and named.data[0] in SEGMENT and not named.globs:
+            SEGMENT[str(named.data[0])](replace(predictor, spec=spec), run, listener)
     return Run(run.path, {name: [row[name] for row in rows] for name in rows[0]}, best, opened)
 
 

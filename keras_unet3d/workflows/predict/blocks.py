@@ -6,7 +6,7 @@ takes its place when all blocks are there.
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -20,13 +20,15 @@ from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.prediction.tiling import Tiling, block_size, blocks
+from keras_unet3d.segments.cells import evidence
 from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import NewVolume, Volume, continue_zarr, open_volume, refuse_existing_volume, start_zarr
 from keras_unet3d.volumes.grey_values import Statistics
+from keras_unet3d.workflows.predict.cluster import computed
+from keras_unet3d.workflows.predict.cutting import EVIDENCE, CutJob, box_size, cut_boxes
+from keras_unet3d.workflows.predict.instances import BLOCK
 
-HERE = "here"
 _PLAN, _DONE, _VOLUME = "plan.json", "done", "volume.zarr"
-_RETRIES, _TIMEOUT = 3, 20
 # Settings that do not change the result (no block is cleaned), or stand in the plan by themselves.
 _NO_MATTER = ("max_ram", "batch_size", "tile", "merge", "clean")
 
@@ -53,6 +55,7 @@ class BlockWork:
         target: the Zarr folder that takes its place when all blocks are there.
         output: one of `choices.OUTPUTS`.
         settings: how.
+        instances: whether labels are instances, cut out of what the network says.
     """
 
     recipe: Recipe
@@ -60,6 +63,7 @@ class BlockWork:
     target: Path
     output: str
     settings: PredictSettings
+    instances: bool = False
 
     @property
     def folder(self) -> Path:
@@ -69,7 +73,16 @@ class BlockWork:
     @property
     def key(self) -> str:
         """The data set that the blocks make."""
-        return "label" if self.output == "labels" else self.output
+        return "label" if self.output == "labels" and not self.instances else self.said
+
+    @property
+    def said(self) -> str:
+        """What is asked of the network: of what instances are cut out of, its probabilities."""
+        return EVIDENCE if self.instances else self.output
+
+    def convert(self, values: np.ndarray) -> np.ndarray:
+        """Return what blocks hold, of what was asked for."""
+        return evidence(values) if self.instances else values
 
 
 @dataclass(frozen=True)
@@ -94,12 +107,12 @@ class Job:
 def compute(number: int, job: Job) -> int:
     """Compute, write and mark a block of a job, and return its number; what a worker runs."""
     work = job.work
-    predictor = _predictor(work.recipe.load, work.recipe.arguments)
+    predictor = _as_asked(_predictor(work.recipe.load, work.recipe.arguments), work)
     volume = open_volume(*work.source)
     write = continue_zarr(work.folder / _VOLUME, _new(job, predictor, volume))
     tiling = job.tiling.part(_boxes(job.tiling)[number])
-    for box, values in predictor.boxes(volume, work.output, work.settings, tiling=tiling, statistics=job.statistics):
-        write(box, values)
+    for box, values in predictor.boxes(volume, work.said, work.settings, tiling=tiling, statistics=job.statistics):
+        write(box, work.convert(values))
     write_bytes(job.mark(number), b"")
     return number
 
@@ -117,7 +130,7 @@ def predict_blocks(
     Args:
         work: what is to be computed, and how workers get at it.
         predictor, volume: the same, of this process.
-        scheduler: the address of a Dask scheduler, or `HERE`.
+        scheduler: the address of a Dask scheduler, or `cluster.HERE`.
         listener: is told lines, and voxels done and voxels in all.
         overwrite: whether a target that is there may be replaced.
 
@@ -142,10 +155,24 @@ def predict_blocks(
         if len(left) < len(sizes):
             listener.say(f"{work.target}: {len(sizes) - len(left)} of {len(sizes)} blocks are done already")
         done = sum(sizes) - sum(sizes[number] for number in left)
-        for number in _computed(job, left, scheduler):
+        for number in computed(compute, job, left, scheduler):
             done += sizes[number]
             listener.progress(done, sum(sizes))
-        replace_folder(work.folder / _VOLUME, work.target)
+        finished = work.folder / _VOLUME
+        if work.instances:
+            chunks = block_size(tiling)
+            cut = CutJob(
+                work.folder,
+                finished,
+                work.source,
+                volume.shape,
+                volume.spacing,
+                chunks,
+                box_size(chunks, BLOCK),
+                predictor.spec.instances,
+            )
+            finished = cut_boxes(cut, scheduler, listener)
+        replace_folder(finished, work.target)
         remove_path(work.folder)
 
 
@@ -187,7 +214,7 @@ def _plan(job: Job) -> dict:
     return {
         "input": [*work.source],
         "files": {path: _fingerprint(Path(path)) for path in files},
-        "output": work.output,
+        "output": "instances" if work.instances else work.output,
         "tile": list(job.tiling.tile),
         "merge": job.tiling.merge.name,
         "settings": {name: value for name, value in work.settings.config().items() if name not in _NO_MATTER},
@@ -204,44 +231,18 @@ def _fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _computed(job: Job, numbers: list[int], scheduler: str) -> Iterator[int]:
-    """Yield the numbers of blocks as they are done."""
-    if scheduler == HERE:
-        return (compute(number, job) for number in numbers)
-    return _by_cluster(job, numbers, scheduler)
-
-
-def _by_cluster(job: Job, numbers: list[int], address: str) -> Iterator[int]:
-    try:
-        from distributed import Client, as_completed
-    except ImportError as error:
-        raise InputError(
-            "scheduler: expected the package distributed, found none; run pip install 'keras-unet3d[cluster]', or use "
-            f"`scheduler={HERE}`."
-        ) from error
-    try:
-        client = Client(address, timeout=_TIMEOUT)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"scheduler: expected a Dask scheduler at {address}, found none ({error}); start one with dask scheduler."
-        ) from error
-    with client:
-        # A worker that dies is another's work; a worker that fails is asked again.
-        futures = client.map(compute, numbers, job=client.scatter(job), retries=_RETRIES, pure=False)
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            client.cancel(futures)
-
-
 def _new(job: Job, predictor: Predictor, volume: Volume) -> NewVolume:
     """Return what the blocks make; every one of them is made of whole chunks."""
     # What an output looks like, a voxel of it tells.
     classes = predictor.spec.labels.num_classes if predictor.spec.labels else 1
-    voxel = predictor.convert(np.ones((1, 1, 1, classes), np.float32), job.work.output)
+    voxel = job.work.convert(predictor.convert(np.ones((1, 1, 1, classes), np.float32), job.work.said))
     channels = voxel.shape[3] if voxel.ndim == 4 else None
     return NewVolume(voxel.dtype, volume, job.work.key, channels, block_size(job.tiling))
+
+
+def _as_asked(predictor: Predictor, work: BlockWork) -> Predictor:
+    # Instances are cut by what the network itself gives.
+    return predictor.uncalibrated if work.instances else predictor
 
 
 @functools.cache

@@ -35,7 +35,7 @@ from keras_unet3d.workflows.predict.instances import predicted_instances
 from keras_unet3d.workflows.predict.targets import targets_of
 from keras_unet3d.workflows.predict.voxel_size import at_training_size, other_size_in_words
 
-AS_THEY_ARE = CleanSettings()
+AS_THEY_ARE, INSTANCES = CleanSettings(), CleanSettings(instances=True)
 # Memory per voxel of a label volume that is cleaned: its numbers, its pieces and two copies.
 _CLEANING_BYTES = 24
 
@@ -104,7 +104,7 @@ def predict(
     predictor.refuse_output(output, settings)
     if cleaning.instances:
         predictor.refuse_instances()
-    if scheduler and (recipe is None or cleaning != AS_THEY_ARE or resample):
+    if scheduler and (recipe is None or cleaning not in (AS_THEY_ARE, INSTANCES) or resample):
         raise InputError("scheduler: expected a trained model, and neither cleaning nor resampling; leave one out.")
     if scheduler and _is_cleaned(predictor, wanted):
         listener.say("blocks are not cleaned, which takes the whole volume: the labels are those of `clean=False`")
@@ -137,9 +137,9 @@ def predict(
             for line in other_size_in_words(volume, predictor.spec, resample):
                 listener.say(line)
             if scheduler and recipe:
-                work = BlockWork(recipe, (str(path.resolve()), *keys), target, output, settings)
+                work = BlockWork(recipe, (str(path.resolve()), *keys), target, output, settings, cleaning.instances)
                 predict_blocks(work, predictor, volume, scheduler, share, overwrite)
-                listener.say(f"{target}: {output}")
+                listener.say(f"{target}: {'instances' if cleaning.instances else output}")
             else:
                 with whole_volume(target, overwrite) as partial, _memory_in_words(volume):
                     written_in_words = _predict_one(predictor, volume, partial, wanted, share)
@@ -201,7 +201,7 @@ def _results(
     if working is volume and wanted.cleaning == AS_THEY_ARE and not _is_cleaned(predictor, wanted):
         yield from predictor.boxes(volume, wanted.output, wanted.settings, statistics=statistics, listener=listener)
         return
-    if working is volume and wanted.cleaning == CleanSettings(instances=True):
+    if working is volume and wanted.cleaning == INSTANCES:
         yield from predicted_instances(
             predictor, volume, wanted.settings, beside, statistics=statistics, listener=listener
         )

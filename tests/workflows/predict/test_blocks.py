@@ -1,6 +1,8 @@
 """Blocks of a volume, computed apart: what was done is not done again, and a lost worker costs nothing but time."""
 
+import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -10,10 +12,12 @@ import pytest
 from helpers import write_pair
 
 from keras_unet3d import InputError, zoo
+from keras_unet3d.labels.table import BOUNDARY_TABLE
 from keras_unet3d.listener import Listener
-from keras_unet3d.settings import PredictSettings
+from keras_unet3d.segments.cells import InstanceSettings, instances
+from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.volumes import from_array, open_volume, write_volume
-from keras_unet3d.workflows.predict import blocks
+from keras_unet3d.workflows.predict import blocks, cluster, cutting
 from keras_unet3d.workflows.predict.files import predict
 
 # Of the network's context of 8: blocks of 8 voxels along x.
@@ -107,7 +111,7 @@ def test_other_formats_are_refused(tiny_run, tmp_path):
 
 
 def test_no_scheduler_is_explained(tiny_run, stack, tmp_path, monkeypatch):
-    monkeypatch.setattr(blocks, "_TIMEOUT", 1)
+    monkeypatch.setattr(cluster, "_TIMEOUT", 1)
     with pytest.raises(InputError, match="scheduler: expected a Dask scheduler at tcp://127.0.0.1:9, found none"):
         call(tiny_run, stack, tmp_path / "o.zarr", scheduler="tcp://127.0.0.1:9")
 
@@ -121,8 +125,8 @@ def test_a_missing_package_is_explained(tiny_run, stack, tmp_path, monkeypatch):
 def test_a_cluster_computes_the_blocks(tiny_run, stack, tmp_path):
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, processes=False, threads_per_worker=1, dashboard_address=None) as cluster:
-        call(tiny_run, stack, tmp_path / "o.zarr", scheduler=cluster.scheduler_address)
+    with LocalCluster(n_workers=2, processes=False, threads_per_worker=1, dashboard_address=None) as workers:
+        call(tiny_run, stack, tmp_path / "o.zarr", scheduler=workers.scheduler_address)
     np.testing.assert_array_equal(open_volume(tmp_path / "o.zarr", "label").array()[..., 0], expected(tiny_run, stack))
 
 
@@ -134,11 +138,83 @@ def test_a_worker_that_is_killed_costs_a_retry(tiny_run, stack, tmp_path):
         # Once the first block is done the other worker is at work too.
         while not list((tmp_path / ".unfinished.o.zarr").glob("done/*")):
             time.sleep(0.02)
-        os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+        os.kill(next(iter(workers.workers.values())).pid, signal.SIGKILL)
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as workers:
         killer = threading.Thread(target=kill)
         killer.start()
-        call(tiny_run, stack, tmp_path / "o.zarr", scheduler=cluster.scheduler_address)
+        call(tiny_run, stack, tmp_path / "o.zarr", scheduler=workers.scheduler_address)
         killer.join()
     np.testing.assert_array_equal(open_volume(tmp_path / "o.zarr", "label").array()[..., 0], expected(tiny_run, stack))
+
+
+# ---- instances -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cell_run(tiny_run, tmp_path):
+    """A run whose network, so it says, was trained on boundaries."""
+    path = shutil.copytree(tiny_run, tmp_path / "cells")
+    config = json.loads((path / "config.json").read_text("utf-8"))
+    config["model"]["labels"] = BOUNDARY_TABLE.config()
+    config["model"]["instances"] = CUT.config()
+    (path / "config.json").write_text(json.dumps(config), "utf-8")
+    return path
+
+
+CUT = InstanceSettings(threshold=0.5, smoothing=1.0, join_below=0.45, least=20)
+
+
+def cut_whole(run, stack):
+    volume = open_volume(stack)
+    said = zoo.predictor(run).uncalibrated.predict(volume, "probabilities", SETTINGS)
+    return instances(said[..., 1], spacing=volume.spacing, settings=CUT)
+
+
+@pytest.fixture
+def small_boxes(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK", (8, 16, 16))
+
+
+def test_boxes_have_the_instances_of_the_whole(cell_run, stack, tmp_path, small_boxes):
+    call(cell_run, stack, tmp_path / "o.zarr", cleaning=CleanSettings(instances=True))
+    found, wanted = open_volume(tmp_path / "o.zarr", "label"), cut_whole(cell_run, stack)
+    assert wanted.max() > 5
+    np.testing.assert_array_equal(found.array()[..., 0], wanted)
+    assert (found.dtype, found.spacing) == (wanted.dtype, (2.0, 1.0, 1.0))
+    assert not (tmp_path / ".unfinished.o.zarr").exists()
+
+
+@pytest.mark.parametrize("step", ["pieces", "contacts", "label"])
+def test_a_cut_that_was_stopped_goes_on(cell_run, stack, tmp_path, small_boxes, monkeypatch, step):
+    functions = {"pieces": "cut_pieces", "contacts": "find_contacts", "label": "write_instances"}
+    done = {name: getattr(cutting, function) for name, function in functions.items()}
+    calls = []
+
+    def stopping(number, job):
+        if number == 2:
+            raise KeyboardInterrupt
+        return done[step](number, job)
+
+    monkeypatch.setattr(cutting, functions[step], stopping)
+    options = dict(cleaning=CleanSettings(instances=True))
+    with pytest.raises(KeyboardInterrupt):
+        call(cell_run, stack, tmp_path / "o.zarr", **options)
+    assert not (tmp_path / "o.zarr").exists()
+    for name, function in functions.items():
+        again = lambda number, job, name=name: calls.append((name, number)) or done[name](number, job)  # noqa: E731
+        monkeypatch.setattr(cutting, function, again)
+    call(cell_run, stack, tmp_path / "o.zarr", **options)
+    assert min(number for name, number in calls if name == step) == 2
+    earlier = list(functions)[: list(functions).index(step)]
+    assert not {name for name, _ in calls} & {*earlier}
+    np.testing.assert_array_equal(open_volume(tmp_path / "o.zarr", "label").array()[..., 0], cut_whole(cell_run, stack))
+
+
+def test_a_cluster_cuts_the_boxes(cell_run, stack, tmp_path, small_boxes):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, processes=False, threads_per_worker=1, dashboard_address=None) as workers:
+        options = dict(scheduler=workers.scheduler_address, cleaning=CleanSettings(instances=True))
+        call(cell_run, stack, tmp_path / "o.zarr", **options)
+    np.testing.assert_array_equal(open_volume(tmp_path / "o.zarr", "label").array()[..., 0], cut_whole(cell_run, stack))
