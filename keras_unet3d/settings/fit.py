@@ -180,7 +180,8 @@ class AugmentationOptions(Validated):
     )
     flips: str | None = option(
         None,
-        "Axes along which patches may be mirrored, like yx, '' for none [default: none; zyx in a stack of sections].",
+        "Axes along which patches may be mirrored, like yx, '' for none [default: none; zyx for instances, and in a stack "
+        "of sections].",
     )
 
     def faults(self) -> Iterator[str]:
@@ -190,10 +191,11 @@ class AugmentationOptions(Validated):
         if self.augment_on == "device" and self.engine == "elasticdeform":
             yield "engine: expected native or auto with `augment_on=device`, found elasticdeform."
 
-    def as_stack(self, is_one: bool) -> Self:
-        """Return the options with those decided that depend on whether volumes are stacks of sections."""
+    def as_stack(self, is_one: bool, of_instances: bool = False) -> Self:
+        """Return the options with those decided that depend on whether volumes are stacks of sections, and labels instances."""
         rotation = (180.0 if is_one else 15.0) if self.rotation is None else self.rotation
-        flips = "zyx" if self.flips is None and is_one else self.flips
+        # A cell in a mirror is a cell, which an organ need not be.
+        flips = "zyx" if self.flips is None and (is_one or of_instances) else self.flips
         return replace(self, sections="yes" if is_one else "no", rotation=rotation, flips=flips)
 
     def changes(self, voxel: float | None = None, by_section: bool = False) -> AugmentSettings:

@@ -83,11 +83,12 @@ def make_batches(
     images = [example.image for example in data.examples]
     refuse(other_channels(images))
     stack, normalization = sections_of(images, augmentation, options.grey_values)
+    augmentation = augmentation.as_stack(stack, data.table.of_instances)
     settings = PatchSettings(
         patch,
         seen,
         normalization,
-        changes_of(patch, common_spacing(images)[0], augmentation.as_stack(stack), normalization),
+        changes_of(patch, common_spacing(images)[0], augmentation, normalization),
         sampling=options.sampling,
         engine="native" if augmentation.engine == "auto" else augmentation.engine,
         transforms=tuple(transforms),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_unet3d.augment.draw import AugmentSettings
-from keras_unet3d.datasets import SAMPLE
+from keras_unet3d.datasets import CELLS, SAMPLE
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.fields import narrowed
 from keras_unet3d.geometry import Geometry, Spacing, Triple
@@ -38,9 +38,27 @@ _GPU_FILTERS = (32, 64, 128, 256)
 _LARGEST_DEFORMATION, _DEFORMED_SHARE = 4.0, 0.05
 # Of a network that is asked for by its base_filters.
 _PAPER_DEPTH = 3
-# The embedded sample is small: it is learnt in less, and by fewer weights.
-_SAMPLE_EPOCHS, _SAMPLE_STEPS = 7, 25
-_SAMPLE_FILTERS, _SAMPLE_DEPTH = 8, 3
+
+
+@dataclass(frozen=True)
+class _Small:
+    """What an embedded data set is learnt by, unless the settings say otherwise: it takes less time, and fewer weights."""
+
+    epochs: int
+    steps: int
+    base_filters: int = 8
+    depth: int = 3
+
+    def fill(self, settings: FitSettings) -> FitSettings:
+        if (settings.filters, settings.base_filters, settings.depth) == (None, None, None):
+            settings = replace(settings, base_filters=self.base_filters, depth=self.depth)
+        if settings.minutes is not None:
+            return settings
+        epochs, steps = settings.epochs or self.epochs, settings.steps_per_epoch or self.steps
+        return replace(settings, epochs=epochs, steps_per_epoch=steps)
+
+
+_EMBEDDED = {SAMPLE: _Small(7, 25), CELLS: _Small(10, 40)}
 
 
 @dataclass(frozen=True)
@@ -102,10 +120,11 @@ def make_plan(
     refuse(other_channels(images))
     shape = tuple(np.median([image.shape for image in images], axis=0).round().astype(int).tolist())
     spacing, unit = common_spacing(images)
-    if all(image.name == SAMPLE for image in images):
-        settings = _for_the_sample(settings)
+    # Those of files are named by their paths.
+    if len({image.name for image in images}) == 1 and images[0].name in _EMBEDDED:
+        settings = _EMBEDDED[images[0].name].fill(settings)
     stack, grey_values = sections_of(images, settings, settings.grey_values)
-    settings = replace(settings.as_stack(stack), grey_values=grey_values)
+    settings = replace(settings.as_stack(stack, data.table.of_instances), grey_values=grey_values)
     architecture = replace(
         start or _architecture(shape, spacing, settings, data.num_classes, settings.seed),
         input_shape=(None, None, None, images[0].channels),
@@ -161,15 +180,6 @@ def _length(settings: FitSettings) -> dict[str, Any]:
 
 def _given(value: Any, otherwise: Any) -> Any:
     return otherwise if value is None else value
-
-
-def _for_the_sample(settings: FitSettings) -> FitSettings:
-    if (settings.filters, settings.base_filters, settings.depth) == (None, None, None):
-        settings = replace(settings, base_filters=_SAMPLE_FILTERS, depth=_SAMPLE_DEPTH)
-    if settings.minutes is not None:
-        return settings
-    epochs, steps = settings.epochs or _SAMPLE_EPOCHS, settings.steps_per_epoch or _SAMPLE_STEPS
-    return replace(settings, epochs=epochs, steps_per_epoch=steps)
 
 
 def worker_count(asked: int | None) -> int:
