@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml  # type: ignore[import-untyped]
@@ -21,9 +21,14 @@ from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.zoo.archives import names_in, read_members, unzip_one
 from keras_unet3d.zoo.cards import Card, Licence
 
+if TYPE_CHECKING:
+    from keras_unet3d.zoo.pytorch_3dunet import Described
+
 # Names of the networks, their orders of layers and their transforms, without Keras.
 _NETWORKS = ("UNet3D", "ResidualUNet3D", "ResidualUNetSE3D")
 _NORMALIZERS = ("Standardize", "PercentileNormalizer", "Normalize", "none")
+# Entries of a configuration -> the options that stand above them.
+_ASKED = {"name": "network"} | {name: name for name in ("layer_order", "num_groups", "final_sigmoid")}
 _DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml")
 
 
@@ -103,61 +108,69 @@ def import_checkpoint(
     from keras_unet3d.machine import precision
     from keras_unet3d.network.unet import build
     from keras_unet3d.zoo.exporting import as_card, export, refuse_place
-    from keras_unet3d.zoo.pytorch_3dunet import described, normalization_of, recognised, take_weights
+    from keras_unet3d.zoo.pytorch_3dunet import take_weights
 
     path, card, directory = Path(checkpoint), as_card(card), directory or user_zoo()
     refuse_place(card, directory, overwrite)
     found = _found(path, Path(config) if config else None)
-    asked = {"name": settings.network} | {
-        name: getattr(settings, name) for name in ("layer_order", "num_groups", "final_sigmoid")
-    }
-    try:
-        entries = found.model or recognised(found.state)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    source = str(config or path)
-    entries = {**entries, **{name: value for name, value in asked.items() if value is not None}}
-    if not found.model and entries["out_channels"] > 1 and "final_sigmoid" not in entries:
-        raise InputError(
-            f"{path}: expected to be told whether the {entries['out_channels']} channels are a softmax or a sigmoid each; give the "
-            "configuration (`config`), or add `final_sigmoid=True` or `final_sigmoid=False`."
-        )
-    of = described(entries, source)
-    architecture = of.architecture
-    transforms = [{"name": settings.normalizer}] if settings.normalizer else found.transforms
-    for what, value, needed in (
-        ("transforms of the raw volumes", transforms, "normalizer"),
-        ("patch", settings.patch or found.patch, "patch"),
-    ):
-        if value is None:
-            raise InputError(f"{source}: expected the {what} that it was trained with, found none; add `{needed}`.")
-    spec = ModelSpec(
-        architecture,
-        _labels(architecture, of.single, settings),
-        normalization_of(transforms, of.in_channels, source),
-        _tile(architecture, settings.patch or found.patch, (0, 0, 0) if settings.patch else found.halo),
-    )
+    of = _network_of(found, settings, path, str(config or path))
+    spec = _spec_of(found, of, settings, str(config or path))
     with precision.dtype_policy("float32"):
-        model = build(architecture)
+        model = build(spec.architecture)
     take_weights(model, of, found.state, str(path))
     imported = {
         "file": path.name,
         "sha256": sha256(path),
         "network": f"{of.name} of pytorch-3dunet",
         "model": of.config(),
-        "grey values": "measured over the whole volume, where pytorch-3dunet measures every patch unless global_normalization is set",
+        "grey values": "measured over the whole volume; pytorch-3dunet measures every patch unless it is told global_normalization",
     }
-    filled = replace(
-        card,
-        model=spec,
-        description=card.description
-        or found.about.get("description")
-        or f"{of.name} of pytorch-3dunet, imported from {path.name}.",
-        authors=card.authors or found.about.get("authors", ()),
-        licence=card.licence if card.licence != Licence() else found.about.get("licence", Licence(code="not stated")),
-        training=card.training or {"imported": imported},
-    )
+    about = {
+        "description": f"{of.name} of pytorch-3dunet, imported from {path.name}.",
+        "licence": Licence(code="not stated"),
+        "training": {"imported": imported},
+        **found.about,
+    }
+    # What the user says of it stands above what files say.
+    stated = {name for name in about if getattr(card, name) != getattr(Card(card.name), name)}
+    filled = replace(card, model=spec, **{name: value for name, value in about.items() if name not in stated})
     return export(model, filled, directory, overwrite, complete=complete)
+
+
+def _network_of(found: _Found, settings: ImportSettings, path: Path, source: str) -> "Described":
+    """Return what the network is, by the configuration or else by its tensors, and what the user says above both."""
+    from keras_unet3d.zoo.pytorch_3dunet import described, recognised
+
+    try:
+        entries = dict(found.model or recognised(found.state))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    asked = {name: getattr(settings, of_ours) for name, of_ours in _ASKED.items()}
+    entries |= {name: value for name, value in asked.items() if value is not None}
+    if not found.model and entries["out_channels"] > 1 and "final_sigmoid" not in entries:
+        raise InputError(
+            f"{path}: expected to be told whether its {entries['out_channels']} channels are a softmax, or a sigmoid each; give the "
+            "configuration (`config`), or add `final_sigmoid=True` or `final_sigmoid=False`."
+        )
+    return described(entries, source)
+
+
+def _spec_of(found: _Found, of: "Described", settings: ImportSettings, source: str) -> ModelSpec:
+    from keras_unet3d.zoo.pytorch_3dunet import normalization_of
+
+    architecture = of.architecture
+    transforms = [{"name": settings.normalizer}] if settings.normalizer else found.transforms
+    patch, halo = (settings.patch, (0, 0, 0)) if settings.patch else (found.patch, found.halo)
+    if transforms is None:
+        raise InputError(f"{source}: expected what was done to its grey values, found nothing on it; add `normalizer`.")
+    if patch is None:
+        raise InputError(f"{source}: expected the size of its training patches, found none; add `patch`.")
+    return ModelSpec(
+        architecture,
+        _labels(architecture, of.single, settings),
+        normalization_of(transforms, of.in_channels, source),
+        _tile(architecture, patch, halo),
+    )
 
 
 def _tile(architecture: Architecture, patch: tuple, halo: tuple) -> Triple:
@@ -261,7 +274,7 @@ def _of_package(path: Path, name: str) -> _Found:
         files = {"weights": str(weights["source"]), "test": _test_of(rdf)}
         transforms = [_transform(step) for step in rdf["inputs"][0].get("preprocessing") or ()]
         about = {
-            "description": str(rdf.get("description", "")),
+            "description": str(rdf.get("description") or "A 3D U-Net of pytorch-3dunet."),
             "authors": tuple(str(author["name"]) for author in rdf.get("authors") or ()),
             "licence": Licence(str(rdf.get("license") or "not stated"), code="not stated"),
         }

@@ -65,6 +65,8 @@ class Architecture(Validated):
             )
         if self.networks > 1 and self.output != "probabilities":
             yield f"output: expected probabilities, which several networks are averaged by, found {self.output!r}."
+        if self.joining == "add" and self.upsampling == "nearest":
+            yield "joining: expected concatenate with `upsampling=nearest`, which keeps the channels from below; found add."
         if not self.dropout < 1:
             yield f"dropout: expected a share from 0 to below 1, found {self.dropout}."
         for field, levels, lengths in (

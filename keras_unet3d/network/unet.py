@@ -102,7 +102,7 @@ def build_model(
         order: "conv-norm-relu", or "norm-conv-relu", where a block's first normalisation sees what is joined.
         groups: of a group normalisation; one where there are fewer channels. `None`: up to 8, a divisor of the channels.
         epsilon: what normalisations add to the variance.
-        joining: "concatenate", or "add": the skip connection is added, which takes as many channels as come from below.
+        joining: "concatenate", or "add": the skip connection is added to an up-convolution of as many channels.
         first_filters: channels of the first convolution of every analysis block, where they are not those of `filters`.
 
     Returns:
@@ -280,12 +280,12 @@ def _output_of(layer: keras.Layer | None) -> str:
     return "probabilities" if isinstance(layer, keras.layers.Softmax) else "sigmoid"
 
 
-def _filters_of(layers: dict[str, Any], depth: int) -> dict[str, tuple[int, ...]]:
+def _filters_of(layers: dict[str, Any], depth: int) -> dict[str, Any]:
     """Return the channels per level; nothing where they double within and between levels, as they do from `base_filters`."""
     pairs = [tuple(layers[f"analysis_{level}_conv_{i}"].filters for i in range(CONVOLUTIONS)) for level in range(depth)]
     base = pairs[0][0]
     # Up-convolutions are as wide as what they are of, or as `filters` say.
-    narrow = "up_0" in layers and layers["up_0"].filters == base * 2
+    narrow = "up_0" in layers and layers["up_0"].filters == base * 2 and "join_0" not in layers
     if pairs == [(base * 2**level, base * 2 ** (level + 1)) for level in range(depth)] and not narrow:
         return {}
     first, second = (tuple(channels) for channels in zip(*pairs, strict=True))
@@ -374,8 +374,8 @@ class _Parts:
     def up(self, x: keras.KerasTensor, level: int) -> keras.KerasTensor:
         """The step from the level below up to `level`."""
         pool, channels = self.architecture.geometry.pool_sizes[level], x.shape[-1]
-        if self.architecture.filters is not None:
-            channels = self.architecture.filters[level]
+        if self.architecture.filters is not None or self.architecture.joining == "add":
+            channels = self.architecture.channels(level)[1]
         how = self.architecture.upsampling
         if how in ("interpolate", "nearest"):
             x = keras.layers.UpSampling3D(pool, name=f"interpolate_{level}")(x)
@@ -400,11 +400,6 @@ class _Parts:
         """A skip connection together with what comes from below."""
         if self.architecture.joining == "concatenate":
             return keras.layers.Concatenate(name=f"concat_{level}")([skip, x])
-        if skip.shape[-1] != x.shape[-1]:
-            raise InputError(
-                f"joining: expected {skip.shape[-1]} channels from below to add to level {level}, found {x.shape[-1]}; "
-                "give `filters`, with an up-convolution."
-            )
         return keras.layers.Add(name=f"join_{level}")([skip, x])
 
     def cropped(self, skip: keras.KerasTensor, level: int) -> keras.KerasTensor:

@@ -200,8 +200,7 @@ class Predictor:
             raise InputError(f"output: expected one of {', '.join(OUTPUTS)}; found {output!r}.")
         if self.spec.overlapping and output not in ("probabilities", "logits"):
             raise InputError(
-                f"output: expected probabilities or logits of a network whose classes may overlap (sigmoid), found {output}; add "
-                "`output=probabilities`."
+                f"output: expected probabilities or logits of this network, whose classes may overlap (a sigmoid each), found {output}."
             )
         if output == "logits" and self.logits is None:
             raise InputError("output: expected one of what the network returns, probabilities; found 'logits'.")

@@ -77,6 +77,7 @@ def evaluate(
         raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
     if instances:
         predictor.refuse_instances()
+    predictor.refuse_output("labels", settings)
     opened = open_examples(listed(data), keys or predictor.spec.keys, Globs(images, labels))
     classes = set(unlabelled) & set(table.values) if table.target == "semantic" else ()
     if classes:

@@ -80,6 +80,12 @@ def main():
             state["model_state_dict"] = randomised(model, torch.Generator().manual_seed(1)).state_dict()
             with torch.no_grad():
                 expected[f"{name}_output"] = model(x)[0].permute(1, 2, 3, 0).numpy()
+        if name == "cbr":
+            # As of a network in `DataParallel`.
+            state["model_state_dict"] = {f"module.{key}": tensor for key, tensor in state["model_state_dict"].items()}
+        if name == "se_cr":
+            # As packages of bioimage.io have it.
+            state = state["model_state_dict"]
         torch.save(state, HERE / f"{name}.pytorch")
         augmentations = [transform, {"name": "RandomFlip"}, {"name": "ToTensor", "expand_dims": True}]
         builder = {"name": "SliceBuilder", "patch_shape": [10, 16, 16], "stride_shape": [5, 8, 8]}
