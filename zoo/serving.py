@@ -183,17 +183,43 @@ def to_onnx(model: keras.Model) -> bytes:
 
     import tensorflow as tf
     import tf2onnx
+    from tf2onnx import optimizer
 
-    network = same_size(folded_copy(model))
-
-    def probabilities(volume):
-        return {"probabilities": network(volume, training=False)}
-
+    # In a model of its own, whose output has this name.
+    volume = keras.Input(model.inputs[0].shape[1:], name="volume")
+    named = keras.layers.Activation("linear", dtype="float32", name="probabilities")
+    network = keras.Model(volume, named(same_size(folded_copy(model))(volume)))
     # It warns of what is not there to be used.
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32, name="volume")]
-    proto, _ = tf2onnx.convert.from_function(tf.function(probabilities), signature, opset=OPSET)
+    optimizers = {name: make for name, make in optimizer._get_optimizers().items() if name not in _HARMFUL}
+    proto, _ = tf2onnx.convert.from_keras(network, signature, opset=OPSET, optimizers=optimizers)
+    _mean_in_stages(proto)
     return proto.SerializeToString()
+
+
+def _mean_in_stages(proto) -> None:
+    """Have the means of group normalisations taken axis by axis: ONNX Runtime adds up millions of voxels inexactly."""
+    from onnx import helper
+
+    nodes = []
+    for node in proto.graph.node:
+        axes = next((list(entry.ints) for entry in node.attribute if entry.name == "axes"), [])
+        if node.op_type != "ReduceMean" or len(axes) < 4:
+            nodes.append(node)
+            continue
+        source = node.input[0]
+        for axis in reversed(axes):
+            target = node.output[0] if axis == axes[0] else f"{node.output[0]}_{axis}"
+            nodes.append(helper.make_node("ReduceMean", [source], [target], f"{node.name}_{axis}", axes=[axis], keepdims=1))
+            source = target
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+
+
+# Of tf2onnx: the one makes pooling over four axes, which ONNX Runtime lacks, of the means of a group normalisation; the other
+# gives what is repeated after one a wrong size.
+_HARMFUL = ("global_pool_optimizer", "reshape_optimizer")
 
 
 def onnx_session(source: bytes | str) -> Callable[[np.ndarray], np.ndarray]:
