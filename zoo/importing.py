@@ -22,6 +22,8 @@ from keras_unet3d.zoo.archives import names_in, read_members, unzip_one
 from keras_unet3d.zoo.cards import Card, Licence
 
 if TYPE_CHECKING:
+    import keras
+
     from keras_unet3d.zoo.pytorch_3dunet import Described
 
 # Names of the networks, their orders of layers and their transforms, without Keras.
@@ -105,14 +107,24 @@ def import_checkpoint(
 
     Source: pytorch-3dunet 1.9.6 (Wolny et al. 2020, doi:10.7554/eLife.57613).
     """
+    from keras_unet3d.zoo.exporting import as_card, export, refuse_place
+
+    card, directory = as_card(card), directory or user_zoo()
+    refuse_place(card, directory, overwrite)
+    model, spec, about = open_checkpoint(Path(checkpoint), Path(config) if config else None, settings)
+    # What the user says of it stands above what files say.
+    stated = {name for name in about if getattr(card, name) != getattr(Card(card.name), name)}
+    filled = replace(card, model=spec, **{name: value for name, value in about.items() if name not in stated})
+    return export(model, filled, directory, overwrite, complete=complete)
+
+
+def open_checkpoint(path: Path, config: Path | None, settings: ImportSettings) -> "tuple[keras.Model, ModelSpec, dict]":
+    """Return network, specification and entries of a card of what `import_checkpoint` takes."""
     from keras_unet3d.machine import precision
     from keras_unet3d.network.unet import build
-    from keras_unet3d.zoo.exporting import as_card, export, refuse_place
     from keras_unet3d.zoo.pytorch_3dunet import take_weights
 
-    path, card, directory = Path(checkpoint), as_card(card), directory or user_zoo()
-    refuse_place(card, directory, overwrite)
-    found = _found(path, Path(config) if config else None)
+    found = _found(path, config)
     of = _network_of(found, settings, path, str(config or path))
     spec = _spec_of(found, of, settings, str(config or path))
     with precision.dtype_policy("float32"):
@@ -131,10 +143,7 @@ def import_checkpoint(
         "training": {"imported": imported},
         **found.about,
     }
-    # What the user says of it stands above what files say.
-    stated = {name for name in about if getattr(card, name) != getattr(Card(card.name), name)}
-    filled = replace(card, model=spec, **{name: value for name, value in about.items() if name not in stated})
-    return export(model, filled, directory, overwrite, complete=complete)
+    return model, spec, about
 
 
 def _network_of(found: _Found, settings: ImportSettings, path: Path, source: str) -> "Described":

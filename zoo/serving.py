@@ -211,7 +211,9 @@ def _mean_in_stages(proto) -> None:
         source = node.input[0]
         for axis in reversed(axes):
             target = node.output[0] if axis == axes[0] else f"{node.output[0]}_{axis}"
-            nodes.append(helper.make_node("ReduceMean", [source], [target], f"{node.name}_{axis}", axes=[axis], keepdims=1))
+            nodes.append(
+                helper.make_node("ReduceMean", [source], [target], f"{node.name}_{axis}", axes=[axis], keepdims=1)
+            )
             source = target
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
