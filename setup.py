@@ -85,6 +85,7 @@ setup(
         "click>=8.2",
         "psutil>=6.1",
         "platformdirs>=4.3",
+        "pyyaml>=6.0.1",
         "tensorboard>=2.20",
     ],
     extras_require={

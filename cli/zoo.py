@@ -1,12 +1,15 @@
 """`unet3d-cli zoo`."""
 
 import json
+import shlex
+from pathlib import Path
 
 import click
 
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import say
 from keras_unet3d.machine import kernels
+from keras_unet3d.zoo import ImportSettings
 
 
 @click.group("zoo")
@@ -59,6 +62,42 @@ def install(path, directory, overwrite):
     from keras_unet3d import zoo
 
     say(f"installed: {zoo.install(path, directory, overwrite)}")
+
+
+@command.command("import")
+@click.argument("checkpoint")
+@click.option(
+    "--config", metavar="FILE", help="Its config_train.yml; without it network and sizes are read off the tensors."
+)
+@click.option("--name", required=True, help="Lower-case letters, digits and . _ -")
+@click.option("--version", default="1.0.0", show_default=True, help="Three numbers, semantic.")
+@click.option("--out", metavar="DIR", help="Folder of bundles [default: the user's, where models are found by name].")
+@click.option("--licence", default=None, help="Of the weights.")
+@click.option("--card", "card_path", metavar="FILE", help="Further entries of the card, JSON.")
+@click.option(
+    "--slim", is_flag=True, help="Leave out SavedModel, ONNX and rdf.yaml, which zoo complete makes of the rest."
+)
+@options.settings(ImportSettings)
+@options.overwrite
+def import_checkpoint(checkpoint, config, name, version, out, licence, card_path, slim, overwrite, **given):
+    """Make a bundle of a network of pytorch-3dunet: CHECKPOINT is a .pytorch file, or a bioimage.io package with one.
+
+    PyTorch is not needed, and no code in the file is run.
+    """
+    settings = options.given_settings(ImportSettings, given)
+    kernels.load_backend_quietly()
+    from keras_unet3d import zoo
+    from keras_unet3d.files import read_json
+
+    card = read_json(Path(card_path), "entries of a model card") if card_path else {}
+    card |= {"name": name, "version": version}
+    if licence:
+        card["licence"] = {"weights": licence, "code": "not stated"}
+    bundle = zoo.import_checkpoint(
+        checkpoint, card, out, overwrite, config=config, settings=settings, complete=not slim
+    )
+    say(f"bundle: {bundle}")
+    say(f"next: unet3d-cli predict {shlex.quote(str(bundle))} VOLUME --out LABELS")
 
 
 @command.command("remove")

@@ -3,13 +3,16 @@
 # The network.
 PADDINGS = ("same", "valid")
 NORMALIZATIONS = ("batch", "instance", "group", "none")
-BLOCKS = ("plain", "residual", "residual_se")
-UPSAMPLINGS = ("transpose", "interpolate")
-NETWORK_OUTPUTS = ("probabilities", "logits")
+ORDERS = ("conv-norm-relu", "norm-conv-relu")
+BLOCKS = ("plain", "residual", "residual_se", "projected", "projected_scse")
+UPSAMPLINGS = ("transpose", "interpolate", "nearest", "overlapping")
+JOININGS = ("concatenate", "add")
+NETWORK_OUTPUTS = ("probabilities", "logits", "sigmoid")
 
 # What it learns from.
 TARGETS = ("semantic", "boundaries", "cells")
 GREY_VALUES = ("zscore", "sections", "none")
+ANCHORS = ("values", "percentiles", "deviation")
 SAMPLINGS = ("classes", "voxels")
 AUGMENTATION_ENGINES = ("elasticdeform", "native")
 SECTIONS = ("auto", "yes", "no")

@@ -305,5 +305,5 @@ def _field_faults(entry: Field, hint: Any, value: Any) -> Iterator[str]:
     elif not is_kind or (least is not None and any(number < least for number in _numbers(value))):
         bound = "" if least is None else f" of at least {least}"
         yield f"{entry.name}: expected {_called(hint)}{bound}, found {shown(value)}."
-    elif choices and value not in choices:
+    elif choices and isinstance(value, str) and value not in choices:
         yield f"{entry.name}: expected one of {', '.join(choices)}; found {shown(value)}.{did_you_mean(value, choices)}"

@@ -60,13 +60,17 @@ def beside_faces(axis: int) -> tuple[Box, Box]:
 
 @dataclass(frozen=True)
 class Geometry(Validated):
-    """Kernel and pooling sizes per level, top first, and the padding of the convolutions."""
+    """Kernel and pooling sizes per level, top first, and the padding of the convolutions.
+
+    `spread` are voxels of the level below, beyond its own cell, that an up-convolution looks at.
+    """
 
     WHAT = "a Geometry"
 
     kernel_sizes: tuple[Triple, ...] = checked(least=1, most=MOST_KERNEL)
     pool_sizes: tuple[Triple, ...] = checked(least=1)
     padding: str = checked(choices=PADDINGS)
+    spread: int = 0
 
     def faults(self) -> Iterator[str]:
         if len(self.pool_sizes) != len(self.kernel_sizes) - 1:
@@ -165,7 +169,7 @@ class Geometry(Validated):
             return outside
         # Upwards a voxel below fills its whole cell, and downwards the whole cell makes it.
         pool = self.pool_sizes[level][axis]
-        below = self._reach(level + 1, axis, -(-outside // pool))
+        below = self._reach(level + 1, axis, -(-outside // pool) + self.spread)
         return radius + max(outside, below * pool)
 
     def _lost_by_convolutions(self, level: int, axis: int) -> int:

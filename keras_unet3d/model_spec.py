@@ -11,6 +11,7 @@ from keras_unet3d.labels import LabelTable
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.segments.cells import InstanceSettings
 from keras_unet3d.segments.cleaning import ClassCleaning
+from keras_unet3d.volumes.grey_values import Rescaling
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class ModelSpec(Validated):
 
     architecture: Architecture
     labels: LabelTable
-    normalization: str = checked(choices=GREY_VALUES)
+    normalization: Rescaling | str = checked(choices=GREY_VALUES)
     patch: Triple = checked(least=1)
     spacing: Spacing | None = None
     unit: str | None = None
@@ -54,9 +55,16 @@ class ModelSpec(Validated):
             yield f"labels: expected {classes} classes like the network's, found {self.labels.num_classes}."
         if not self.temperature > 0:
             yield f"temperature: expected a number above 0, found {self.temperature}."
+        if self.overlapping and (self.temperature != 1 or self.cleaning):
+            yield "temperature: expected 1, and no cleaning, of a network whose classes may overlap."
         for step in self.cleaning:
             if self.labels.of_instances or step.value not in self.labels.values:
                 yield f"cleaning: expected classes of {self.labels.shown()}, found {step.value}."
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether a voxel may have several classes, or none: there are no labels then."""
+        return self.architecture.output == "sigmoid"
 
     @property
     def unsettled(self) -> "ModelSpec":

@@ -93,6 +93,9 @@ def write_world() -> None:
     _write_nifti("wrong.nii", labels, size=2.0)
     zarr.save_array("big.zarr", image)
     _write_decathlon(Path("Task04_Hippocampus"))
+    checkpoints = ROOT / "tests" / "zoo" / "checkpoints"
+    for given, name in (("gcr.pytorch", "best_checkpoint.pytorch"), ("gcr.yml", "config_train.yml")):
+        Path(name).write_bytes((checkpoints / given).read_bytes())
     Path("card.json").write_text(json.dumps({"limitations": "Trained for one step."}))
 
 

@@ -16,14 +16,18 @@ from keras_unet3d.prediction.merging import Blend, Exact
 from keras_unet3d.settings import FitSettings, PredictSettings
 from keras_unet3d.training import loop, optimizers
 from keras_unet3d.volumes import from_array, grey_values
+from keras_unet3d.volumes.grey_values import Rescaling
 from keras_unet3d.workflows.fit import memory, plan
-from keras_unet3d.zoo import bioimageio, engines, serving
+from keras_unet3d.zoo import bioimageio, engines, importing, pytorch_3dunet, serving
 
 # Words, and the table of what they do.
 TABLES = {
     "grey values": (choices.GREY_VALUES, grey_values.NORMALIZERS),
     "grey values of a bundle's description": (choices.GREY_VALUES, bioimageio._PREPROCESSING),
     "grey values of a SavedModel": (choices.GREY_VALUES, serving._NORMALIZED),
+    "anchors of grey values": (choices.ANCHORS, grey_values._ANCHORS),
+    "anchors of a SavedModel": (choices.ANCHORS, serving._SERVED_ANCHORS),
+    "networks of pytorch-3dunet": (importing._NETWORKS, pytorch_3dunet.NETWORKS),
     "sampling": (choices.SAMPLINGS, source.SAMPLINGS),
     "border": (choices.BORDERS, source._INSIDE),
     "engines of augmentation": (choices.AUGMENTATION_ENGINES, ENGINES),
@@ -70,6 +74,8 @@ NETWORK = {
     "block": choices.BLOCKS,
     "upsampling": choices.UPSAMPLINGS,
     "output": choices.NETWORK_OUTPUTS,
+    "order": choices.ORDERS,
+    "joining": choices.JOININGS,
 }
 
 
@@ -97,6 +103,7 @@ FIELDS = [
     (PredictSettings, "merge", ("auto", *choices.MERGES)),
     (PredictSettings, "border", choices.BORDERS),
     (LabelTable, "target", choices.TARGETS),
+    (Rescaling, "by", choices.ANCHORS),
     (ModelSpec, "normalization", choices.GREY_VALUES),
 ]
 

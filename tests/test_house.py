@@ -30,7 +30,7 @@ ALLOWED = {
     # the network, and what can be said of it and to it
     "network": {"machine"},
     "settings": {"augment", "datasets", "labels"},
-    "model_spec": {"datasets", "labels", "network", "segments"},
+    "model_spec": {"datasets", "labels", "network", "segments", "volumes"},
     "run_folder": {"model_spec"},
     # from the batches to a network, and from a network to label volumes and figures
     "training": {"augment", "machine", "network", "patches", "pictures", "run_folder"},

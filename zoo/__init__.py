@@ -10,6 +10,8 @@ _HOMES = {
     "Card": "keras_unet3d.zoo.cards",
     "Licence": "keras_unet3d.zoo.cards",
     "complete": "keras_unet3d.zoo.exporting",
+    "ImportSettings": "keras_unet3d.zoo.importing",
+    "import_checkpoint": "keras_unet3d.zoo.importing",
     "install": "keras_unet3d.zoo.installing",
     "remove": "keras_unet3d.zoo.installing",
     "unpack_for_serving": "keras_unet3d.zoo.exporting",

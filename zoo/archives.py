@@ -4,7 +4,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -109,6 +109,21 @@ def unzip_one(source: Path, name: str, target: Path) -> None:
             raise InputError(f"{source}: expected {name} in it, found none; get it again.")
         with archive.open(name) as packed:
             write_stream(target, packed)
+
+
+def names_in(source: Path) -> list[str]:
+    """Return the names of the files in a zip; raises `InputError` where it is none."""
+    with _opened_zip(source) as archive:
+        return archive.namelist()
+
+
+def read_members(source: Path, names: Collection[str]) -> dict[str, bytes]:
+    """Return the content of some files of a zip by name; raises `InputError` as `unzip` does, and where one is missing."""
+    with _opened_zip(source) as archive:
+        _refuse_hostile(source, archive.infolist())
+        for name in set(names) - {*archive.namelist()}:
+            raise InputError(f"{source}: expected {name} in it, found none; get it again.")
+        return {name: archive.read(name) for name in names}
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """`rdf.yaml`: a bundle as a bioimage.io package (model description 0.5), made from its card. JSON is YAML, too."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from keras_unet3d.geometry import AXES
+from keras_unet3d.volumes.grey_values import Normalization, Rescaling
 from keras_unet3d.zoo.archives import sha256
 from keras_unet3d.zoo.cards import Card, halo
 from keras_unet3d.zoo.serving import OPSET
@@ -65,8 +67,32 @@ def _input(card: Card, folder: Path, test: str) -> dict:
         "axes": [{"type": "batch"}, *_space(card, sizes), _channels([f"channel {i}" for i in range(fixed[3])])],
         "test_tensor": _file(folder, test),
         "data": {"type": "float32"},
-        "preprocessing": _PREPROCESSING[card.spec.normalization],
+        "preprocessing": _preprocessing(card.spec.normalization),
     }
+
+
+def _preprocessing(how: Normalization) -> list[dict]:
+    return _PREPROCESSING[how] if isinstance(how, str) else list(_rescaling(how))
+
+
+def _rescaling(how: Rescaling) -> Iterator[dict]:
+    """Yield a rescaling in steps that they know."""
+    axes = ["channel", *AXES] if how.pooled else [*AXES]
+    low, high = how.low, how.high
+    if how.by == "percentiles":
+        yield {
+            "id": "scale_range",
+            "kwargs": {"axes": axes, "min_percentile": low, "max_percentile": high, "eps": 1e-10},
+        }
+        low, high = 0.0, 1.0
+    elif how.by == "deviation":
+        yield {"id": "zero_mean_unit_variance", "kwargs": {"axes": axes, "eps": 1e-6}}
+    gain = (how.to[1] - how.to[0]) / (high - low)
+    offset = how.to[0] - low * gain
+    if (gain, offset) != (1.0, 0.0):
+        yield {"id": "scale_linear", "kwargs": {"gain": gain, "offset": offset}}
+    if how.clip:
+        yield {"id": "clip", "kwargs": {"min": how.to[0], "max": how.to[1]}}
 
 
 _PREPROCESSING = {

@@ -8,8 +8,9 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.fields import Validated
 from keras_unet3d.geometry import Triple, triple
 from keras_unet3d.model_spec import ModelSpec
+from keras_unet3d.volumes.grey_values import Rescaling
 
-SCHEMA = 3
+SCHEMA = 4
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
@@ -110,6 +111,9 @@ def _derived(spec: ModelSpec) -> dict:
     architecture, geometry, labels = spec.architecture, spec.architecture.geometry, spec.labels
     channels = architecture.input_channels
     over = "section" if spec.normalization == "sections" else "volume"
+    grey, means = spec.normalization, f"mean 0, standard deviation 1 per {over} and channel"
+    if isinstance(grey, Rescaling):
+        means = grey.in_words()
     return {
         "inputs": [
             {
@@ -117,7 +121,7 @@ def _derived(spec: ModelSpec) -> dict:
                 "axes": "bzyxc",
                 "channels": channels,
                 "dtype": "float32",
-                "value_range": f"after preprocessing: mean 0, standard deviation 1 per {over} and channel",
+                "value_range": f"after preprocessing: {means}",
                 "voxel_size": spec.spacing,
                 "unit": spec.unit,
             }
@@ -139,7 +143,7 @@ def _derived(spec: ModelSpec) -> dict:
             "halo": halo(spec),
             "tile": spec.patch,
         },
-        "preprocessing": [{"name": spec.normalization, "over": over, "per": "channel"}],
+        "preprocessing": [{"name": grey if isinstance(grey, str) else grey.config(), "over": over, "per": "channel"}],
         "classes": [
             {"class": number, "value": value, "name": name}
             for number, (value, name) in enumerate(zip(labels.values, labels.names, strict=True))
@@ -180,8 +184,13 @@ def _to_schema_3(metadata: dict) -> dict:
     return metadata | {"schema": 3}
 
 
+def _to_schema_4(metadata: dict) -> dict:
+    # Options of the network and of the grey values are new, and change nothing by default.
+    return metadata | {"schema": 4}
+
+
 # Schema -> what makes the content of a card of that schema one of the next.
-_MIGRATIONS = {1: _to_schema_2, 2: _to_schema_3}
+_MIGRATIONS = {1: _to_schema_2, 2: _to_schema_3, 3: _to_schema_4}
 
 
 def to_readme(card: Card, files: Collection[str] = ()) -> str:
@@ -194,6 +203,9 @@ def to_readme(card: Card, files: Collection[str] = ()) -> str:
     figures = "\n".join(_figures(card.evaluation)) or "None recorded."
     networks = spec.architecture.networks
     ensemble = f"- An ensemble: the mean of the probabilities of {networks} networks.\n" if networks > 1 else ""
+    if spec.overlapping:
+        ensemble += "- Classes may overlap: every channel is a probability by itself, and there are no labels (`--output probabilities`).\n"
+    grey = spec.normalization.in_words() if isinstance(spec.normalization, Rescaling) else "normalised per volume"
     voxel = " x ".join(f"{size:g}" for size in spec.spacing) + f" {spec.unit or ''}" if spec.spacing else "not recorded"
     return f"""# {card.name} {card.version}
 
@@ -205,7 +217,7 @@ def to_readme(card: Card, files: Collection[str] = ()) -> str:
 | --- | --- | --- |
 {rows}
 
-{ensemble}- Input: {spec.channels} channel(s), voxel size (z y x) {voxel}; grey values are normalised per volume.
+{ensemble}- Input: {spec.channels} channel(s), voxel size (z y x) {voxel}; grey values: {grey}.
 {_settled(spec)}- Licences: weights {card.licence.weights}; data {card.licence.data}; code {card.licence.code}.
 - Intended use: {card.intended_use or "not stated."}
 - Limitations: {card.limitations or "not stated."}
@@ -261,6 +273,11 @@ def _figures(evaluation: dict) -> Iterator[str]:
 
 
 def _training(card: Card) -> str:
+    imported = card.training.get("imported")
+    if isinstance(imported, dict):
+        return "Imported, not trained with keras-unet3d:\n\n" + "\n".join(
+            f"- {key}: {value}" for key, value in imported.items()
+        )
     settings = card.training.get("settings")
     if not isinstance(settings, dict):
         return "Not recorded."

@@ -78,8 +78,8 @@ def export_run(
         evaluation: what `evaluate` returned; on which data is for the card's description to say.
         cover: the volume whose prediction is shown; `None` takes one that the run held out, where that is still there.
     """
-    card = _as_card(card)
-    _refuse_place(card, directory, overwrite)
+    card = as_card(card)
+    refuse_place(card, directory, overwrite)
     given = [run] if isinstance(run, str | Path) else run
     runs = [part for path in given for part in runs_of(path) or [RunFolder(Path(path))]]
     configs = [part.read_config() for part in runs]
@@ -99,7 +99,7 @@ def export_run(
         return export(model, filled, directory, overwrite, complete=complete, cover=picture)
 
 
-def _refuse_place(card: Card, directory: str | Path, overwrite: bool) -> None:
+def refuse_place(card: Card, directory: str | Path, overwrite: bool) -> None:
     """Raise `InputError` before any work where the bundle cannot be written."""
     target = _place(card, directory)
     refuse_existing_folder(target, overwrite, "bundle", (CARD,))
@@ -184,7 +184,7 @@ def export(
     """Write the bundle `directory/NAME/VERSION` and return its path.
 
     Args:
-        model: a network made by `build_model`, output "probabilities".
+        model: a network made by `build_model`, output "probabilities" or "sigmoid".
         card: a `Card`, or a dictionary of its attributes; at least the name.
         directory: a folder of the search path, or any other.
         overwrite: whether this version may be replaced.
@@ -202,13 +202,13 @@ def export(
             f"export: expected the Keras backend TensorFlow, which writes SavedModels, found {backend}; "
             "set KERAS_BACKEND=tensorflow (a run folder is the same on every backend)."
         )
-    if architecture_of(model).output != "probabilities":
+    if architecture_of(model).output == "logits":
         raise InputError(
             f"model {model.name!r}: expected output='probabilities', found 'logits'; build it with the former."
         )
     if cover and not Path(cover).is_file():
         raise InputError(f"{cover}: expected a picture for the cover, found no such file.")
-    card = _completed(_as_card(card), model)
+    card = _completed(as_card(card), model)
     check_agreement(model, card.spec, f"card of {card.name}")
     model = float32_copy(model)
     target = _place(card, directory)
@@ -269,7 +269,8 @@ def unpack_for_serving(reference: str | Path, directory: str | Path, overwrite: 
     return target
 
 
-def _as_card(card: Card | Mapping) -> Card:
+def as_card(card: Card | Mapping) -> Card:
+    """Return a card that is given as such, or by its entries."""
     return card if isinstance(card, Card) else Card.from_config(card, "card")
 
 

@@ -13,6 +13,7 @@ from keras_unet3d.geometry import Geometry
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.copies import folded_copy, logits_model
 from keras_unet3d.network.unet import architecture_of
+from keras_unet3d.volumes.grey_values import Rescaling
 from keras_unet3d.zoo.archives import zip_folder
 
 # What each signature of the SavedModel takes and gives.
@@ -43,7 +44,7 @@ def _in_halo(output, margin):
 def write_saved_model(model: keras.Model, spec: ModelSpec, path: Path) -> None:
     """Write the zip of a SavedModel with the `SIGNATURES`, `saved_model.pb` at its root.
 
-    A network of fixed sizes has no `segment`.
+    A network of fixed sizes has no `segment`, and one whose classes may overlap neither.
     """
     with temporary_folder() as folder:
         save_model(model, spec, folder)
@@ -72,7 +73,7 @@ def save_model(model: keras.Model, spec: ModelSpec, folder: Path) -> None:
     signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32, name="volume")]
     archive.add_endpoint("serve", serve, input_signature=signature)
     archive.add_endpoint("logits", serve_logits, input_signature=signature)
-    if None in model.inputs[0].shape[1:4]:
+    if None in model.inputs[0].shape[1:4] and not spec.overlapping:
         archive.add_endpoint("segment", segment, input_signature=signature)
     try:
         archive.write_out(str(folder), verbose=False)
@@ -92,7 +93,8 @@ def _segment(model: keras.Model, spec: ModelSpec, volume):
     import tensorflow as tf
 
     geometry = architecture_of(model).geometry
-    x = _NORMALIZED[spec.normalization](volume)
+    how = spec.normalization
+    x = _NORMALIZED[how](volume) if isinstance(how, str) else _rescaled(volume, how)
     sizes = tf.shape(x)[1:4]
     for axis in range(3):
         x = tf.gather(x, _mirrored(sizes[axis], geometry, axis), axis=axis + 1)
@@ -122,6 +124,42 @@ def _zscore(volume, axes=(1, 2, 3)):
     return tf.cast(tf.math.divide_no_nan(voxels - mean, tf.sqrt(variance)), tf.float32)
 
 
+def _rescaled(volume, how: Rescaling):
+    import tensorflow as tf
+
+    voxels = tf.cast(volume, tf.float64)
+    low, high = _SERVED_ANCHORS[how.by](voxels, how, (1, 2, 3, 4) if how.pooled else (1, 2, 3))
+    scaled = tf.math.divide_no_nan(voxels - low, high - low) * (how.to[1] - how.to[0]) + how.to[0]
+    return tf.cast(tf.clip_by_value(scaled, *how.to) if how.clip else scaled, tf.float32)
+
+
+def _deviations(voxels, how: Rescaling, axes):
+    import tensorflow as tf
+
+    mean, variance = tf.nn.moments(voxels, axes, keepdims=True)
+    return (mean + value * tf.sqrt(variance) for value in (how.low, how.high))
+
+
+def _percentiles(voxels, how: Rescaling, axes):
+    import tensorflow as tf
+
+    sizes = tf.shape(voxels)
+    width = 1 if how.pooled else sizes[4]
+    rows = tf.sort(tf.reshape(voxels, (sizes[0], -1, width)), axis=1)
+    last = tf.shape(rows)[1] - 1
+    for value in (how.low, how.high):
+        position = tf.cast(last, tf.float64) * (value / 100)
+        below = tf.cast(position, tf.int32)
+        lower, upper = rows[:, below], rows[:, tf.minimum(below + 1, last)]
+        yield (lower + (upper - lower) * (position - tf.floor(position)))[:, None, None, None]
+
+
+# As in `volumes.grey_values`, in a graph.
+_SERVED_ANCHORS: dict[str, Callable] = {
+    "values": lambda voxels, how, axes: (how.low, how.high),
+    "percentiles": _percentiles,
+    "deviation": _deviations,
+}
 _NORMALIZED = {
     "zscore": _zscore,
     "sections": lambda volume: _zscore(volume, (2, 3)),
@@ -145,17 +183,45 @@ def to_onnx(model: keras.Model) -> bytes:
 
     import tensorflow as tf
     import tf2onnx
+    from tf2onnx import optimizer
 
-    network = same_size(folded_copy(model))
-
-    def probabilities(volume):
-        return {"probabilities": network(volume, training=False)}
-
+    # In a model of its own, whose output has this name.
+    volume = keras.Input(model.inputs[0].shape[1:], name="volume")
+    named = keras.layers.Activation("linear", dtype="float32", name="probabilities")
+    network = keras.Model(volume, named(same_size(folded_copy(model))(volume)))
     # It warns of what is not there to be used.
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32, name="volume")]
-    proto, _ = tf2onnx.convert.from_function(tf.function(probabilities), signature, opset=OPSET)
+    optimizers = {name: make for name, make in optimizer._get_optimizers().items() if name not in _HARMFUL}
+    proto, _ = tf2onnx.convert.from_keras(network, signature, opset=OPSET, optimizers=optimizers)
+    _mean_in_stages(proto)
     return proto.SerializeToString()
+
+
+def _mean_in_stages(proto) -> None:
+    """Have the means of group normalisations taken axis by axis: ONNX Runtime adds up millions of voxels inexactly."""
+    from onnx import helper
+
+    nodes = []
+    for node in proto.graph.node:
+        axes = next((list(entry.ints) for entry in node.attribute if entry.name == "axes"), [])
+        if node.op_type != "ReduceMean" or len(axes) < 4:
+            nodes.append(node)
+            continue
+        source = node.input[0]
+        for axis in reversed(axes):
+            target = node.output[0] if axis == axes[0] else f"{node.output[0]}_{axis}"
+            nodes.append(
+                helper.make_node("ReduceMean", [source], [target], f"{node.name}_{axis}", axes=[axis], keepdims=1)
+            )
+            source = target
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+
+
+# Of tf2onnx: the one makes pooling over four axes, which ONNX Runtime lacks, of the means of a group normalisation; the other
+# gives what is repeated after one a wrong size.
+_HARMFUL = ("global_pool_optimizer", "reshape_optimizer")
 
 
 def onnx_session(source: bytes | str) -> Callable[[np.ndarray], np.ndarray]:

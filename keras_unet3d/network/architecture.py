@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from keras_unet3d.choices import BLOCKS, NETWORK_OUTPUTS, NORMALIZATIONS, PADDINGS, UPSAMPLINGS
+from keras_unet3d.choices import BLOCKS, JOININGS, NETWORK_OUTPUTS, NORMALIZATIONS, ORDERS, PADDINGS, UPSAMPLINGS
 from keras_unet3d.fields import MOST_SEED, Validated, checked
 from keras_unet3d.geometry import MOST_CHANNELS, MOST_KERNEL, MOST_LEVELS, MOST_SIZE, Geometry, Triple
 
@@ -34,12 +34,17 @@ class Architecture(Validated):
     name: str = "unet3d"
     filters: tuple[int, ...] | None = checked(None, least=1, most=MOST_CHANNELS)
     networks: int = checked(1, least=1, most=MOST_NETWORKS)
+    order: str = checked("conv-norm-relu", ORDERS)
+    groups: int | None = checked(None, least=1, most=MOST_CHANNELS)
+    epsilon: float = checked(1e-3, least=0, most=1)
+    joining: str = checked("concatenate", JOININGS)
+    first_filters: tuple[int, ...] | None = checked(None, least=1, most=MOST_CHANNELS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         geometry = self.geometry
         # The first convolution's channels, as the name says.
-        first = self.base_filters if self.filters is None else self.filters[0]
+        first = self.base_filters if self.filters is None else self.channels(0)[0]
         decided = {"kernel_sizes": geometry.kernel_sizes, "pool_sizes": geometry.pool_sizes, "base_filters": first}
         for name, value in decided.items():
             object.__setattr__(self, name, value)
@@ -60,6 +65,8 @@ class Architecture(Validated):
             )
         if self.networks > 1 and self.output != "probabilities":
             yield f"output: expected probabilities, which several networks are averaged by, found {self.output!r}."
+        if self.joining == "add" and self.upsampling == "nearest":
+            yield "joining: expected concatenate with `upsampling=nearest`, which keeps the channels from below; found add."
         if not self.dropout < 1:
             yield f"dropout: expected a share from 0 to below 1, found {self.dropout}."
         for field, levels, lengths in (
@@ -77,6 +84,11 @@ class Architecture(Validated):
             yield (
                 f"filters: expected {self.depth} whole numbers of at least 1, one per level; found {self.filters!r}."
             )
+        elif self.first_filters is not None and (self.filters is None or len(self.first_filters) != self.depth):
+            yield (
+                f"first_filters: expected {self.depth} whole numbers, one per level, beside as many `filters`; found "
+                f"{self.first_filters!r}."
+            )
         elif (widest := self.channels(self.depth - 1)[1]) > MOST_CHANNELS:
             yield (
                 f"base_filters: expected at most {MOST_CHANNELS} channels on the lowest level, found {widest}; take less, "
@@ -89,7 +101,7 @@ class Architecture(Validated):
         kernels = ((3, 3, 3),) * self.depth if self.kernel_sizes is None else self.kernel_sizes
         # A triple for the bottom level, which has no pooling, may be given and is dropped.
         pools = ((2, 2, 2),) * (self.depth - 1) if self.pool_sizes is None else self.pool_sizes[: self.depth - 1]
-        return Geometry(kernels, pools, self.padding)
+        return Geometry(kernels, pools, self.padding, int(self.upsampling == "overlapping"))
 
     @property
     def input_channels(self) -> int:
@@ -99,5 +111,5 @@ class Architecture(Validated):
     def channels(self, level: int) -> tuple[int, int]:
         """Return the channels of the two convolutions of an analysis block; a synthesis block has the second's twice."""
         if self.filters is not None:
-            return self.filters[level], self.filters[level]
+            return (self.first_filters or self.filters)[level], self.filters[level]
         return self.base_filters * 2**level, self.base_filters * 2 ** (level + 1)

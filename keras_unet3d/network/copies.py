@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_unet3d.machine import precision
+from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.unet import architecture_of, build, members_of
 
 # Smaller probabilities count as this one, the smallest float32 whose reciprocal is finite.
@@ -25,7 +26,7 @@ def logits_model(model: keras.Model) -> keras.Model:
 
 def probabilities_model(model: keras.Model) -> keras.Model:
     """Return the model with probabilities for its output; the model itself where it has them already."""
-    if architecture_of(model).output == "probabilities":
+    if architecture_of(model).output != "logits":
         return model
     softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
     return keras.Model(model.input, softmax(model.output), name=model.name)
@@ -48,16 +49,21 @@ def folded_copy(model: keras.Model) -> keras.Model:
     """Return the same network for inference, its batch normalisation within the convolutions; float32.
 
     It computes the same to rounding, with fewer passes over the features. A network of another normalisation, whose
-    statistics are those of the input, is returned as it is.
+    statistics are those of the input, or of one before the convolutions, which pad what is normalised, is returned as it is.
     """
     architecture = architecture_of(model)
-    if architecture.normalization != "batch":
+    if not can_fold(architecture):
         return model
     with precision.dtype_policy("float32"):
         copy = build(replace(architecture, normalization="none"))
     for original, folded in zip(members_of(model), members_of(copy), strict=True):
         _fold(original, folded)
     return copy
+
+
+def can_fold(architecture: Architecture) -> bool:
+    """Return whether the normalisation of a network can be within its convolutions."""
+    return architecture.normalization == "batch" and architecture.order == "conv-norm-relu"
 
 
 def _fold(model: keras.Model, copy: keras.Model) -> None:

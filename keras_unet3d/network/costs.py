@@ -8,6 +8,7 @@ import keras
 
 from keras_unet3d.geometry import Triple, triple
 from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.network.copies import can_fold
 from keras_unet3d.network.unet import build
 
 # Layers whose output is kept for the backward pass; the output of any other shares its memory with one of them.
@@ -20,6 +21,7 @@ _KEPT = (
     "UpSampling3D",
     "Add",
     "Multiply",
+    "Maximum",
     "Dropout",
 )
 # The gradients under way and the scratch memory of the convolutions, as a multiple of the largest features.
@@ -93,14 +95,16 @@ def inference_bytes(architecture: Architecture) -> float:
     At that moment memory holds the features that are still needed, and the copies that a convolution makes of those it
     works on, in a layout of its own. Batch normalisation is taken to be within the convolutions.
     """
-    plain = "none" if architecture.normalization == "batch" else architecture.normalization
+    plain = "none" if can_fold(architecture) else architecture.normalization
     tile = triple(architecture.geometry.legal_at_least(_TILE, axis) for axis in range(3))
     single = replace(architecture, input_shape=(*tile, architecture.input_shape[3]), normalization=plain, networks=1)
     model = build(single)
-    inputs = [_sizes(keras.tree.flatten(layer.input)) for layer in model.layers]
+    # Padding is an operation without being a layer.
+    layers = model.operations
+    inputs = [_sizes(keras.tree.flatten(layer.input)) for layer in layers]
     alive: dict[str, int] = {}
     most = 0
-    for position, layer in enumerate(model.layers):
+    for position, layer in enumerate(layers):
         output = _sizes([layer.output])
         alive |= output
         copied = inputs[position] | output if isinstance(layer, _CONVOLUTIONS) else {}

@@ -158,7 +158,7 @@ def _mean_of(networks: Sequence[Callable]) -> Callable:
 
 
 def _depends_on_tile(architecture: Architecture) -> bool:
-    return architecture.normalization in ("instance", "group") or architecture.block == "residual_se"
+    return architecture.normalization in ("instance", "group") or architecture.block.endswith("se")
 
 
 def trained_predictor(model: Any, spec: ModelSpec) -> Predictor:

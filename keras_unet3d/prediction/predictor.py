@@ -22,7 +22,7 @@ from keras_unet3d.segments.cells import InstanceSettings
 from keras_unet3d.segments.cleaning import ClassCleaning, clean
 from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import Volume, from_array
-from keras_unet3d.volumes.grey_values import Statistics, measure, normalize, normalized
+from keras_unet3d.volumes.grey_values import Normalization, Statistics, measure, normalize, normalized
 
 DEFAULTS = PredictSettings()
 
@@ -41,7 +41,7 @@ class PlainFunction:
     """
 
     geometry: Geometry = Geometry(((1, 1, 1),), (), "same")
-    normalization: str = "zscore"
+    normalization: Normalization = "zscore"
     channels: None = None
     labels: None = None
     spacing: None = None
@@ -50,6 +50,7 @@ class PlainFunction:
     temperature: float = 1.0
     cleaning: tuple[ClassCleaning, ...] = ()
     instances: InstanceSettings = InstanceSettings()
+    overlapping: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,10 @@ class Predictor:
         """Raise `InputError` where an output cannot be had in this way."""
         if output not in OUTPUTS:
             raise InputError(f"output: expected one of {', '.join(OUTPUTS)}; found {output!r}.")
+        if self.spec.overlapping and output not in ("probabilities", "logits"):
+            raise InputError(
+                f"output: expected probabilities or logits of this network, whose classes may overlap (a sigmoid each), found {output}."
+            )
         if output == "logits" and self.logits is None:
             raise InputError("output: expected one of what the network returns, probabilities; found 'logits'.")
         if output == "logits" and settings.skip_below is not None:

@@ -1,11 +1,13 @@
 """Grey values to the network's range, by statistics of the volume itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from keras_unet3d.choices import ANCHORS
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import Validated, checked
 from keras_unet3d.geometry import Box
 from keras_unet3d.volumes import Volume
 
@@ -14,10 +16,50 @@ _EMPTY = 1e-6
 
 
 @dataclass(frozen=True)
+class Rescaling(Validated):
+    """Grey values to a range, along a straight line: how networks that come from elsewhere want them.
+
+    Attributes:
+        by: what `low` and `high` are: "values" (grey values), "percentiles" of the volume, or "deviation" (standard
+            deviations above its mean).
+        low, high: what becomes the first and the second number of `to`.
+        to: the range.
+        clip: whether what is beyond the range becomes its end.
+        pooled: whether all channels are measured as one.
+    """
+
+    WHAT = "a rescaling of grey values"
+
+    by: str = checked(choices=ANCHORS)
+    low: float = 0.0
+    high: float = 1.0
+    to: tuple[float, float] = (0.0, 1.0)
+    clip: bool = False
+    pooled: bool = False
+
+    def faults(self) -> Iterator[str]:
+        if not self.low < self.high or not self.to[0] < self.to[1]:
+            yield f"low: expected numbers below `high` and `to` in order, found {self.low} to {self.high} and {self.to}."
+        if self.by == "percentiles" and not 0 <= self.low < self.high <= 100:
+            yield f"low: expected percentiles from 0 to 100, found {self.low} and {self.high}."
+
+    def in_words(self) -> str:
+        """Return what is done, for people."""
+        of = {"values": "", "percentiles": "percentiles ", "deviation": "mean and standard deviations "}[self.by]
+        ends = ", and nothing is beyond these" if self.clip else ""
+        return f"{of}{self.low:g} and {self.high:g} become {self.to[0]:g} and {self.to[1]:g}{ends}"
+
+
+# A word of `choices.GREY_VALUES`, or what a network from elsewhere asks for.
+Normalization = Rescaling | str
+
+
+@dataclass(frozen=True)
 class Statistics:
     """Mean, standard deviation, smallest and largest value per channel over a whole volume, in its own units.
 
-    For the normalisation "sections" mean and standard deviation are those of every plane across z, `(z, 1, 1, channels)`.
+    For the normalisation "sections" mean and standard deviation are those of every plane across z, `(z, 1, 1, channels)`;
+    for a `Rescaling` they are the grey value that becomes 0, and how far from it the one is that becomes 1.
     """
 
     mean: np.ndarray
@@ -63,11 +105,11 @@ class _Sums:
             self.squares = self.squares + np.square(voxels).sum(axis=0)
 
 
-def measure(volume: Volume, how: str = "zscore") -> Statistics:
+def measure(volume: Volume, how: Normalization = "zscore") -> Statistics:
     """Return the statistics of `volume` that the normalisation `how` needs, read in blocks.
 
     Raises:
-        InputError: NaN or infinite voxels, or, except for "none", a channel that is constant.
+        InputError: NaN or infinite voxels, or, except for "none" and a rescaling by values, a channel that is constant.
     """
     sums = _summed(volume)
     mean = sums.total / sums.count
@@ -80,14 +122,87 @@ def measure(volume: Volume, how: str = "zscore") -> Statistics:
             f"{volume.name}: expected grey values whose squares are finite, found values up to {np.max(sums.high):.3g}; "
             "scale them down, or leave the file out."
         )
-    if how != "none" and constant.any():
+    fixed = how == "none" or (isinstance(how, Rescaling) and how.by == "values")
+    if not fixed and constant.any():
         raise InputError(
             f"{volume.name}: expected an image, found the constant value {float(mean[constant][0]):g} in "
             "every voxel of a channel; check the file, or leave it out."
         )
     if how == "sections":
         mean, std = _of_planes(volume, mean, std)
+    if isinstance(how, Rescaling):
+        mean, std = _line(volume, how, mean, std)
     return Statistics(mean, std, sums.low, sums.high)
+
+
+def _line(volume: Volume, how: Rescaling, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return per channel the grey value that becomes 0, and its distance to the one that becomes 1."""
+    if how.pooled:
+        # The variance of all channels is the mean of their variances and the variance of their means.
+        mean, std = np.full_like(mean, mean.mean()), np.full_like(std, np.sqrt((std**2).mean() + mean.var()))
+    low, high = _ANCHORS[how.by](volume, how, mean, std)
+    if (low == high).any():
+        raise InputError(
+            f"{volume.name}: expected grey values between two percentiles, found {float(low[low == high][0]):g} at both; check "
+            "the file, or leave it out."
+        )
+    unit = (high - low) / (how.to[1] - how.to[0])
+    return low - how.to[0] * unit, unit
+
+
+def _percentiles(volume: Volume, how: Rescaling, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return two percentiles per channel of the voxels in single precision, as NumPy has them, without holding them all."""
+    width = 1 if how.pooled else volume.channels
+    count = volume.shape[0] * volume.shape[1] * volume.shape[2] * volume.channels // width
+    positions = np.array([how.low, how.high]) / 100 * (count - 1)
+    ranks = np.floor(positions).astype(int)[:, None] + [0, 1]
+    ranks = np.minimum(ranks, count - 1)
+    # The upper half of the bits is counted first; of the voxels that share it with a rank, the lower half.
+    upper = np.zeros((width, _HALF), np.int64)
+    for keys in _keys(volume, width):
+        upper += [np.bincount(keys[:, channel] >> 16, minlength=_HALF) for channel in range(width)]
+    sums = upper.cumsum(axis=1)
+    bins = np.stack([np.searchsorted(row, ranks.ravel(), side="right") for row in sums])
+    lower = {(channel, of): np.zeros(_HALF, np.int64) for channel, row in enumerate(bins) for of in row}
+    for keys in _keys(volume, width):
+        for (channel, of), counts in lower.items():
+            inside = keys[:, channel][keys[:, channel] >> 16 == of]
+            counts += np.bincount(inside & (_HALF - 1), minlength=_HALF)
+    found = np.empty((width, 2, 2), np.float64)
+    for channel, row in enumerate(bins):
+        for place, (of, rank) in enumerate(zip(row, ranks.ravel(), strict=True)):
+            before = sums[channel, of] - upper[channel, of]
+            rest = np.searchsorted(lower[channel, of].cumsum(), rank - before, side="right")
+            found[channel].flat[place] = _value(int(of) << 16 | int(rest))
+    share = positions - np.floor(positions)
+    values = found[..., 0] + (found[..., 1] - found[..., 0]) * share
+    low, high = np.broadcast_to(values, (volume.channels, 2)).T
+    return low, high
+
+
+# Values that half of the bits of a float32 have.
+_HALF = 2**16
+
+
+def _keys(volume: Volume, width: int) -> Iterator[np.ndarray]:
+    """Yield the voxels of a volume as whole numbers in the order of the grey values, `(voxels, width)`."""
+    for _, block in volume.blocks():
+        bits = np.ascontiguousarray(block, np.float32).reshape(-1, width).view(np.uint32)
+        yield np.where(bits >> 31, ~bits, bits | 2**31).astype(np.int64)
+
+
+def _value(key: int) -> float:
+    """Return the grey value of a whole number of `_keys`."""
+    bits = key ^ 2**31 if key >> 31 else ~key & (2**32 - 1)
+    return float(np.uint32(bits).view(np.float32))
+
+
+# What a rescaling goes by -> its two grey values per channel.
+_ANCHORS: dict[str, Callable[[Volume, Rescaling, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
+    "values": lambda volume, how, mean, std: (np.full_like(mean, how.low), np.full_like(mean, how.high)),
+    "percentiles": _percentiles,
+    "deviation": lambda volume, how, mean, std: (mean + how.low * std, mean + how.high * std),
+}
 
 
 def _of_planes(volume: Volume, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +255,7 @@ NORMALIZERS: dict[str, Callable[[np.ndarray, Statistics], np.ndarray]] = {
 }
 
 
-def normalized(volume: Volume, statistics: Statistics, how: str = "zscore") -> Volume:
+def normalized(volume: Volume, statistics: Statistics, how: Normalization = "zscore") -> Volume:
     """Return the same volume with normalised grey values, float32, whatever box of it is read; see `normalize`."""
 
     def read(box: Box) -> np.ndarray:
@@ -149,12 +264,15 @@ def normalized(volume: Volume, statistics: Statistics, how: str = "zscore") -> V
     return replace(volume, dtype=np.dtype(np.float32), read=read)
 
 
-def normalize(voxels: np.ndarray, statistics: Statistics, how: str = "zscore") -> np.ndarray:
+def normalize(voxels: np.ndarray, statistics: Statistics, how: Normalization = "zscore") -> np.ndarray:
     """Return float32 voxels `(z, y, x, channels)`, with the statistics of their planes.
 
     "zscore" is by mean and deviation per volume and channel, "sections" by those of every plane across z, where sections
-    were stained or recorded one by one; "none" leaves them as they are.
+    were stained or recorded one by one; "none" leaves them as they are. A `Rescaling` is one of its kind.
     """
+    if isinstance(how, Rescaling):
+        scaled = _zscore(voxels, statistics)
+        return scaled.clip(*how.to) if how.clip else scaled
     if how not in NORMALIZERS:
         raise InputError(f"normalization: expected one of {', '.join(NORMALIZERS)}; found {how!r}.")
     return NORMALIZERS[how](voxels, statistics)

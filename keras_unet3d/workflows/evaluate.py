@@ -81,6 +81,7 @@ def evaluate(
         raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
     if instances:
         predictor.refuse_instances()
+    predictor.refuse_output("labels", settings)
     opened = open_examples(listed(data), keys or predictor.spec.keys, Globs(images, labels))
     classes = () if table.of_instances else set(unlabelled) & set(table.values)
     if classes:

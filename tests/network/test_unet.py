@@ -242,3 +242,56 @@ def test_computed_numbers_count_as_if_they_were_written():
         dropout=np.float32(0.5),
     )
     assert computed.input_shape == (None, 8, 8, 8, 1) and computed.output_shape[-1] == 3
+
+
+ELSEWHERE = {
+    "groups before the convolutions": dict(
+        base_filters=4, normalization="group", groups=4, order="norm-conv-relu", epsilon=1e-5
+    ),
+    "nearest": dict(filters=(4, 6, 16), first_filters=(2, 4, 8), upsampling="nearest"),
+    "overlapping": dict(filters=(4, 8, 16), first_filters=(2, 4, 8), upsampling="overlapping", normalization="none"),
+    "projected": dict(
+        filters=(4, 8, 16), block="projected", upsampling="overlapping", joining="add", order="norm-conv-relu"
+    ),
+    "excited": dict(
+        filters=(4, 8, 16), block="projected_scse", joining="add", normalization="instance", output="sigmoid"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ELSEWHERE)
+def test_options_of_networks_from_elsewhere_are_read_back_and_folded(what):
+    architecture = Architecture(depth=3, **ELSEWHERE[what])
+    model = build(architecture)
+    assert architecture_of(model) == architecture
+    volume = random_batch(1, 8, 8, 16, 1)
+    np.testing.assert_allclose(model(volume), folded_copy(model)(volume), atol=1e-5)
+
+
+def test_an_overlapping_up_convolution_reaches_one_voxel_further():
+    plain, further = (Architecture(depth=2, filters=(2, 4), upsampling=how) for how in ("transpose", "overlapping"))
+    assert further.geometry.context[0] > plain.geometry.context[0]
+
+
+@pytest.mark.parametrize("kind, groups", [("group", 2), ("instance", None)])
+def test_normalisation_is_exact_on_a_large_volume(kind, groups):
+    # TensorFlow alone adds up voxel after voxel, and is several per cent off here.
+    model = keras_unet3d.build_model(base_filters=4, depth=1, normalization=kind, groups=groups, epsilon=1e-5)
+    part = keras.Model(model.get_layer("analysis_0_conv_1").output, model.get_layer("analysis_0_norm_1_last").output)
+    x = np.maximum(random_batch(1, 32, 48, 48, 8), 0)
+    voxels = x.astype(np.float64).reshape(-1, groups or 8, 8 // (groups or 8))
+    mean, variance = voxels.mean(axis=(0, 2), keepdims=True), voxels.var(axis=(0, 2), keepdims=True)
+    np.testing.assert_allclose(part(x), ((voxels - mean) / np.sqrt(variance + 1e-5)).reshape(x.shape), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (dict(normalization="group", groups=3, base_filters=4), "groups: expected a divisor of 4"),
+        (dict(joining="add", upsampling="nearest"), "joining: expected concatenate"),
+        (dict(first_filters=(2, 4)), "first_filters: expected 4 whole numbers"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(wrong, said):
+    with pytest.raises(keras_unet3d.InputError, match=said):
+        keras_unet3d.build_model(**wrong)

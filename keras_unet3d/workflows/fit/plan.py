@@ -155,7 +155,7 @@ def make_plan(
     patches = PatchSettings(
         patch,
         architecture.geometry.output_of(patch),
-        spec.normalization,
+        grey_values,
         changes,
         settings.sampling,
         settings.engine,

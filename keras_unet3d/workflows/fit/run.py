@@ -251,7 +251,7 @@ def _opened(named: _Named, settings: FitSettings, teacher: Teacher | None, liste
 def _held_out(data: LabelledData, plan: Plan, teacher: Teacher | None, listener: Listener) -> Holdout:
     """Read and index every volume, and tell training from validation."""
     settings = plan.settings
-    sources = read_sources(data.examples, data.table, settings.memory, listener, plan.spec.normalization)
+    sources = read_sources(data.examples, data.table, settings.memory, listener, plan.patches.normalization)
     for line in padding_in_words(data.examples, plan.patches.patch):
         listener.say(line)
     count = len(data.training)

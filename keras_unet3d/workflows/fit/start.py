@@ -37,6 +37,8 @@ def other_settings(settings: FitSettings, start: Start) -> Iterator[str]:
             f"start: expected one network to train further, found {start.name}, the mean of {networks}; make one network of "
             "it first (distill)."
         )
+    if start.architecture.output == "sigmoid":
+        yield f"start: expected a network of classes, found {start.name}, whose classes may overlap (a sigmoid each)."
     for name, value in network_options(start.architecture).items():
         asked = getattr(settings, name)
         if asked not in (getattr(default, name), value):

@@ -143,6 +143,8 @@ def _faults(teacher: Teacher, plan: Plan) -> Iterator[str]:
                 f"{teacher.name}: expected a teacher of the same {what} as the data, {getattr(plan.spec, what)}, found "
                 f"{getattr(spec, what)}; take another one."
             )
+    if spec.overlapping:
+        yield f"{teacher.name}: expected a teacher of classes, found one whose classes may overlap (a sigmoid each); take another one."
     spec.geometry.check(patch, "patch")
     if spec.geometry.output_of(patch) != plan.patches.output:
         yield f"padding: expected {spec.geometry.padding}, that of {teacher.name}, found {plan.spec.geometry.padding}."

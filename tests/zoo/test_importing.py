@@ -1,0 +1,319 @@
+"""Checkpoints of pytorch-3dunet become bundles that compute what PyTorch computes; `checkpoints/make.py` made them."""
+
+import io
+import json
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from helpers import says
+
+from keras_unet3d import InputError, zoo
+from keras_unet3d.cli import unet3d_cli
+from keras_unet3d.labels.table import BOUNDARY_TABLE
+from keras_unet3d.prediction.array_api import trained_predictor
+from keras_unet3d.volumes import from_array
+from keras_unet3d.volumes.grey_values import Rescaling
+from keras_unet3d.zoo.bioimageio import _preprocessing
+from keras_unet3d.zoo.importing import open_checkpoint
+from keras_unet3d.zoo.pytorch_file import read_state
+
+HERE = Path(__file__).parent / "checkpoints"
+EXPECTED = np.load(HERE / "expected.npz")
+VARIANTS = sorted(path.stem for path in HERE.glob("*.pytorch"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory):
+    """A home of its own, to remember proofs in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "KERAS_UNET3D_ZOO"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+def imported(name: str, folder: Path, **more) -> Path:
+    options = {"config": HERE / f"{name}.yml", "complete": False} | more
+    return zoo.import_checkpoint(HERE / f"{name}.pytorch", {"name": name.replace("_", "-")}, folder, **options)
+
+
+def opened(path: Path, config: Path | None = None, **settings):
+    """Return network and specification of a checkpoint, without the bundle that takes its time."""
+    model, spec, about = open_checkpoint(path, config, zoo.ImportSettings(**settings))
+    return model, spec, about
+
+
+def assert_equal(model, name: str) -> None:
+    """Compare with PyTorch; where that has a single channel, it is the second class, and the first is the rest."""
+    found, expected = np.asarray(model(EXPECTED[f"{name}_input"][None]))[0], EXPECTED[f"{name}_output"]
+    np.testing.assert_allclose(found[..., 1:] if expected.shape[-1] == 1 else found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_outputs_are_those_of_pytorch(name):
+    assert_equal(opened(HERE / f"{name}.pytorch", HERE / f"{name}.yml")[0], name)
+
+
+def test_the_card_says_where_it_is_from_and_what_it_means(tmp_path):
+    bundle = imported("gcr", tmp_path)
+    assert_equal(zoo.load(bundle), "gcr")
+    assert zoo.verify(bundle)[-1].startswith("model.keras: test output replayed")
+    card = zoo.card(bundle)
+    assert card.description == "UNet3D of pytorch-3dunet, imported from gcr.pytorch."
+    assert card.training["imported"]["network"] == "UNet3D of pytorch-3dunet"
+    assert (card.licence.weights, card.spec.normalization, card.spec.labels) == ("not stated", "zscore", BOUNDARY_TABLE)
+    # Patches of the configuration are (10, 16, 16), of which two levels take multiples of 2, and three of 4.
+    assert card.spec.patch == (10, 16, 16)
+    assert opened(HERE / "cgrd.pytorch", HERE / "cgrd.yml")[1].patch == (12, 16, 16)
+
+
+def test_labels_of_one_channel_are_boundaries_or_a_class():
+    def labels(**settings):
+        return opened(HERE / "gcr.pytorch", HERE / "gcr.yml", **settings)[1].labels
+
+    assert labels(classes="0=background,7=nucleus").values == (0, 7)
+    assert labels(target="semantic").names == ("background", "foreground")
+    with pytest.raises(InputError, match="labels: expected 2 classes"):
+        labels(classes="0,1,2")
+    with pytest.raises(InputError, match="target: expected boundaries of a network of one channel, found 3 channels"):
+        opened(HERE / "cr.pytorch", HERE / "cr.yml", target="boundaries")
+
+
+def test_channels_that_overlap_have_probabilities_and_no_labels():
+    model, spec, _ = opened(HERE / "cbr.pytorch", HERE / "cbr.yml")
+    predictor = trained_predictor(model, spec)
+    volume = np.random.default_rng(0).gamma(4.0, 20.0, (8, 16, 16, 2)).astype(np.float32)
+    with pytest.raises(InputError, match="expected probabilities or logits .*may overlap"):
+        predictor(volume)
+    probabilities = predictor.predict(from_array(volume), "probabilities")
+    assert probabilities.shape == (8, 16, 16, 3) and probabilities.sum(axis=-1).std() > 0
+
+
+def test_without_a_configuration_the_tensors_tell(tmp_path):
+    model, spec, _ = opened(HERE / "se_gcr.pytorch", patch=(8, 8, 8), normalizer="PercentileNormalizer", num_groups=4)
+    assert_equal(model, "se_gcr")
+    assert spec.normalization == Rescaling("percentiles", 1.0, 99.6)
+    with pytest.raises(InputError, match="expected what was done to its grey values"):
+        imported("se_gcr", tmp_path / "a", config=None)
+    with pytest.raises(InputError, match="expected the size of its training patches"):
+        imported("se_gcr", tmp_path / "a", config=None, settings=zoo.ImportSettings(normalizer="none"))
+    with pytest.raises(InputError, match="whether its 3 channels are a softmax, or a sigmoid each"):
+        imported("cr", tmp_path / "a", config=None)
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_halo_of_a_prediction_is_part_of_the_tile(tmp_path):
+    config = yaml.safe_load((HERE / "gcr.yml").read_text())
+    config["loaders"]["test"] = {"slice_builder": {"halo_shape": [4, 8, 8]}}
+    path = tmp_path / "config.yml"
+    path.write_text(yaml.safe_dump(config))
+    assert opened(HERE / "gcr.pytorch", path)[1].patch == (18, 32, 32)
+
+
+# ---- packages of bioimage.io ----------------------------------------------------------------------
+
+
+def package(path: Path, version: str, **weights) -> Path:
+    """Write the zip of a package with the network "se_gcr", in one of the two formats."""
+    model = yaml.safe_load((HERE / "se_gcr.yml").read_text())["model"]
+    if version == "0.5":
+        step = {"id": "scale_range", "kwargs": {"axes": ["z", "y", "x"], "min_percentile": 2, "max_percentile": 98}}
+        given = {"architecture": {"callable": "ResidualUNetSE3D", "kwargs": model}}
+        inputs = {"preprocessing": [{"id": "ensure_dtype"}, step], "test_tensor": {"source": "in.npy"}}
+    else:
+        step = {"name": "zero_mean_unit_variance", "kwargs": {"axes": "xyz", "mode": "per_sample"}}
+        given = {"architecture": "pytorch3dunet.unet3d.model:ResidualUNetSE3D", "kwargs": model}
+        inputs = {"preprocessing": [step]}
+    rdf = {
+        "description": "Boundaries.",
+        "authors": [{"name": "A. Nobody"}],
+        "license": "MIT",
+        "inputs": [inputs],
+        "test_inputs": ["in.npy"],
+        "weights": {"pytorch_state_dict": given | {"source": "weights.pt"} | weights},
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("rdf.yaml", yaml.safe_dump(rdf))
+        archive.write(HERE / "se_gcr.pytorch", "weights.pt")
+        test = io.BytesIO()
+        np.save(test, np.zeros((1, 1, 8, 16, 16), np.float32))
+        archive.writestr("in.npy", test.getvalue())
+    return path
+
+
+@pytest.mark.parametrize("version, grey", [("0.5", Rescaling("percentiles", 2, 98)), ("0.4", "zscore")])
+def test_a_package_of_bioimage_io(version, grey, tmp_path):
+    model, spec, about = opened(package(tmp_path / "p.zip", version))
+    assert_equal(model, "se_gcr")
+    assert (spec.normalization, spec.patch) == (grey, (8, 16, 16))
+    assert (about["description"], about["authors"]) == ("Boundaries.", ("A. Nobody",))
+    assert about["licence"].weights == "MIT" and about["training"]["imported"]["file"] == "p.zip"
+
+
+def test_a_package_without_such_weights_is_refused(tmp_path):
+    with pytest.raises(InputError, match="expected one of UNet3D.*found 'UNet2D'"):
+        path = package(
+            tmp_path / "a.zip",
+            "0.5",
+            architecture={"callable": "UNet2D", "kwargs": {"in_channels": 1, "out_channels": 1}},
+        )
+        zoo.import_checkpoint(path, {"name": "p"}, tmp_path / "zoo")
+    with pytest.raises(InputError, match="p.zip: expected gone.pt in it, found none"):
+        zoo.import_checkpoint(package(tmp_path / "p.zip", "0.4", source="gone.pt"), {"name": "p"}, tmp_path / "zoo")
+    assert not (tmp_path / "zoo").exists()
+
+
+# ---- what is refused -------------------------------------------------------------------------------
+
+CONFIGS = {
+    "another network": ({"name": "UNet2D"}, "name: expected one of UNet3D"),
+    "another order": ({"layer_order": "gce"}, "layer_order: expected one of cr, cgr"),
+    "no channels": ({"out_channels": None}, "expected the entry 'out_channels'"),
+    "a regression": ({"is_segmentation": False}, "is_segmentation: expected True, found False"),
+    "another upsampling": ({"upsample": "trilinear"}, "upsample: expected one of default, nearest, deconv for UNet3D"),
+    "wider": (
+        {"f_maps": 8},
+        r"expected the shape \(4, 1, 3, 3, 3\) of the tensor 'encoders.0.*SingleConv1.conv.weight', found",
+    ),
+    "deeper": ({"num_levels": 3}, "expected the tensor '.*', found none"),
+    "without normalisation": ({"layer_order": "cr"}, "expected the tensor '.*bias', found none"),
+    "groups that do not fit": ({"num_groups": 3}, "groups: expected a divisor of 4"),
+}
+
+
+@pytest.mark.parametrize("what", CONFIGS)
+def test_a_configuration_of_another_network_is_refused(what, tmp_path):
+    changes, said = CONFIGS[what]
+    config = yaml.safe_load((HERE / "gcr.yml").read_text())
+    config["model"] |= changes
+    path = tmp_path / "config.yml"
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match=said):
+        imported("gcr", tmp_path / "zoo", config=path)
+    assert not (tmp_path / "zoo").exists()
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("model: [", "expected the configuration of a training with pytorch-3dunet, YAML, found none"),
+        ("- 1", "found no entries in it"),
+        ("loaders: {}", "expected the network under 'model'"),
+        ("model: !!python/object/apply:os.system ['exit']", "YAML, found none"),
+    ],
+)
+def test_a_broken_configuration_is_refused(text, said, tmp_path):
+    path = tmp_path / "config.yml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        imported("gcr", tmp_path / "zoo", config=path)
+
+
+def test_two_normalisations_are_refused(tmp_path):
+    config = yaml.safe_load((HERE / "gcr.yml").read_text())
+    config["loaders"]["train"]["transformer"]["raw"].append({"name": "Normalize"})
+    path = tmp_path / "config.yml"
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match="expected one normalisation .* found Standardize, Normalize"):
+        imported("gcr", tmp_path / "zoo", config=path)
+
+
+class Harmful:
+    def __reduce__(self):
+        import os
+
+        return os.system, ("touch harmful",)
+
+
+def written(path: Path, content: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+    return path
+
+
+def test_no_code_of_a_pickle_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path / "a.pytorch", pickle.dumps({"model_state_dict": Harmful()}))
+    with pytest.raises(
+        InputError, match=says("expected a checkpoint of tensors alone", "system in it, which was not run")
+    ):
+        read_state(path)
+    assert not (tmp_path / "harmful").exists()
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b"", "found a broken one"),
+        (pickle.dumps({"a": 1}), "expected a state dictionary"),
+        (pickle.dumps([1]), "expected a state dictionary"),
+        (pickle.dumps({}), "expected a state dictionary"),
+        (pickle.dumps(np.float64), "found numpy.float64 in it, which was not run"),
+    ],
+)
+def test_a_pickle_of_something_else_is_refused(content, said, tmp_path):
+    with pytest.raises(InputError, match=said):
+        read_state(written(tmp_path / "a.pytorch", content))
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "a.pytorch"
+    path.write_bytes(b"\x80\x02" * 100)
+    with pytest.raises(InputError, match="expected a zip file"):
+        read_state(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "a")
+    with pytest.raises(InputError, match="expected a checkpoint of PyTorch 1.6 or later"):
+        read_state(path)
+    content = (HERE / "gcr.pytorch").read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="expected a zip file, found a broken one"):
+        read_state(path)
+
+
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
+    path = tmp_path / "a.pytorch"
+    with zipfile.ZipFile(HERE / "gcr.pytorch") as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, content[:-4] if name.endswith("/data/0") else content)
+    with pytest.raises(InputError, match="found a broken one .a tensor of shape"):
+        read_state(path)
+
+
+def test_tensors_of_another_network_are_refused(tmp_path):
+    path = tmp_path / "a.pytorch"
+    with zipfile.ZipFile(HERE / "gcr.pytorch") as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b"encoders.", b"resolved."))
+    with pytest.raises(InputError, match="expected a network of pytorch-3dunet .*found tensors of another one"):
+        zoo.import_checkpoint(path, {"name": "a"}, tmp_path / "zoo")
+    with pytest.raises(InputError, match="expected the tensor 'encoders.0.*', found none"):
+        zoo.import_checkpoint(path, {"name": "a"}, tmp_path / "zoo", config=HERE / "gcr.yml")
+
+
+# ---- the command -----------------------------------------------------------------------------------
+
+
+def test_the_command(tmp_path):
+    words = ["zoo", "import", str(HERE / "gcr.pytorch"), "--name", "walls", "--out", str(tmp_path), "--slim"]
+    done = CliRunner().invoke(unet3d_cli, [*words, "--config", str(HERE / "gcr.yml"), "--licence", "CC0"])
+    assert done.exit_code == 0 and "walls/1.0.0" in done.output
+    metadata = json.loads((tmp_path / "walls" / "1.0.0" / "metadata.json").read_text())
+    assert metadata["licence"]["weights"] == "CC0"
+
+
+@pytest.mark.slow
+def test_the_served_forms_of_an_import(tmp_path):
+    zoo.verify(imported("se_bcr", tmp_path, complete=True))
+
+
+def test_a_rescaling_in_steps_of_bioimage_io():
+    steps = _preprocessing(Rescaling("values", 10, 200, (-1.0, 1.0), clip=True))
+    assert [step["id"] for step in steps] == ["scale_linear", "clip"]
+    assert steps[0]["kwargs"]["gain"] * 105 + steps[0]["kwargs"]["offset"] == pytest.approx(0)
