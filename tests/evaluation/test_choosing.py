@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.evaluation.choosing import choose_cleaning
+from keras_unet3d.evaluation.choosing import CutVolume, choose_cleaning, choose_instances
+from keras_unet3d.segments.cells import InstanceSettings
 from keras_unet3d.segments.cleaning import ClassCleaning
 
 
@@ -72,3 +73,44 @@ def test_what_is_right_or_of_few_volumes_stays_as_it_is(spoilt):
 def test_volumes_that_do_not_belong_together_are_refused():
     with pytest.raises(InputError, match="predicted: expected a volume for each of `truth`, of the same shape"):
         choose_cleaning(cubes(2), cubes(1))
+
+
+# ---- instances -----------------------------------------------------------------------------------
+
+
+def cut_volume(weak, seed=0, speck=0):
+    """Return two cells with a boundary that is `weak` in between, other weaker ones within, and perhaps a third that is none."""
+    rng = np.random.default_rng(seed)
+    truth = np.ones((12, 16, 40), np.int64)
+    truth[..., 20:] = 2
+    boundary = rng.uniform(0, 0.05, truth.shape)
+    boundary[..., 19:21] = weak
+    # Within a cell something looks like a boundary, but less.
+    boundary[..., 9:11] = boundary[..., 29:31] = weak - 0.25
+    foreground = np.ones(truth.shape)
+    if speck:
+        truth[:, 8:] = 0
+        foreground[:, 8:] = 0
+        foreground[:speck, 12:14, 12:14] = 1
+    certain = np.round(np.stack([boundary, foreground], axis=-1) * 255).astype(np.uint8)
+    return CutVolume(certain if speck else certain[..., :1], truth, None)
+
+
+@pytest.mark.parametrize(("weak", "between"), [(0.95, (0.7, 0.95)), (0.6, (0.35, 0.6))])
+def test_pieces_are_joined_below_what_tells_boundaries_from_others(weak, between):
+    settings, score = choose_instances([cut_volume(weak, seed) for seed in range(2)], "boundaries")
+    assert between[0] <= settings.join_below <= between[1] and score == pytest.approx(1, abs=1e-3)
+
+
+def test_of_equally_good_settings_the_default_is_taken():
+    assert choose_instances([cut_volume(0.99)], "boundaries") == (InstanceSettings(), pytest.approx(1, abs=1e-3))
+
+
+def test_what_is_no_cell_is_left_out_by_its_size():
+    volume = cut_volume(0.95, speck=12)
+    # A speck of 48 voxels goes by the default, and one of 192 by more.
+    settings, score = choose_instances([volume], "cells")
+    assert settings.least == 100 and score == pytest.approx(1)
+    volume.certain[:, 11:15, 12:16, 1] = 255
+    settings, score = choose_instances([volume], "cells")
+    assert settings.least == 300 and score == pytest.approx(1)

@@ -8,7 +8,9 @@ from helpers import a_plan
 
 from keras_unet3d.datasets import Example
 from keras_unet3d.evaluation.calibration import calibration, fit_temperature
+from keras_unet3d.evaluation.choosing import choose_instances
 from keras_unet3d.labels import UNLABELLED
+from keras_unet3d.labels.table import CELL_TABLE
 from keras_unet3d.listener import Listener
 from keras_unet3d.patches.holdout import Holdout
 from keras_unet3d.patches.source import read_source
@@ -87,6 +89,33 @@ def test_nothing_is_fitted_to_what_was_trained_on(plan):
     trained_on = sources(plan, 1)
     spec, said = settle(plan, Holdout(trained_on, trained_on, "", False))
     assert spec == plan.spec and len(said) == 1 and said[0].startswith("nothing was held out to fit a temperature")
+
+
+@pytest.mark.parametrize("background", [0, 7])
+def test_instances_are_cut_as_the_held_out_volumes_ask_for(plan, background):
+    table = replace(CELL_TABLE, unlabelled=(9,), background_value=background)
+    architecture = replace(plan.spec.architecture, num_classes=3)
+    plan = replace(plan, spec=replace(plan.spec, architecture=architecture, labels=table))
+    image, label = volume(0)
+    # Two cells that touch at x = 5, where the network is told so by a grey value; of the last planes nobody says anything.
+    raw = np.where(label > 0, 1 + (np.indices(label.shape)[2] > 5), background)
+    raw[11:] = 9
+    image[:, :, 5:7][label[:, :, 5:7] > 0] = 0.5
+    source = read_source(Example("a", from_array(image), from_array(raw)), table)
+    seen = []
+
+    def cells(batch):
+        seen.append(batch.shape)
+        grey = batch * image.std() + image.mean()
+        boundary, inside = np.abs(grey - 0.5) < 0.1, grey > 0.6
+        return np.concatenate([~boundary & ~inside, inside, boundary], axis=-1).astype(np.float32)
+
+    said = []
+    spec = settled(Predictor(cells, plan.spec), Holdout([], [source], "", True), plan, Listener(said.append))
+    part = _see(Predictor(cells, plan.spec), source, 10**6, 10, np.random.default_rng(0)).to_cut
+    assert sorted(np.unique(part.truth)) == [-1, 0, 2, 3] and (part.truth == -1).sum() == 13 * 14
+    assert (spec.instances, spec.cleaning) == (choose_instances([part], "cells")[0], ())
+    assert said[1].startswith("instances, tried on 1 held-out volume: a boundary from 0.5 on, ") and seen
 
 
 def test_sparse_labels_have_a_temperature_and_no_cleaning(plan):
