@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_unet3d import zoo
-from keras_unet3d.evaluation.cells import adapted_rand_error
+from keras_unet3d.evaluation.cells import adapted_rand_error, common
 from keras_unet3d.labels import class_volume
 from keras_unet3d.labels.table import BOUNDARY_TABLE
 from keras_unet3d.segments.cells import instances
@@ -54,7 +54,7 @@ def report(side: str, boundary: np.ndarray, test: Path) -> None:
     cells = label.array()[..., 0]
     cut = instances(np.clip(boundary, 0, 1), spacing=image.spacing)
     iou = float((truth & predicted).sum() / (truth | predicted).sum())
-    figures = {"boundary_iou": iou, "adapted_rand_error": adapted_rand_error(cells, cut)}
+    figures = {"boundary_iou": iou, "adapted_rand_error": adapted_rand_error(common(cells, cut))}
     print(f"{side}: {json.dumps(figures)}, {int(cut.max())} cells of {len(np.unique(cells)) - 1}", flush=True)
 
 

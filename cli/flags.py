@@ -28,6 +28,7 @@ _ARGUMENTS = {
     "final",
     "profile",
     "spacing",
+    "table",
 }
 _OPTIONS = {field.name for kind in (FitSettings, PredictSettings, CleanSettings) for field in fields(kind)} | _ARGUMENTS
 

@@ -21,6 +21,9 @@ from keras_unet3d.settings import CleanSettings, PredictSettings
 @click.option("--probabilities", is_flag=True, help="The same as --output probabilities.")
 @click.option("--dry-run", is_flag=True, help="Say tiles, memory and time, and do nothing.")
 @click.option("--resample", is_flag=True, help="Predict at the training's voxel size, and bring the result back.")
+@click.option(
+    "--table", is_flag=True, help="Also write a table of the objects, as measure does, beside every volume: NAME.csv."
+)
 @options.settings(PredictSettings)
 @options.settings(CleanSettings)
 @click.option(
@@ -48,6 +51,7 @@ def command(
     probabilities,
     dry_run,
     resample,
+    table,
     engine,
     scheduler,
     suffix,
@@ -79,6 +83,7 @@ def command(
             settings=settings,
             cleaning=cleaning,
             resample=resample,
+            table=table,
             raw_key=raw_key,
             axes=axes,
             suffix=suffix,

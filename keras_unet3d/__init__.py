@@ -55,6 +55,9 @@ _HOMES = {
     "fit_temperature": "keras_unet3d.evaluation.calibration",
     "choose_cleaning": "keras_unet3d.evaluation.choosing",
     "ClassCleaning": "keras_unet3d.segments.cleaning",
+    # Cells apart.
+    "instances": "keras_unet3d.segments.cells",
+    "InstanceSettings": "keras_unet3d.segments.cells",
     # What can be said to them, and who hears of it.
     "FitSettings": "keras_unet3d.settings",
     "DataOptions": "keras_unet3d.settings",

@@ -394,6 +394,13 @@ def write_array(path: Path, array: np.ndarray) -> None:
     write_bytes(path, content.getvalue())
 
 
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name as `.npz`, whole or not at all."""
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_bytes(path, content.getvalue())
+
+
 def copy_file(source: Path, target: Path) -> None:
     """Copy a file, whole or not at all."""
     with opened(source, "a file") as file:
@@ -497,11 +504,11 @@ def read_array(path: Path, what: str) -> np.ndarray:
         raise InputError(f"{path}: expected {what}, found a broken one.") from error
 
 
-def read_arrays(path: Path, what: str, wanted: Callable[[str], bool]) -> list[np.ndarray]:
+def read_arrays(path: Path, what: str, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, np.ndarray]:
     """Return the arrays in a `.npz` file whose names are `wanted`, in their order; no code in it is run."""
     try:
         with opened(path, what) as file, np.load(file, allow_pickle=False) as arrays:
-            return [arrays[name] for name in arrays.files if wanted(name)]
+            return {name: arrays[name] for name in arrays.files if wanted(name)}
     except InputError:
         raise
     except Exception as error:

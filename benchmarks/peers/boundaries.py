@@ -37,12 +37,16 @@ def main() -> None:
         optimizer.step()
         steps += 1
     print(f"pytorch-3dunet: {sum(p.numel() for p in model.parameters()):,} parameters, {steps} steps", flush=True)
-    raw, _ = read(test)
+    np.save(result, predicted(model, read(test)[0])[0])
+
+
+def predicted(model: torch.nn.Module, raw: np.ndarray) -> np.ndarray:
+    """Return the probabilities of a stack, `(channels, z, y, x)`, in one pass."""
     pads = [(0, -size % 8) for size in raw.shape]
     with torch.inference_mode():
         x = torch.from_numpy(np.pad(raw, pads, mode="reflect").astype(np.float32))[None, None]
-        probabilities = torch.sigmoid(model.eval()(x, return_logits=True)[1])[0, 0].numpy()
-    np.save(result, probabilities[tuple(slice(0, size) for size in raw.shape)])
+        probabilities = torch.sigmoid(model.eval()(x, return_logits=True)[1])[0].numpy()
+    return probabilities[:, *(slice(0, size) for size in raw.shape)]
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -54,6 +58,13 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def sample(stack: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Return one augmented patch with its boundaries."""
+    image, label = changed(stack, rng)
+    target = transforms.StandardLabelToBoundary()(label)
+    return tensor(image)[None, None], tensor(target).reshape(1, 1, *PATCH)
+
+
+def changed(stack: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return one augmented patch with its labels."""
     start = [rng.integers(size - p + 1) for size, p in zip(stack[0].shape, PATCH, strict=True)]
     box = tuple(slice(a, a + p) for a, p in zip(start, PATCH, strict=True))
     seed = int(rng.integers(2**31))
@@ -69,11 +80,12 @@ def sample(stack: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> tu
     for move in moves:
         # The same draws for both.
         image, label = (move(np.random.RandomState(seed), order)(array) for array, order in ((image, 3), (label, 0)))
-    image = transforms.AdditiveGaussianNoise(np.random.RandomState(seed), scale=(0, 0.2))(image)
-    target = transforms.StandardLabelToBoundary()(label)
-    return torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None], torch.from_numpy(
-        np.ascontiguousarray(target, np.float32)
-    ).reshape(1, 1, *PATCH)
+    return transforms.AdditiveGaussianNoise(np.random.RandomState(seed), scale=(0, 0.2))(image), label
+
+
+def tensor(array: np.ndarray) -> torch.Tensor:
+    """Return an array as a tensor of float32."""
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))
 
 
 if __name__ == "__main__":

@@ -73,6 +73,6 @@ def _restore(path: Path, part: str, variables: list) -> None:
 def _read(path: Path, prefix: str) -> list[np.ndarray]:
     """Return the arrays whose names begin with `prefix`, in the order in which they were written."""
     try:
-        return read_arrays(path, "the state of a training", lambda name: name.startswith(prefix))
+        return [*read_arrays(path, "the state of a training", lambda name: name.startswith(prefix)).values()]
     except InputError as error:
         raise InputError(f"{str(error).rstrip('.')}; train anew with `overwrite=True`.") from error

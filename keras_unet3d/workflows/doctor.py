@@ -16,7 +16,6 @@ from keras_unet3d.network.unet import build
 # Modules that not everybody needs, and the extra that installs each.
 _EXTRAS = {
     "zarr": "zarr",
-    "skimage": "instances",
     "onnxruntime": "onnx",
     "distributed": "cluster",
     "pyarrow": "parquet",

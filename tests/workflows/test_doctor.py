@@ -37,7 +37,7 @@ def test_says_what_to_do(monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     findings = found()
     assert findings["augmentation"].state == "native" and "numpy<2" in findings["augmentation"].todo
-    assert findings["skimage"].todo == "pip install 'keras-unet3d[instances]'"
+    assert findings["pyarrow"].todo == "pip install 'keras-unet3d[parquet]'"
     assert findings["zarr"].todo == "pip install 'keras-unet3d[zarr]'"
     assert findings["oneDNN"].state == "off" and "TF_ENABLE_ONEDNN_OPTS=1" in findings["oneDNN"].todo
 

@@ -76,6 +76,9 @@ def segment_cells(predictor: Predictor, run: RunFolder, listener: Listener) -> N
         f"{figures['average_precision']:.3f} over 0.5 to 0.95\n"
         f"pictures: {run.dense_picture}, {run.slices}, {run.curves}; labels: {run.dense_labels}"
     )
+    if not cells.any():
+        listener.say("no table: the network has found no cell yet; train it for longer")
+        return
     measure(cells, stack.image, run.dense_table, spacing=stack.spacing, overwrite=True, listener=listener)
 
 

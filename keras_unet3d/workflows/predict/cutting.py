@@ -5,14 +5,13 @@ is written. What a step leaves for the next one are files in one folder.
 """
 
 import functools
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from keras_unet3d.files import remove_path, replace_folder, write_bytes
+from keras_unet3d.files import read_arrays, remove_path, replace_folder, write_arrays
 from keras_unet3d.geometry import Box, Spacing, Triple, boxes_of, triple
 from keras_unet3d.listener import Listener
 from keras_unet3d.segments.cells import Cut, Instances, InstanceSettings, Pieces, number_type, voxel_edges
@@ -22,6 +21,7 @@ from keras_unet3d.workflows.predict.cluster import computed
 
 EVIDENCE, LABEL = "probabilities", "label"
 _PIECES, _RESULT, _LEAVING, _JOINED = "pieces.zarr", "label.zarr", "leaving.npz", "joined.npz"
+_WHAT = "a step of an unfinished prediction"
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,16 @@ def cut_boxes(job: CutJob, scheduler: str, listener: Listener) -> Path:
     _do("pieces", cut_pieces, job, scheduler, listener)
     pieces = [Pieces(**part) for part in _left_by(job, "pieces")]
     if not (job.folder / _LEAVING).exists():
-        _save(job.folder / _LEAVING, leaving=np.unique(np.concatenate([part.leaving for part in pieces])))
+        write_arrays(job.folder / _LEAVING, {"leaving": np.unique(np.concatenate([part.leaving for part in pieces]))})
     _do("contacts", find_contacts, job, scheduler, listener)
     if not (job.folder / _JOINED).exists():
-        leaving = _load(job.folder / _LEAVING)["leaving"]
+        leaving = read_arrays(job.folder / _LEAVING, _WHAT)["leaving"]
         continued, contacts = np.zeros_like(leaving), []
         for part in _left_by(job, "contacts"):
             continued[part.pop("places")] = part.pop("numbers")
             contacts.append(Contacts(**part))
         found = Instances.of(pieces, contacts, job.settings, lambda _: continued)
-        _save(job.folder / _JOINED, pieces=found.pieces, instances=found.instances)
+        write_arrays(job.folder / _JOINED, vars(found))
     _start(job.folder / _RESULT, job.new(_joined(job.folder).instances.dtype))
     _do("label", write_instances, job, scheduler, listener)
     return job.folder / _RESULT
@@ -121,7 +121,7 @@ def cut_pieces(number: int, job: CutJob) -> int:
     box = job.boxes[number]
     numbers, pieces = job.cut.pieces(box)
     continue_zarr(job.folder / _PIECES, job.new(numbers.dtype))(box, numbers)
-    _save(job.mark("pieces", number), **vars(pieces))
+    write_arrays(job.mark("pieces", number), vars(pieces))
     return number
 
 
@@ -129,12 +129,12 @@ def find_contacts(number: int, job: CutJob) -> int:
     """Write the contacts of a box, and the pieces of those voxels in it that pieces of other boxes lead to."""
     box = job.boxes[number]
     contacts = job.cut.contacts(box, job.numbers)
-    leaving = _load(job.folder / _LEAVING)["leaving"]
+    leaving = read_arrays(job.folder / _LEAVING, _WHAT)["leaving"]
     at = np.stack(np.unravel_index(leaving.astype(np.int64) - 1, job.shape))
     begin, end = np.array([(side.start, side.stop) for side in box]).T[..., None]
     places = np.flatnonzero(((at >= begin) & (at < end)).all(axis=0))
     numbers = job.numbers(box)[tuple(at[:, places] - begin)]
-    _save(job.mark("contacts", number), **vars(contacts), places=places, numbers=numbers)
+    write_arrays(job.mark("contacts", number), {**vars(contacts), "places": places, "numbers": numbers})
     return number
 
 
@@ -142,7 +142,7 @@ def write_instances(number: int, job: CutJob) -> int:
     """Write the instances of a box."""
     box, found = job.boxes[number], _joined(job.folder)
     continue_zarr(job.folder / _RESULT, job.new(found.instances.dtype))(box, found(job.numbers(box)))
-    _save(job.mark("label", number))
+    write_arrays(job.mark("label", number), {})
     return number
 
 
@@ -152,20 +152,8 @@ def box_size(chunks: Triple, wanted: Triple) -> Triple:
 
 
 def _joined(folder: Path) -> Instances:
-    return Instances(**_load(folder / _JOINED))
+    return Instances(**read_arrays(folder / _JOINED, _WHAT))
 
 
 def _left_by(job: CutJob, step: str) -> list[dict[str, np.ndarray]]:
-    return [_load(job.mark(step, number)) for number in range(len(job.boxes))]
-
-
-def _save(path: Path, **arrays: np.ndarray) -> None:
-    path.parent.mkdir(exist_ok=True)
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    write_bytes(path, content.getvalue())
-
-
-def _load(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+    return [read_arrays(job.mark(step, number), _WHAT) for number in range(len(job.boxes))]

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_unet3d.errors import InputError, collecting
 from keras_unet3d.fields import validated
-from keras_unet3d.files import refuse_unwritable
+from keras_unet3d.files import refuse_existing, refuse_unwritable
 from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import memory
@@ -25,10 +25,12 @@ from keras_unet3d.volumes import (
     from_array,
     open_volume,
     resampled,
+    stem,
     volume_format,
     whole_volume,
 )
 from keras_unet3d.words import gigabytes
+from keras_unet3d.workflows.measure import measure
 from keras_unet3d.workflows.predict.blocks import BlockWork, Recipe, predict_blocks
 from keras_unet3d.workflows.predict.dry_run import say_plans
 from keras_unet3d.workflows.predict.instances import predicted_instances
@@ -66,6 +68,7 @@ def predict(
     settings: PredictSettings = DEFAULTS,
     cleaning: CleanSettings = AS_THEY_ARE,
     resample: bool = False,
+    table: bool = False,
     raw_key: str | None = None,
     axes: str | None = None,
     suffix: str | None = None,
@@ -88,6 +91,7 @@ def predict(
         settings: how volumes are predicted.
         cleaning: what is done to the label volumes.
         resample: whether volumes are predicted at the voxel size of the training, and brought back.
+        table: whether a table of the objects is written beside every label volume, as `measure` does it: its name with .csv.
         raw_key, axes: of the files; `None` takes those that the network was trained with.
         suffix: format of the results in a folder, like ".nii.gz"; None keeps the inputs'.
         scheduler: address of a Dask scheduler whose workers compute blocks of Zarr volumes, or "here": in this process. What
@@ -102,6 +106,8 @@ def predict(
     """
     wanted = _Wanted(output, settings, cleaning, resample)
     predictor.refuse_output(output, settings)
+    if table and output != "labels":
+        raise InputError(f"table: expected labels, whose objects are measured, found {output!r}; leave it out.")
     if cleaning.instances:
         predictor.refuse_instances()
     if scheduler and (recipe is None or cleaning not in (AS_THEY_ARE, INSTANCES) or resample):
@@ -121,6 +127,8 @@ def predict(
             if _is_cleaned(predictor, wanted) and not scheduler:
                 _refuse_uncleanable(volume)
             refuse_unwritable(target)
+            if table:
+                refuse_existing(table_beside(target), overwrite, "table")
             if scheduler and volume_format(target) != ".zarr":
                 raise InputError(f"{target}: expected Zarr, whose blocks are written apart; end it in .zarr.")
             jobs.append((path, volume, target))
@@ -145,11 +153,35 @@ def predict(
                     written_in_words = _predict_one(predictor, volume, partial, wanted, share)
                 listener.say(f"{target}: {written_in_words}")
             written.append(target)
+            if table:
+                _measured(predictor, volume, target, cleaning, overwrite, share)
         before += prod(volume.shape)
     if faults:
         count = [f"{len(faults)} of {len(paths)} inputs failed, the others are done:"] if len(paths) > 1 else []
         raise InputError((" " if len(faults) == 1 else "\n").join(count + faults))
     return written
+
+
+def table_beside(target: Path) -> Path:
+    """Return where the table of a label volume goes."""
+    return target.with_name(f"{stem(target)}.csv")
+
+
+def _measured(
+    predictor: Predictor, volume: Volume, target: Path, cleaning: CleanSettings, overwrite: bool, listener: Listener
+) -> None:
+    """Write the table of a label volume that has been written."""
+    labels = predictor.spec.labels
+    background = labels.values[labels.background] if labels and not cleaning.instances else 0
+    written = open_volume(target, "label")
+    measure(
+        written,
+        volume,
+        table_beside(target),
+        background=background,
+        overwrite=overwrite,
+        listener=Listener(listener.say),
+    )
 
 
 def _share(listener: Listener, before: int, voxels: int, total: int) -> Callable[[int, int], None]:

@@ -16,9 +16,11 @@ from helpers import UNLABELLED, VALUES, says, tiny_settings, tiny_volume, write_
 
 import keras_unet3d
 from keras_unet3d import FitSettings, InputError, evaluate, fit, open_data, predict, zoo
+from keras_unet3d.datasets.cells import touching_cells
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.listener import Listener
 from keras_unet3d.run_folder import RunFolder
+from keras_unet3d.volumes import open_volume
 
 # A turned, mirrored and shifted geometry: a writer that drops any of it is found out.
 AFFINE = np.array([[0, -1.5, 0, 12.0], [1.0, 0, 0, -7.0], [0, 0, 2.5, 3.0], [0, 0, 0, 1.0]])
@@ -461,3 +463,20 @@ def test_a_step_that_takes_many_times_the_memory_is_refused_at_once(tiny_data, t
     with pytest.raises(InputError, match=r"out of memory: expected room for a step of 1000000 patches"):
         _quick([tiny_data], tmp_path / "run", settings=tiny_settings(batch_size=1_000_000))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_embedded_cells_end_with_a_table(tmp_path):
+    said = []
+    settings = FitSettings(epochs=1, steps_per_epoch=1, base_filters=2, depth=2, patch=(8, 16, 16), workers=1)
+    run = fit("cells", tmp_path / "run", settings=settings, listener=Listener(said.append))
+    assert run.data.table.target == "cells"
+    stack = touching_cells()
+    cells = open_volume(run.path / "dense.tif").array()[..., 0]
+    assert cells.shape == stack.truth.shape
+    figures = json.loads((run.path / "dense.json").read_text("utf-8"))
+    assert figures["instances"] == len(np.unique(stack.truth)) - 1
+    assert figures["predicted_instances"] == len(np.unique(cells[cells > 0]))
+    rows = (run.path / "cells.csv").read_text("utf-8").splitlines()
+    assert len(rows) == 1 + figures["predicted_instances"]
+    assert any(line.startswith("instances, tried on 1 held-out volume: ") for line in said)
+    assert "mirrored along zyx" in "".join(said)

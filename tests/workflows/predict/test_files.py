@@ -196,9 +196,31 @@ def test_instances_are_those_of_the_array_call(predictor, tmp_path, monkeypatch)
     np.testing.assert_array_equal(open_volume(tmp_path / "b.h5", "label").array()[..., 0], found)
 
 
+def test_a_table_of_the_instances_is_written_in_the_same_go(predictor, tmp_path):
+    path = write_pair(tmp_path / "v.h5")
+    boundaries = replace(predictor, spec=replace(predictor.spec, labels=BOUNDARY_TABLE))
+    cleaning = CleanSettings(instances=True)
+    predict(boundaries, [path], tmp_path / "o.h5", cleaning=cleaning, table=True)
+    expected = keras_unet3d.measure(tmp_path / "o.h5", path)
+    lines = (tmp_path / "o.csv").read_text("utf-8").splitlines()
+    assert lines[0].split(",") == [*expected] and len(lines) == 1 + len(expected["label"])
+    assert (tmp_path / "o.png").exists()
+    # A table that is there is no less than a volume that is.
+    (tmp_path / "o.h5").unlink()
+    with pytest.raises(InputError, match=r"o\.csv: the table exists already"):
+        predict(boundaries, [path], tmp_path / "o.h5", cleaning=cleaning, table=True)
+    assert not (tmp_path / "o.h5").exists()
+    predict(boundaries, [path], tmp_path / "o.h5", cleaning=cleaning, table=True, overwrite=True)
+    # Of classes there is a row for each but the background.
+    predict(predictor, [path], tmp_path / "c.h5", table=True)
+    rows = (tmp_path / "c.csv").read_text("utf-8").splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["5"]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        (dict(output="probabilities", table=True), "table: expected labels, whose objects are measured, found 'prob"),
         (
             dict(output="probabilities", cleaning=CleanSettings(fill_holes=True)),
             "output: expected labels where they are",
