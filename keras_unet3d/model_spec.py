@@ -9,7 +9,7 @@ from keras_unet3d.fields import Validated, checked
 from keras_unet3d.geometry import Geometry, Spacing, Triple, triple
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.network.architecture import Architecture
-from keras_unet3d.segments.cells import InstanceSettings
+from keras_unet3d.segments.cells import USUAL, InstanceSettings
 from keras_unet3d.segments.cleaning import ClassCleaning
 from keras_unet3d.volumes.grey_values import Rescaling
 
@@ -69,7 +69,7 @@ class ModelSpec(Validated):
     @property
     def unsettled(self) -> "ModelSpec":
         """The same as it was before anything was fitted after the training."""
-        return replace(self, temperature=1.0, cleaning=(), instances=InstanceSettings())
+        return replace(self, temperature=1.0, cleaning=(), instances=USUAL.get(self.labels.target, InstanceSettings()))
 
     @property
     def geometry(self) -> Geometry:

@@ -11,7 +11,7 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.evaluation.cells import Common, adapted_rand_error, common, matches, renumbered
 from keras_unet3d.evaluation.spread import paired_test
 from keras_unet3d.geometry import Spacing, triple
-from keras_unet3d.segments.cells import Cut, Instances, InstanceSettings, Pieces, voxel_edges
+from keras_unet3d.segments.cells import USUAL, Cut, Instances, InstanceSettings, Pieces, voxel_edges
 from keras_unet3d.segments.cleaning import ClassCleaning, clean
 from keras_unet3d.segments.joining import Contacts
 
@@ -98,8 +98,8 @@ class CutVolume:
 
 
 NOT_LABELLED = -1
-# Of equally good ones the first is taken; figures that differ by less are equally good.
-_SMOOTHING, _JOIN_BELOW, _LEAST = (1.0, 2.0), (0.8, 0.7, 0.85, 0.6, 0.9, 0.5, 0.95, 0.4, 0.3), (100, 30, 300)
+# Of equally good ones the one nearest to what is usual is taken; figures that differ by less are equally good.
+_SMOOTHING, _JOIN_BELOW, _LEAST = (1.0, 2.0), (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95), (100, 30, 300)
 _DIGITS = 3
 
 
@@ -140,8 +140,10 @@ def choose_instances(volumes: Sequence[CutVolume], target: str) -> tuple[Instanc
         # The first of those that are as good.
         return max(scored.items(), key=lambda item: round(item[1], _DIGITS))
 
+    usual = USUAL[target].join_below
+    limits = sorted(_JOIN_BELOW, key=lambda below: abs(below - usual))
     best, _ = better(
-        InstanceSettings(smoothing=smoothing, join_below=below) for smoothing, below in product(_SMOOTHING, _JOIN_BELOW)
+        InstanceSettings(smoothing=smoothing, join_below=below) for smoothing, below in product(_SMOOTHING, limits)
     )
     return better(replace(best, least=least) for least in _LEAST)
 

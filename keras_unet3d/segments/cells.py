@@ -48,6 +48,11 @@ class InstanceSettings(Validated):
         )
 
 
+# Target -> how instances are cut unless something else was found to be better. On a background most of the boundary that a cell
+# has is towards that, and where two touch there is less of it.
+USUAL = {"boundaries": InstanceSettings(), "cells": InstanceSettings(join_below=0.4)}
+
+
 def evidence(probabilities: np.ndarray) -> np.ndarray:
     """Return what instances are cut by, of a network's probabilities `(z, y, x, classes)`: a byte per voxel and channel.
 
@@ -63,7 +68,7 @@ def instances(
     foreground: np.ndarray | None = None,
     *,
     spacing: Sequence[float] | np.ndarray | None = None,
-    settings: InstanceSettings = InstanceSettings(),
+    settings: InstanceSettings | None = None,
 ) -> np.ndarray:
     """Return instances 1, 2, ... `(z, y, x)` in the smallest unsigned type, 0 where the foreground is none.
 
@@ -72,7 +77,7 @@ def instances(
         foreground: probability of being in an instance, its boundary included, `(z, y, x)`, 0 to 1; None where instances cover
             the volume.
         spacing: voxel size (z, y, x), any unit; None for cubic voxels.
-        settings: how.
+        settings: how; None takes the usual ones.
 
     Raises:
         InputError: a `ValueError`: another number of axes, probabilities outside 0 to 1, a spacing that is not three positive
@@ -93,7 +98,7 @@ def instances(
     if not boundary.size:
         return np.zeros(boundary.shape, np.uint8)
     certain = np.round(np.stack(given, axis=-1) * CERTAIN).astype(np.uint8)
-    return instances_of(certain, spacing, settings)
+    return instances_of(certain, spacing, settings or USUAL["boundaries" if foreground is None else "cells"])
 
 
 def instances_of(

@@ -150,7 +150,8 @@ def make_plan(
         workers=worker_count(settings.workers),
     )
     refuse(_device_faults(batch_size, settings.accumulate, count))
-    spec = ModelSpec(architecture, data.table, grey_values, patch, spacing, unit, data.options.keys)
+    # As it is before anything is fitted.
+    spec = ModelSpec(architecture, data.table, grey_values, patch, spacing, unit, data.options.keys).unsettled
     changes = changes_of(patch, spacing, settings, grey_values)
     patches = PatchSettings(
         patch,
