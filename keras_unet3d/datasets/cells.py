@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from keras_unet3d.datasets.phantom import Phantom, seeded
+from keras_unet3d.datasets.phantom import Phantom, annotated, seeded
 from keras_unet3d.fields import validated
 
 SHAPE = (40, 96, 96)
@@ -26,23 +26,19 @@ def touching_cells(seed: int = 0) -> Phantom:
     rng = seeded(seed)
     truth, depth = _cells(rng)
     image = _microscope(truth, depth, rng)
-    sparse = np.full_like(truth, UNLABELLED)
-    for axis, slices in _ANNOTATED.items():
-        annotated = tuple(list(slices) if other == axis else slice(None) for other in range(3))
-        sparse[annotated] = truth[annotated]
-    for array in (image, truth, sparse):
-        array.setflags(write=False)
-    return Phantom(image, truth, sparse, SPACING)
+    return annotated(image, truth, _ANNOTATED, UNLABELLED, SPACING)
 
 
 def _cells(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return cells as ellipsoids, where they would overlap cut half-way, and how deep in one a voxel is, 0 to 1."""
+    from scipy.spatial.transform import Rotation
+
     size = np.multiply(SHAPE, SPACING)
     grid = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), axis=-1) * SPACING
     truth, nearest = np.zeros(SHAPE, np.uint16), np.ones(SHAPE)
     for number, centre in enumerate(_centres(rng, size), 1):
         radius = rng.uniform(*_RADIUS, 3)
-        turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        turn = Rotation.from_quat(rng.normal(size=4)).as_matrix()
         out = np.sqrt(((((grid - centre) @ turn) / radius) ** 2).sum(axis=-1))
         truth[out < nearest] = number
         nearest = np.minimum(nearest, out)

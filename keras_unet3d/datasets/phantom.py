@@ -47,13 +47,20 @@ def phantom(seed: int = 0) -> Phantom:
     rng = seeded(seed)
     truth = _tubules(rng)
     image = _microscope(truth, rng)
-    sparse = np.full_like(truth, UNLABELLED)
-    for axis, slices in _ANNOTATED.items():
-        annotated = tuple(list(slices) if other == axis else slice(None) for other in range(3))
-        sparse[annotated] = truth[annotated]
+    return annotated(image, truth, _ANNOTATED, UNLABELLED, SPACING)
+
+
+def annotated(
+    image: np.ndarray, truth: np.ndarray, planes: dict[int, tuple[int, ...]], unlabelled: int, spacing: Spacing
+) -> Phantom:
+    """Return a stack whose truth is annotated in some planes per axis; its arrays cannot be written to."""
+    sparse = np.full_like(truth, unlabelled)
+    for axis, chosen in planes.items():
+        slices = tuple(list(chosen) if other == axis else slice(None) for other in range(3))
+        sparse[slices] = truth[slices]
     for array in (image, truth, sparse):
         array.setflags(write=False)
-    return Phantom(image, truth, sparse, SPACING)
+    return Phantom(image, truth, sparse, spacing)
 
 
 def seeded(seed: int) -> np.random.Generator:
