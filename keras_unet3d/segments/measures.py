@@ -75,10 +75,14 @@ def object_table(
         done += inner.size
         listener.progress(done, voxels)
     if not bodies:
-        raise InputError(
+        raise NoObject(
             f"{labels.name}: expected objects, found only the background {background}; check the labels, and `background`."
         )
     return _columns(_together(bodies), _together(surfaces)["crossings"] @ weights, labels)
+
+
+class NoObject(InputError):
+    """Labels that are background throughout."""
 
 
 def _refuse_others(labels: Volume, image: Volume | None) -> None:

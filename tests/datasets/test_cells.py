@@ -18,7 +18,7 @@ def test_cells_touch_and_are_connected():
     numbers = np.unique(stack.truth)
     assert numbers[0] == 0 and len(numbers) - 1 == 85
     assert 0.1 < (stack.truth > 0).mean() < 0.4
-    pieces, count = ndimage.label(stack.truth > 0)
+    _, count = ndimage.label(stack.truth > 0)
     # Fewer clumps than cells: many of them touch.
     assert count < 60
     assert sum(ndimage.label(stack.truth == number)[1] == 1 for number in numbers[1:]) >= 84

@@ -48,9 +48,7 @@ def test_a_run_has_no_saved_model(tiny_run):
 
 
 def test_a_slim_bundle_says_how_to_get_its_saved_model():
-    with pytest.raises(
-        InputError, match=r"found one without; make it by `zoo\.complete\('ovule-nuclei', FOLDER\)`"
-    ):
+    with pytest.raises(InputError, match=r"found one without; make it by `zoo\.complete\('ovule-nuclei', FOLDER\)`"):
         zoo.predictor("ovule-nuclei", "savedmodel")
 
 

@@ -17,6 +17,7 @@ from keras_unet3d.pictures.slices import draw_slices
 from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.run_folder import RunFolder
 from keras_unet3d.segments.cells import evidence, instances_of
+from keras_unet3d.segments.measures import NoObject
 from keras_unet3d.volumes import from_array, write_volume
 from keras_unet3d.workflows.measure import measure
 
@@ -76,10 +77,10 @@ def segment_cells(predictor: Predictor, run: RunFolder, listener: Listener) -> N
         f"{figures['average_precision']:.3f} over 0.5 to 0.95\n"
         f"pictures: {run.dense_picture}, {run.slices}, {run.curves}; labels: {run.dense_labels}"
     )
-    if not cells.any():
+    try:
+        measure(cells, stack.image, run.dense_table, spacing=stack.spacing, overwrite=True, listener=listener)
+    except NoObject:
         listener.say("no table: the network has found no cell yet; train it for longer")
-        return
-    measure(cells, stack.image, run.dense_table, spacing=stack.spacing, overwrite=True, listener=listener)
 
 
 def _recoloured(cells: np.ndarray) -> np.ndarray:

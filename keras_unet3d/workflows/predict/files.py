@@ -18,6 +18,7 @@ from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.prediction.stitching import ahead
 from keras_unet3d.segments.cells import evidence, instances_of
 from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_small
+from keras_unet3d.segments.measures import NoObject
 from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.volumes import (
     Volume,
@@ -173,15 +174,12 @@ def _measured(
     """Write the table of a label volume that has been written."""
     labels = predictor.spec.labels
     background = labels.values[labels.background] if labels and not cleaning.instances else 0
-    written = open_volume(target, "label")
-    measure(
-        written,
-        volume,
-        table_beside(target),
-        background=background,
-        overwrite=overwrite,
-        listener=Listener(listener.say),
-    )
+    out, quiet = table_beside(target), Listener(listener.say)
+    try:
+        measure(open_volume(target, "label"), volume, out, background=background, overwrite=overwrite, listener=quiet)
+    except NoObject:
+        # Of many volumes one may well be empty.
+        listener.say(f"{out}: not written, for there is no object in {target.name}")
 
 
 def _share(listener: Listener, before: int, voxels: int, total: int) -> Callable[[int, int], None]:

@@ -211,6 +211,13 @@ def test_a_table_of_the_instances_is_written_in_the_same_go(predictor, tmp_path)
         predict(boundaries, [path], tmp_path / "o.h5", cleaning=cleaning, table=True)
     assert not (tmp_path / "o.h5").exists()
     predict(boundaries, [path], tmp_path / "o.h5", cleaning=cleaning, table=True, overwrite=True)
+    # Where the network finds nothing, that is said, and no fault.
+    nothing = lambda batch: np.eye(2, dtype=np.float32)[np.zeros(batch.shape[:4], int)]  # noqa: E731
+    said = []
+    options = dict(table=True, listener=Listener(said.append))
+    predict(replace(predictor, network=nothing), [path], tmp_path / "n.h5", **options)
+    assert said[-1] == f"{tmp_path / 'n.csv'}: not written, for there is no object in n.h5"
+    assert (tmp_path / "n.h5").exists() and not (tmp_path / "n.csv").exists()
     # Of classes there is a row for each but the background.
     predict(predictor, [path], tmp_path / "c.h5", table=True)
     rows = (tmp_path / "c.csv").read_text("utf-8").splitlines()[1:]
