@@ -82,6 +82,7 @@ def write_world() -> None:
     cells = np.ones((16, 32, 32), np.uint16)
     cells[:, 16:], cells[:, :, 16:] = 2, 3
     _write_h5("cells.h5", raw=image, label=cells)
+    _write_h5("nuclei.h5", raw=image, label=cells)
     tifffile.imwrite("stack.tif", image)
     for name in ("c1", "c2"):
         for folder, array in (("img", image), ("lab", labels)):
