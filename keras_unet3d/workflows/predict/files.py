@@ -129,7 +129,10 @@ def predict(
                 _refuse_uncleanable(volume)
             refuse_unwritable(target)
             if table:
-                refuse_existing(table_beside(target), overwrite, "table")
+                for suffixed in (table_beside(target), table_beside(target).with_suffix(".png")):
+                    refuse_existing(
+                        suffixed, overwrite, "table" if suffixed.suffix == ".csv" else "picture of the table"
+                    )
             if scheduler and volume_format(target) != ".zarr":
                 raise InputError(f"{target}: expected Zarr, whose blocks are written apart; end it in .zarr.")
             jobs.append((path, volume, target))
