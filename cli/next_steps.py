@@ -28,10 +28,11 @@ def after_fit(run: "Run") -> str:
         f"--{name} {shlex.quote(glob)}" for name, glob in zip(("images", "labels"), named.globs, strict=False) if glob
     ]
     evaluated = shlex.quote(named.arguments[0]) if named.arguments else " ".join(patterns) if named.globs[1] else "DATA"
-    steps = [(f"unet3d-cli predict {folder} {volume} --out LABELS", "segment a volume")]
+    cut = " --instances" if run.data.table.of_instances else ""
+    steps = [(f"unet3d-cli predict {folder} {volume} --out LABELS{cut}", "segment a volume")]
     if run.data.table.unlabelled:
         steps.append((f"unet3d-cli suggest {folder} {volume} --out DIR", "which slices to annotate next"))
-    steps.append((f"unet3d-cli evaluate {folder} {evaluated}", "IoU and Dice; give data it was not trained on"))
+    steps.append((f"unet3d-cli evaluate {folder} {evaluated}{cut}", "IoU and Dice; give data it was not trained on"))
     steps.append((f"unet3d-cli export {folder} --name NAME --out models", "a bundle for the zoo"))
     kept = "model.keras, config.json, history.csv, curves.png, slices.png, samples.png"
     return f"\nrun folder: {run.path}  ({kept})\nnext:\n{_aligned(steps)}"

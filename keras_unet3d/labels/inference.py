@@ -23,11 +23,8 @@ _FULL = 0.99
 _NEARLY_ALL = 0.9
 # More values that nobody named than these may be instances.
 _FEW = 12
-# The target that the labels fit, and another one was asked for -> what to say.
-_OTHER_TARGET = {
-    "cells": "the label 0 is taken as an instance; if it is the background of the others, add `target=cells`",
-    "boundaries": "hardly a voxel is the background 0; if instances touch everywhere, add `target=boundaries`",
-}
+# With a smaller share of a background instances touch everywhere, but for what somebody missed.
+_BACKGROUND = 0.02
 # A background has so many times the voxels of the largest instance.
 _LARGER = 2
 
@@ -214,8 +211,15 @@ def _is_around_whole_slices(survey: Survey, value: int) -> bool:
 def doubtful_values(surveys: Sequence[Survey], table: LabelTable) -> Iterator[str]:
     """Yield a sentence on values that may mean something else: unlabelled, or instances of one kind or the other."""
     fitting = fitting_target([held.counts for held in surveys], table.unlabelled)
-    if table.of_instances and fitting != table.target:
-        yield _OTHER_TARGET[fitting]
+    if table.target == "boundaries" and fitting == "cells":
+        yield "the label 0 is taken as an instance; if it is the background of the others, add `target=cells`"
+    if table.target == "cells":
+        voxels = _total(surveys, {value for held in surveys for value in held.counts} - {*table.unlabelled})
+        if voxels.get(table.background_value, 0) < _BACKGROUND * sum(voxels.values()):
+            yield (
+                f"hardly a voxel is the background {table.background_value}; if instances touch everywhere, add "
+                "`target=boundaries`"
+            )
     if table.of_instances or table.num_classes > MOST_CLASSES:
         return
     labelled = _total(surveys, table.values)

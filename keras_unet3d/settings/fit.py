@@ -86,6 +86,10 @@ class DataOptions(Validated):
             parse_fold(self.fold)
             if self.validation_share != type(self).validation_share:
                 yield f"fold: expected without `validation_share`, found both ({self.fold}); leave one of them out."
+        if self.background != type(self).background and self.target != "cells":
+            yield f"background: expected with `target=cells`, found it with `target={self.target}`; leave it out."
+        if self.num_classes is not None and self.target != "semantic":
+            yield f"num_classes: expected none with `target={self.target}`, found {self.num_classes}; leave one of them out."
         if self.classes is not None:
             both = set(parse_classes(self.classes)) & set(self.unlabelled)
             if both:

@@ -146,7 +146,10 @@ def _compared(
     found = None
     if certain is not None:
         cells = instances_of(certain, example.image.spacing, predictor.spec.instances)
-        pairs = common(example.label.array()[..., 0], cells, table.unlabelled, table.background_value)
+        raw = example.label.array()[..., 0]
+        # Whole numbers, whatever holds them.
+        raw = raw.astype(np.int64) if raw.dtype.kind == "f" else raw
+        pairs = common(raw, cells, table.unlabelled, table.background_value)
         found, entropies = matches(pairs), variation_of_information(pairs) or (None, None)
         volume["adapted_rand_error"] = adapted_rand_error(pairs)
         volume["instances"] = found.figures | dict(zip(_ENTROPIES, entropies, strict=True))

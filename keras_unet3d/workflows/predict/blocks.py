@@ -178,7 +178,8 @@ def predict_blocks(
 
 def _begun(folder: Path) -> dict | None:
     """Return the plan of an unfinished prediction, None where there is none; what has no plan yet is removed."""
-    if (folder / _PLAN).is_file():
+    # A call that was killed once it had moved its volume away has left the rest.
+    if (folder / _PLAN).is_file() and (folder / _VOLUME).exists():
         begun = read_json(folder / _PLAN, "the plan of an unfinished prediction")
         tile = begun.get("tile")
         if not (isinstance(tile, list) and [type(size) for size in tile] == [int] * 3 and begun.get("merge") in MERGES):

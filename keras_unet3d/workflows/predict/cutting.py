@@ -81,7 +81,7 @@ def cut_boxes(job: CutJob, scheduler: str, listener: Listener) -> Path:
         scheduler: the address of a Dask scheduler, or `cluster.HERE`.
         listener: is told boxes done and boxes in all, of every step.
     """
-    _start(job.folder / _PIECES, job.new(number_type(job.shape)))
+    _start(job, "pieces", job.folder / _PIECES, number_type(job.shape))
     _do("pieces", cut_pieces, job, scheduler, listener)
     pieces = [Pieces(**part) for part in _left_by(job, "pieces")]
     if not (job.folder / _LEAVING).exists():
@@ -95,17 +95,20 @@ def cut_boxes(job: CutJob, scheduler: str, listener: Listener) -> Path:
             contacts.append(Contacts(**part))
         found = Instances.of(pieces, contacts, job.settings, lambda _: continued)
         write_arrays(job.folder / _JOINED, vars(found))
-    _start(job.folder / _RESULT, job.new(_joined(job.folder).instances.dtype))
+    _start(job, "label", job.folder / _RESULT, _joined(job.folder).instances.dtype)
     _do("label", write_instances, job, scheduler, listener)
     return job.folder / _RESULT
 
 
-def _start(path: Path, new: NewVolume) -> None:
+def _start(job: CutJob, step: str, path: Path, dtype: np.dtype) -> None:
+    """Make the volume that a step writes, unless it is there."""
     if not path.exists():
+        # What it held may have been marked as done, as that of a call that was killed once it had moved its result away.
+        remove_path(job.folder / step)
         # It is there whole, or begun anew.
         begun = path.with_name(f"new.{path.name}")
         remove_path(begun)
-        start_zarr(begun, new)
+        start_zarr(begun, job.new(dtype))
         replace_folder(begun, path)
 
 

@@ -117,6 +117,8 @@ def predict(
         listener.say("blocks are not cleaned, which takes the whole volume: the labels are those of `clean=False`")
     paths = [Path(path) for path in inputs]
     targets = targets_of(paths, Path(out), suffix, overwrite)
+    if table:
+        _refuse_one_table(paths, targets)
     keys = (raw_key or predictor.spec.keys.raw, axes or predictor.spec.keys.axes)
     faults: list[str] = []
     jobs: list[tuple[Path, Volume, Path]] = []
@@ -169,6 +171,14 @@ def predict(
 def table_beside(target: Path) -> Path:
     """Return where the table of a label volume goes."""
     return target.with_name(f"{stem(target)}.csv")
+
+
+def _refuse_one_table(inputs: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Raise `InputError` where two label volumes would have the same table."""
+    tables = [table_beside(target) for target in targets]
+    for position, (path, out) in enumerate(zip(inputs, tables, strict=True)):
+        if out in tables[:position]:
+            raise InputError(f"{path}: expected inputs of different names, found {out.name} twice; use two folders.")
 
 
 def _measured(

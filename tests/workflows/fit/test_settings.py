@@ -39,6 +39,14 @@ from keras_unet3d import FitSettings, InputError
         ({"classes": "0=air,wall"}, "classes: expected whole numbers with names, like 0=background"),
         ({"classes": "0=air,5=wall", "num_classes": 2}, "classes: expected to be given alone, found `num_classes` too"),
         (
+            {"background": 3, "target": "boundaries"},
+            "background: expected with `target=cells`, found it with `target=boundaries`",
+        ),
+        (
+            {"num_classes": 3, "target": "cells"},
+            "num_classes: expected none with `target=cells`, found 3",
+        ),
+        (
             {"classes": "0=a,5=b", "target": "boundaries"},
             "classes: expected to be given alone, found `target=boundaries`",
         ),

@@ -211,6 +211,28 @@ def test_a_cut_that_was_stopped_goes_on(cell_run, stack, tmp_path, small_boxes, 
     np.testing.assert_array_equal(open_volume(tmp_path / "o.zarr", "label").array()[..., 0], cut_whole(cell_run, stack))
 
 
+def test_a_call_that_was_killed_at_its_very_end_loses_nothing(
+    cell_run, tiny_run, stack, tmp_path, small_boxes, monkeypatch
+):
+    remove = blocks.remove_path
+    for run, options in ((cell_run, dict(cleaning=CleanSettings(instances=True))), (tiny_run, {})):
+        out = tmp_path / f"{run.name}.zarr"
+
+        def killed(path, out=out):
+            if out.exists():
+                raise KeyboardInterrupt
+            remove(path)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(blocks, "remove_path", killed)
+            with pytest.raises(KeyboardInterrupt):
+                call(run, stack, out, **options)
+        before = open_volume(out, "label").array()
+        assert before.any()
+        call(run, stack, out, overwrite=True, **options)
+        np.testing.assert_array_equal(open_volume(out, "label").array(), before)
+
+
 def test_a_cluster_cuts_the_boxes(cell_run, stack, tmp_path, small_boxes):
     from distributed import LocalCluster
 

@@ -218,6 +218,13 @@ def test_a_table_of_the_instances_is_written_in_the_same_go(predictor, tmp_path)
     predict(replace(predictor, network=nothing), [path], tmp_path / "n.h5", **options)
     assert said[-1] == f"{tmp_path / 'n.csv'}: not written, for there is no object in n.h5"
     assert (tmp_path / "n.h5").exists() and not (tmp_path / "n.csv").exists()
+    # Two volumes have two tables.
+    (tmp_path / "same").mkdir()
+    inputs = [write_pair(tmp_path / "v2.h5"), tmp_path / "v2.tif"]
+    tifffile.imwrite(inputs[1], np.zeros((8, 8, 8), np.float32))
+    with pytest.raises(InputError, match=r"v2\.tif: expected inputs of different names, found v2\.csv twice"):
+        predict(predictor, inputs, tmp_path / "same", table=True)
+    assert not [*(tmp_path / "same").iterdir()]
     # Of classes there is a row for each but the background.
     predict(predictor, [path], tmp_path / "c.h5", table=True)
     rows = (tmp_path / "c.csv").read_text("utf-8").splitlines()[1:]
