@@ -42,12 +42,12 @@ _PAPER_DEPTH = 3
 
 @dataclass(frozen=True)
 class _Small:
-    """What an embedded data set is learnt by, unless the settings say otherwise: it takes less time, and fewer weights."""
+    """What an embedded data set is learnt by, unless the settings say otherwise: it takes less time, and perhaps fewer weights."""
 
     epochs: int
     steps: int
-    base_filters: int = 8
-    depth: int = 3
+    base_filters: int | None = 8
+    depth: int | None = 3
 
     def fill(self, settings: FitSettings) -> FitSettings:
         if (settings.filters, settings.base_filters, settings.depth) == (None, None, None):
@@ -58,7 +58,7 @@ class _Small:
         return replace(settings, epochs=epochs, steps_per_epoch=steps)
 
 
-_EMBEDDED = {SAMPLE: _Small(7, 25), CELLS: _Small(10, 40)}
+_EMBEDDED = {SAMPLE: _Small(7, 25), CELLS: _Small(12, 50, None, None)}
 
 
 @dataclass(frozen=True)
