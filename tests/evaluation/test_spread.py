@@ -16,7 +16,9 @@ def test_the_interval_is_that_of_resampled_volumes():
     assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
     assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
     assert mean_over_volumes(values) == found
-    other = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=5000).confidence_interval
+    other = stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=5000, random_state=0
+    ).confidence_interval
     assert (found.low, found.high) == pytest.approx((other.low, other.high), abs=0.1 * error)
 
 
