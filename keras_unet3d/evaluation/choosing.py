@@ -11,9 +11,10 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.evaluation.cells import Common, adapted_rand_error, common, matches, renumbered
 from keras_unet3d.evaluation.spread import paired_test
 from keras_unet3d.geometry import Spacing, triple
-from keras_unet3d.segments.cells import USUAL, Cut, Instances, InstanceSettings, Pieces, voxel_edges
+from keras_unet3d.segments.cells import USUAL, Cut, Instances, InstanceSettings, voxel_edges
 from keras_unet3d.segments.cleaning import ClassCleaning, clean
 from keras_unet3d.segments.joining import Contacts
+from keras_unet3d.segments.pieces import Pieces
 
 # Steps of which at most one is taken, after one another: pieces go before holes are filled.
 _ALTERNATIVES: tuple[tuple[dict[str, Any], ...], ...] = (
@@ -161,9 +162,7 @@ class _InPieces:
         shape = triple(volume.truth.shape)
         settings = InstanceSettings(smoothing=smoothing)
         cut = Cut(shape, volume.certain.__getitem__, voxel_edges(volume.spacing), settings)
-        whole = triple(slice(0, size) for size in shape)
-        numbers, pieces = cut.pieces(whole)
-        contacts = cut.contacts(whole, lambda _: numbers)
+        numbers, pieces, contacts = cut.in_pieces()
         return _InPieces(pieces, contacts, common(volume.truth, numbers, (NOT_LABELLED,)))
 
     def joined(self, settings: InstanceSettings) -> Common:

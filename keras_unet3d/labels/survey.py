@@ -8,12 +8,10 @@ import numpy as np
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Box, Triple, triple
 from keras_unet3d.labels.table import MOST_CLASSES
-from keras_unet3d.volumes import Volume
+from keras_unet3d.volumes import Volume, whole_numbers
 
 # More values than these are instances, not classes, and nobody asks for their planes.
 _MOST_VALUES = MOST_CLASSES + 8
-# Floats of this size and more do not hold every whole number, so that none of them is taken for a label.
-_MOST_EXACT = 2.0**53
 
 
 # The voxels of a value in every plane across z, y and x.
@@ -49,7 +47,7 @@ def survey(volume: Volume) -> Survey:
     planes: dict[int, Planes] = {}
     few = True
     for box, block in volume.blocks():
-        block = _whole_numbers(volume.name, block[..., 0])
+        block = whole_numbers(volume.name, block[..., 0])
         in_block = _count(block)
         for value, count in in_block.items():
             counts[value] = counts.get(value, 0) + count
@@ -76,18 +74,6 @@ def _add_planes(planes: dict[int, Planes], block: np.ndarray, box: Box, values: 
         held = block == value
         for axis, total in enumerate(per_axis):
             total[box[axis]] += held.sum(axis=tuple(other for other in range(3) if other != axis))
-
-
-def _whole_numbers(name: str, block: np.ndarray) -> np.ndarray:
-    if block.dtype.kind != "f":
-        return block.astype(np.uint8) if block.dtype.kind == "b" else block
-    broken = ~(np.abs(block) < _MOST_EXACT) | (block != np.floor(block))
-    if broken.any():
-        raise InputError(
-            f"{name}: expected labels that are whole numbers, found {block[broken][0]:g} "
-            f"({int(broken.sum())} such voxels in the first block that has any); is this the image?"
-        )
-    return block.astype(np.int64)
 
 
 def refuse_channels(volume: Volume) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
@@ -11,7 +10,8 @@ from keras_unet3d.fields import Validated, checked
 from keras_unet3d.geometry import Box, Spacing, Triple, triple, widened
 from keras_unet3d.segments.cleaning import refuse_other_axes
 from keras_unet3d.segments.joining import Contacts, contacts_of, joined, summed
-from keras_unet3d.segments.pieces import Relief, pieces_of
+from keras_unet3d.segments.pieces import Pieces, Relief, pieces_of
+from keras_unet3d.words import plural
 
 # Evidence is told in so many steps: a byte per voxel, and sums that do not depend on their order.
 CERTAIN = 255
@@ -41,10 +41,10 @@ class InstanceSettings(Validated):
                 yield f"{name}: expected a number between 0 and 1, found {getattr(self, name)}."
 
     def in_words(self) -> str:
-        """Return "boundary from 0.5 on, distances smoothed by 1 voxel, joined below 0.5, at least 100 voxels"."""
+        """Return "a boundary from 0.5 on, distances smoothed (deviation 1, in voxels), pieces joined below ..."."""
         return (
-            f"a boundary from {self.threshold:g} on, distances smoothed by {self.smoothing:g} voxels, pieces joined below "
-            f"{self.join_below:g}, at least {self.least} voxels"
+            f"a boundary from {self.threshold:g} on, distances smoothed (deviation {self.smoothing:g}, in voxels), pieces joined "
+            f"below {self.join_below:g}, at least {plural(self.least, 'voxel')}"
         )
 
 
@@ -60,7 +60,11 @@ def evidence(probabilities: np.ndarray) -> np.ndarray:
     also that of being in an instance at all, `(z, y, x, 2)`.
     """
     inside = [1 - probabilities[..., 0]] if probabilities.shape[-1] > 2 else []
-    return np.round(np.stack([probabilities[..., -1], *inside], axis=-1) * CERTAIN).astype(np.uint8)
+    return _in_bytes([probabilities[..., -1], *inside])
+
+
+def _in_bytes(channels: Sequence[np.ndarray]) -> np.ndarray:
+    return np.round(np.stack(channels, axis=-1) * CERTAIN).astype(np.uint8)
 
 
 def instances(
@@ -97,8 +101,8 @@ def instances(
             )
     if not boundary.size:
         return np.zeros(boundary.shape, np.uint8)
-    certain = np.round(np.stack(given, axis=-1) * CERTAIN).astype(np.uint8)
-    return instances_of(certain, spacing, settings or USUAL["boundaries" if foreground is None else "cells"])
+    usual = USUAL["boundaries" if foreground is None else "cells"]
+    return instances_of(_in_bytes(given), spacing, settings or usual)
 
 
 def instances_of(
@@ -114,11 +118,6 @@ def voxel_edges(spacing: Sequence[float] | np.ndarray | None) -> Spacing:
     if edges.shape != (3,) or not (np.isfinite(edges) & (edges > 0)).all():
         raise InputError(f"instances: expected a spacing of three numbers above 0, found {spacing}.")
     return triple((edges / edges.min()).tolist())
-
-
-def number_type(shape: Triple) -> np.dtype:
-    """Return the type that holds the number of a piece of such a volume."""
-    return np.min_scalar_type(prod(shape))
 
 
 @dataclass(frozen=True)
@@ -139,20 +138,19 @@ class Cut:
 
     def whole(self) -> np.ndarray:
         """Return the instances of the volume, all of it in memory."""
-        box = triple(slice(0, size) for size in self.shape)
-        numbers, pieces = self.pieces(box)
-        contacts = self.contacts(box, lambda _: numbers)
+        numbers, pieces, contacts = self.in_pieces()
         return Instances.of([pieces], [contacts], self.settings)(numbers)
 
-    def pieces(self, box: Box) -> tuple[np.ndarray, "Pieces"]:
+    def in_pieces(self) -> tuple[np.ndarray, Pieces, Contacts]:
+        """Return the number of the piece of every voxel of the volume, its pieces, and their contacts."""
+        box = triple(slice(0, size) for size in self.shape)
+        numbers, pieces = self.pieces(box)
+        return numbers, pieces, self.contacts(box, lambda _: numbers)
+
+    def pieces(self, box: Box) -> tuple[np.ndarray, Pieces]:
         """Return the number of the piece of every voxel of a box, and its pieces."""
         relief = Relief(round(self.settings.threshold * CERTAIN), self.settings.smoothing, self.edges)
-        numbers, of_pieces, voxels = pieces_of(box, self.shape, self._read, relief)
-        places = np.unravel_index(of_pieces.astype(np.int64) - 1, self.shape)
-        inside = np.logical_and.reduce(
-            [(place >= side.start) & (place < side.stop) for place, side in zip(places, box, strict=True)]
-        )
-        return numbers, Pieces(of_pieces, voxels, of_pieces[~inside])
+        return pieces_of(box, self.shape, self._read, relief)
 
     def contacts(self, box: Box, pieces: Callable[[Box], np.ndarray]) -> Contacts:
         """Return the contacts of a box, with those to the box behind it along every axis."""
@@ -164,21 +162,6 @@ class Cut:
         certain = self.evidence(box)
         inside = np.ones(certain.shape[:3], bool) if certain.shape[3] < 2 else certain[..., 1] > CERTAIN // 2
         return certain[..., 0], inside
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """The pieces of a box.
-
-    Attributes:
-        numbers: in order.
-        voxels: of every piece in the box.
-        leaving: numbers of those whose peak is elsewhere: the number of a voxel of the same piece in another box.
-    """
-
-    numbers: np.ndarray
-    voxels: np.ndarray
-    leaving: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import AXES, Box, Spacing, Triple, triple
 from keras_unet3d.listener import SILENT, Listener
-from keras_unet3d.volumes import Volume
+from keras_unet3d.volumes import Volume, whole_numbers
 
 # Column -> an array with an entry (of three, per channel, ...) for each of several objects.
 Rows = dict[str, np.ndarray]
@@ -30,8 +30,6 @@ _TOGETHER: dict[str, np.ufunc] = {
 }
 # As many rows may wait to be put together, or as many as there are objects so far.
 _WAITING = 100_000
-# Floats of this size and more do not hold every whole number, so that none of them is taken for a label.
-_MOST_EXACT = 2.0**53
 # Names of units that have another one, which every program can read in the name of a column.
 _PLAIN_UNITS = {None: "units", "µm": "um", "micron": "um", "meter": "m", "Å": "angstrom"}
 
@@ -65,7 +63,10 @@ def object_table(
     done, voxels = 0, int(np.prod(labels.shape))
     for box in labels.boxes():
         further = tuple(slice(s.start, min(s.stop + r, n)) for s, r, n in zip(box, reach, labels.shape, strict=True))
-        values, numbers = _numbered(_whole_numbers(labels.name, labels.read(further)[..., 0]), background)
+        block = whole_numbers(
+            labels.name, labels.read(further)[..., 0], "give the labels, not the image or probabilities."
+        )
+        values, numbers = _numbered(block, background)
         inner = numbers[tuple(slice(s.stop - s.start) for s in box)]
         if inner.any():
             _add(bodies, _bodies(values, inner, box, None if image is None else image.read(box)))
@@ -96,19 +97,6 @@ def _refuse_others(labels: Volume, image: Volume | None) -> None:
             f"{image.name}: expected the shape of the labels {labels.name}, {labels.shape}; found {image.shape}; "
             "give the image that was segmented."
         )
-
-
-def _whole_numbers(name: str, block: np.ndarray) -> np.ndarray:
-    """Return labels as integers."""
-    if block.dtype.kind != "f":
-        return block.astype(np.uint8) if block.dtype.kind == "b" else block
-    broken = ~(np.abs(block) < _MOST_EXACT) | (block != np.floor(block))
-    if broken.any():
-        raise InputError(
-            f"{name}: expected labels that are whole numbers, found {block[broken][0]:g}; "
-            "give the labels, not the image or probabilities."
-        )
-    return block.astype(np.int64)
 
 
 # ---- a block ---------------------------------------------------------------------------------------

@@ -55,8 +55,28 @@ class Relief:
         return np.where(inside, smooth - boundary / np.float32(255), np.float32(-np.inf))
 
 
-def pieces_of(box: Box, shape: Triple, read: Read, relief: Relief) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the piece of every voxel of a box, the numbers of the pieces and their voxels in the box.
+@dataclass(frozen=True)
+class Pieces:
+    """The pieces of a box.
+
+    Attributes:
+        numbers: in order.
+        voxels: of every piece in the box.
+        leaving: numbers of those whose peak is elsewhere: the number of a voxel of the same piece in another box.
+    """
+
+    numbers: np.ndarray
+    voxels: np.ndarray
+    leaving: np.ndarray
+
+
+def number_type(shape: Triple) -> np.dtype:
+    """Return the type that holds the number of a piece of such a volume."""
+    return np.min_scalar_type(prod(shape))
+
+
+def pieces_of(box: Box, shape: Triple, read: Read, relief: Relief) -> tuple[np.ndarray, Pieces]:
+    """Return the number of the piece of every voxel of a box, and its pieces.
 
     The number of a piece is that of its peak in the order of the volume's voxels, from 1 on; 0 is outside of all instances.
     Where voxels of a box climb out of it, their number is that of the first voxel outside, which belongs to the same piece.
@@ -67,26 +87,26 @@ def pieces_of(box: Box, shape: Triple, read: Read, relief: Relief) -> tuple[np.n
         read: the volume.
         relief: what is climbed.
     """
-    near, _ = widened(box, shape)
+    near, core = widened(box, shape)
     wide, within = widened(near, shape, relief.reach)
     boundary, inside = read(wide)
-    high, kind = relief.of(boundary, inside)[within], np.min_scalar_type(prod(shape))
-    top = _tops(high, box, near)
-    core = tuple(
-        slice(part.start - begin.start, part.stop - begin.start) for part, begin in zip(box, near, strict=True)
-    )
-    tops = top.reshape(high.shape)[core]
+    high, kind = relief.of(boundary, inside)[within], number_type(shape)
+    elsewhere = np.ones(high.shape, bool)
+    elsewhere[core] = False
+    tops = _tops(high, elsewhere)[core]
     voxels = np.bincount(tops[inside[within][core]], minlength=high.size)
     held = np.flatnonzero(voxels)
     places = np.unravel_index(held, high.shape)
     numbers = np.ravel_multi_index([place + side.start for place, side in zip(places, near, strict=True)], shape) + 1
     number = np.zeros(high.size, kind)
     number[held] = numbers
-    return np.where(np.isfinite(high[core]), number[tops], kind.type(0)), numbers.astype(kind), voxels[held]
+    leaving = numbers[elsewhere.ravel()[held]]
+    pieces = Pieces(numbers.astype(kind), voxels[held], leaving.astype(kind))
+    return np.where(np.isfinite(high[core]), number[tops], kind.type(0)), pieces
 
 
-def _tops(high: np.ndarray, box: Box, near: Box) -> np.ndarray:
-    """Return where every voxel climbs to, as flat indices: a peak, or a voxel outside of the box, where it stops."""
+def _tops(high: np.ndarray, elsewhere: np.ndarray) -> np.ndarray:
+    """Return where every voxel climbs to, as flat indices: a peak, or a voxel that is `elsewhere`, where it stops."""
     above = np.arange(high.size, dtype=np.int32 if high.size < 2**31 else np.int64).reshape(high.shape)
     own, best = above.copy(), high.copy()
     # Of equally high neighbours a later one counts as higher, so that no voxel climbs in a circle.
@@ -96,12 +116,10 @@ def _tops(high: np.ndarray, box: Box, near: Box) -> np.ndarray:
         higher = high[there] >= best[here] if behind else high[there] > best[here]
         best[here][higher] = high[there][higher]
         above[here][higher] = own[there][higher]
-    outside = np.ones(high.shape, bool)
-    outside[tuple(slice(p.start - n.start, p.stop - n.start) for p, n in zip(box, near, strict=True))] = False
-    above[outside] = own[outside]
+    above[elsewhere] = own[elsewhere]
     above = above.ravel()
     while True:
         higher = above[above]
         if np.array_equal(higher, above):
-            return above
+            return above.reshape(high.shape)
         above = higher

@@ -30,6 +30,7 @@ from keras_unet3d.volumes.volume import (
     in_memory,
     micrometres,
     stacked,
+    whole_numbers,
 )
 from keras_unet3d.volumes.zarr import (
     continue_zarr,
@@ -65,6 +66,7 @@ __all__ = [
     "start_zarr",
     "stem",
     "volume_format",
+    "whole_numbers",
     "whole_volume",
     "write_plane",
     "write_volume",

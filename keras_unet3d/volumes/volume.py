@@ -11,6 +11,8 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Box, Spacing, Triple, boxes_of, triple
 
 _BLOCK = 128
+# Floats of this size and more do not hold every whole number, so that none of them is taken for a label.
+_MOST_EXACT = 2.0**53
 # Units that files name, in micrometres.
 MICROMETRES: dict[str | None, float] = {
     "um": 1,
@@ -89,6 +91,19 @@ class Volume:
         """Yield the boxes with their voxels; memory does not grow with the volume."""
         for box in self.boxes():
             yield box, self.read(box)
+
+
+def whole_numbers(name: str, block: np.ndarray, mend: str = "is this the image?") -> np.ndarray:
+    """Return labels as integers; raises `InputError`, which ends in what to `mend`, where a float is no whole number."""
+    if block.dtype.kind != "f":
+        return block.astype(np.uint8) if block.dtype.kind == "b" else block
+    broken = ~(np.abs(block) < _MOST_EXACT) | (block != np.floor(block))
+    if broken.any():
+        raise InputError(
+            f"{name}: expected labels that are whole numbers, found {block[broken][0]:g} "
+            f"({int(broken.sum())} such voxels in the first block that has any); {mend}"
+        )
+    return block.astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.segments.cells import evidence, instances_of
 from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.volumes import whole_numbers
 from keras_unet3d.words import plural, some
 from keras_unet3d.workflows.data import listed, twice
 
@@ -146,9 +147,7 @@ def _compared(
     found = None
     if certain is not None:
         cells = instances_of(certain, example.image.spacing, predictor.spec.instances)
-        raw = example.label.array()[..., 0]
-        # Whole numbers, whatever holds them.
-        raw = raw.astype(np.int64) if raw.dtype.kind == "f" else raw
+        raw = whole_numbers(example.label.name, example.label.array()[..., 0])
         pairs = common(raw, cells, table.unlabelled, table.background_value)
         found, entropies = matches(pairs), variation_of_information(pairs) or (None, None)
         volume["adapted_rand_error"] = adapted_rand_error(pairs)

@@ -12,9 +12,9 @@ from skimage.segmentation import find_boundaries
 from keras_unet3d.errors import InputError
 from keras_unet3d.evaluation.cells import adapted_rand_error, common
 from keras_unet3d.geometry import boxes_of
-from keras_unet3d.segments.cells import Cut, Instances, InstanceSettings, evidence, instances, number_type, voxel_edges
+from keras_unet3d.segments.cells import Cut, Instances, InstanceSettings, evidence, instances, voxel_edges
 from keras_unet3d.segments.joining import Contacts, contacts_of, joined, summed
-from keras_unet3d.segments.pieces import Relief, pieces_of
+from keras_unet3d.segments.pieces import Relief, number_type, pieces_of
 
 
 def noise(shape, seed, width=2.0):
@@ -66,12 +66,12 @@ def test_every_voxel_belongs_to_the_peak_that_it_climbs_to(levels):
     inside = noise((7, 8, 9), 1) > 0.3
     relief = Relief(128, 1.0, (1.0, 1.0, 1.0))
     whole = (slice(0, 7), slice(0, 8), slice(0, 9))
-    found, numbers, voxels = pieces_of(whole, (7, 8, 9), lambda box: (boundary[box], inside[box]), relief)
+    found, pieces = pieces_of(whole, (7, 8, 9), lambda box: (boundary[box], inside[box]), relief)
     expected = climbed(relief.of(boundary, inside))
     np.testing.assert_array_equal(found, expected)
     of_expected, counts = np.unique(expected[expected > 0], return_counts=True)
-    np.testing.assert_array_equal(numbers, of_expected)
-    np.testing.assert_array_equal(voxels, counts)
+    np.testing.assert_array_equal(pieces.numbers, of_expected)
+    np.testing.assert_array_equal(pieces.voxels, counts)
 
 
 def test_the_relief_is_the_smoothed_distance_less_the_boundary():

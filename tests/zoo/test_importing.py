@@ -276,21 +276,24 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
         read_state(path)
 
 
-def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
-    path = tmp_path / "a.pytorch"
+def rewritten(path, change):
+    """Write the members of a checkpoint as `change` makes them of their names and contents, and return its path."""
     with zipfile.ZipFile(HERE / "gcr.pytorch") as old, zipfile.ZipFile(path, "w") as new:
         for name in old.namelist():
-            content = old.read(name)
-            new.writestr(name, content[:-4] if name.endswith("/data/0") else content)
+            new.writestr(name, change(name, old.read(name)))
+    return path
+
+
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
+    path = rewritten(
+        tmp_path / "a.pytorch", lambda name, content: content[:-4] if name.endswith("/data/0") else content
+    )
     with pytest.raises(InputError, match="found a broken one .a tensor of shape"):
         read_state(path)
 
 
 def test_tensors_of_another_network_are_refused(tmp_path):
-    path = tmp_path / "a.pytorch"
-    with zipfile.ZipFile(HERE / "gcr.pytorch") as old, zipfile.ZipFile(path, "w") as new:
-        for name in old.namelist():
-            new.writestr(name, old.read(name).replace(b"encoders.", b"resolved."))
+    path = rewritten(tmp_path / "a.pytorch", lambda name, content: content.replace(b"encoders.", b"resolved."))
     with pytest.raises(InputError, match="expected a network of pytorch-3dunet .*found tensors of another one"):
         zoo.import_checkpoint(path, {"name": "a"}, tmp_path / "zoo")
     with pytest.raises(InputError, match="expected the tensor 'encoders.0.*', found none"):

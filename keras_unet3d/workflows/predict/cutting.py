@@ -14,8 +14,9 @@ import numpy as np
 from keras_unet3d.files import read_arrays, remove_path, replace_folder, write_arrays
 from keras_unet3d.geometry import Box, Spacing, Triple, boxes_of, triple
 from keras_unet3d.listener import Listener
-from keras_unet3d.segments.cells import Cut, Instances, InstanceSettings, Pieces, number_type, voxel_edges
+from keras_unet3d.segments.cells import Cut, Instances, InstanceSettings, voxel_edges
 from keras_unet3d.segments.joining import Contacts
+from keras_unet3d.segments.pieces import Pieces, number_type
 from keras_unet3d.volumes import NewVolume, continue_zarr, open_volume, start_zarr
 from keras_unet3d.workflows.predict.cluster import computed
 

@@ -35,7 +35,7 @@ from keras_unet3d.workflows.measure import measure
 from keras_unet3d.workflows.predict.blocks import BlockWork, Recipe, predict_blocks
 from keras_unet3d.workflows.predict.dry_run import say_plans
 from keras_unet3d.workflows.predict.instances import predicted_instances
-from keras_unet3d.workflows.predict.targets import targets_of
+from keras_unet3d.workflows.predict.targets import refuse_same, targets_of
 from keras_unet3d.workflows.predict.voxel_size import at_training_size, other_size_in_words
 
 AS_THEY_ARE, INSTANCES = CleanSettings(), CleanSettings(instances=True)
@@ -118,7 +118,7 @@ def predict(
     paths = [Path(path) for path in inputs]
     targets = targets_of(paths, Path(out), suffix, overwrite)
     if table:
-        _refuse_one_table(paths, targets)
+        refuse_same(paths, [table_beside(target) for target in targets])
     keys = (raw_key or predictor.spec.keys.raw, axes or predictor.spec.keys.axes)
     faults: list[str] = []
     jobs: list[tuple[Path, Volume, Path]] = []
@@ -171,14 +171,6 @@ def predict(
 def table_beside(target: Path) -> Path:
     """Return where the table of a label volume goes."""
     return target.with_name(f"{stem(target)}.csv")
-
-
-def _refuse_one_table(inputs: Sequence[Path], targets: Sequence[Path]) -> None:
-    """Raise `InputError` where two label volumes would have the same table."""
-    tables = [table_beside(target) for target in targets]
-    for position, (path, out) in enumerate(zip(inputs, tables, strict=True)):
-        if out in tables[:position]:
-            raise InputError(f"{path}: expected inputs of different names, found {out.name} twice; use two folders.")
 
 
 def _measured(

@@ -8,7 +8,8 @@ import numpy as np
 from keras_unet3d.geometry import Box, Triple, boxes_of
 from keras_unet3d.listener import Listener
 from keras_unet3d.prediction.predictor import Predictor
-from keras_unet3d.segments.cells import Cut, Instances, evidence, number_type, voxel_edges
+from keras_unet3d.segments.cells import Cut, Instances, evidence, voxel_edges
+from keras_unet3d.segments.pieces import number_type
 from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import Volume
 from keras_unet3d.volumes.grey_values import Statistics

@@ -1,5 +1,6 @@
 """Where results go: never over an input, and over nothing else unless that is asked for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_unet3d.errors import InputError
@@ -26,11 +27,17 @@ def targets_of(inputs: list[Path], out: Path, suffix: str | None, overwrite: boo
             f"suffix: expected none beside the name of a file, {out.name}, found {suffix!r}; leave it out."
         )
     targets = [out] if is_volume else [out / (stem(path) + (suffix or volume_format(path))) for path in inputs]
-    for position, (path, target) in enumerate(zip(inputs, targets, strict=True)):
-        if target in targets[:position]:
-            raise InputError(f"{path}: expected inputs of different names, found {target.name} twice; use two folders.")
+    refuse_same(inputs, targets)
+    for target in targets:
         # A volume may be a folder: an output in it would spoil it, an output around it would replace it.
         if any(overlapping(target, source) for source in inputs):
             raise InputError(f"{target}: expected an output that is not an input; choose another path.")
         refuse_existing_volume(target, overwrite)
     return targets
+
+
+def refuse_same(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Raise `InputError` where two inputs would have the same output."""
+    for position, (path, out) in enumerate(zip(inputs, outputs, strict=True)):
+        if out in outputs[:position]:
+            raise InputError(f"{path}: expected inputs of different names, found {out.name} twice; use two folders.")
