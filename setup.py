@@ -31,7 +31,8 @@ TEST_TOOLS = [
 ]
 
 ONNX = ["onnxruntime>=1.22", "tf2onnx>=1.17"]
-PARQUET = ["pyarrow>=18"]
+# 26 needs NumPy 2, and whoever deforms with elasticdeform has NumPy 1.
+PARQUET = ["pyarrow>=18,<26"]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
 
 setup(
