@@ -1,7 +1,8 @@
-"""pytorch-3dunet's side of benchmarks/nuclei.py: python benchmarks/peers/nuclei.py TRAIN TEST RESULT.npy MINUTES
+"""pytorch-3dunet's side of benchmarks/nuclei.py: python benchmarks/peers/nuclei.py TRAIN TEST RESULT.npy MINUTES [RATE]
 
 The network, loss and transforms of `boundaries.py`, with two channels: foreground, and boundaries by its own
-`StandardLabelToBoundary`. The foreground is cut by PlantSeg's distance-transform watershed: seeds at the peaks of the smoothed
+`StandardLabelToBoundary`; in bfloat16 with channels last, which is its fastest here, and at a rate made for few minutes (its own is
+2e-4) that falls to zero. The foreground is cut by PlantSeg's distance-transform watershed: seeds at the peaks of the smoothed
 distance from boundaries, flooded over the boundary probabilities.
 """
 
@@ -19,6 +20,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 SMOOTHING, LEAST, THRESHOLD = 2.0, 50, 0.5
+RATE = 1e-3
 
 
 def main() -> None:
@@ -28,16 +30,21 @@ def main() -> None:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     stack = common.read(train)
-    model = UNet3D(1, 2, f_maps=16, num_levels=4)
-    optimizer, loss = torch.optim.Adam(model.parameters(), 2e-4, weight_decay=1e-5), BCEDiceLoss()
+    rate = float(sys.argv[5]) if len(sys.argv) > 5 else RATE
+    model = UNet3D(1, 2, f_maps=16, num_levels=4).to(memory_format=torch.channels_last_3d)
+    optimizer, loss = torch.optim.Adam(model.parameters(), rate, weight_decay=1e-5), BCEDiceLoss()
     begun, steps = time.perf_counter(), 0
     to_boundary = transforms.StandardLabelToBoundary()
-    while time.perf_counter() - begun < 60 * minutes:
+    while (done := (time.perf_counter() - begun) / (60 * minutes)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * (1 + np.cos(np.pi * done)) / 2
         image, label = common.changed(stack, rng)
         target = np.concatenate([label[None] > 0, to_boundary(label).reshape(1, *label.shape) > 0])
         optimizer.zero_grad()
-        logits = model(common.tensor(image)[None, None], return_logits=True)[1]
-        loss(logits, common.tensor(target)[None]).backward()
+        patch = common.tensor(image)[None, None].to(memory_format=torch.channels_last_3d)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(patch, return_logits=True)[1]
+        loss(logits.float(), common.tensor(target)[None]).backward()
         optimizer.step()
         steps += 1
     print(f"pytorch-3dunet: {sum(p.numel() for p in model.parameters()):,} parameters, {steps} steps", flush=True)

@@ -1,7 +1,7 @@
-"""StarDist's side of benchmarks/nuclei.py: python benchmarks/peers/star_convex.py TRAIN TEST RESULT.npy MINUTES
+"""StarDist's side of benchmarks/nuclei.py: python benchmarks/peers/star_convex.py TRAIN TEST RESULT.npy MINUTES [RATE]
 
 `StarDist3D` as in its own example of training: 96 rays, the grid by the size of the objects, anisotropy measured on the labels, flips and
-grey values changed, thresholds optimised on the training stack afterwards, which comes on top of the minutes.
+grey values changed, a rate made for few minutes (its own is 3e-4), thresholds optimised on the training stack afterwards, which comes on top of the minutes.
 """
 
 import os
@@ -19,7 +19,8 @@ from csbdeep.utils import normalize
 from stardist import Rays_GoldenSpiral, calculate_extents
 from stardist.models import Config3D, StarDist3D
 
-PATCH = (48, 96, 96)
+PATCH = (32, 64, 64)
+RATE = 1e-3
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
         n_channel_in=1,
         train_patch_size=PATCH,
         train_batch_size=1,
+        train_learning_rate=float(sys.argv[5]) if len(sys.argv) > 5 else RATE,
         train_steps_per_epoch=20,
         train_epochs=10_000,
         train_tensorboard=False,

@@ -92,7 +92,7 @@ def table_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> 
         for volume, found in (many or {f"{first} and the others": table.num_classes}).items():
             yield (
                 f"{volume}: expected at most {MOST_CLASSES} classes, found {found} label values; are "
-                f"these instances? Then add `target={fitting_target(counts.values())}`."
+                f"these instances? Then add `target={fitting_target(counts.values(), table.unlabelled)}`."
             )
 
 
@@ -165,17 +165,19 @@ def unknown_in(volume: str, counts: Mapping[int, int], table: LabelTable, mend: 
 def infer_unlabelled(surveys: Sequence[Survey]) -> tuple[tuple[int, ...], str]:
     """Return the raw values that obviously mean "unlabelled", and why; no values where it is not obvious.
 
-    It is obvious for a single negative value; for 255 or 65535 beside two or more small values, or beside none; and for
+    It is obvious for a single negative value, also among instances; for 255 or 65535 beside two or more small values, or beside none; and for
     a value that every voxel has but those of whole slices, which are annotated from corner to corner.
     """
     values = sorted({value for survey in surveys for value in survey.counts})
     negative = [value for value in values if value < 0]
     if len(values) == 1 and (negative or values[0] in _SENTINELS):
         return tuple(values), "the only value"
-    if len(values) < 3 or len(values) > MOST_CLASSES + 1 or len(negative) > 1:
+    if len(values) < 3 or len(negative) > 1:
         return (), ""
     if negative:
         return tuple(negative), "the only negative value"
+    if len(values) > MOST_CLASSES + 1:
+        return (), ""
     if values[-1] in _SENTINELS and values[-2] < MOST_CLASSES:
         return (values[-1],), f"far above the other values, {some(values[:-1])}"
     total = _total(surveys, values)

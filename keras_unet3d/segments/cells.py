@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.fields import Validated, checked
+from keras_unet3d.fields import Validated, checked, validated
 from keras_unet3d.geometry import Box, Spacing, Triple, triple, widened
 from keras_unet3d.segments.cleaning import refuse_other_axes
 from keras_unet3d.segments.joining import Contacts, contacts_of, joined, summed
@@ -67,6 +67,7 @@ def _in_bytes(channels: Sequence[np.ndarray]) -> np.ndarray:
     return np.round(np.stack(channels, axis=-1) * CERTAIN).astype(np.uint8)
 
 
+@validated
 def instances(
     boundary: np.ndarray,
     foreground: np.ndarray | None = None,
@@ -84,23 +85,26 @@ def instances(
         settings: how; None takes the usual ones.
 
     Raises:
-        InputError: a `ValueError`: another number of axes, probabilities outside 0 to 1, a spacing that is not three positive
-            numbers.
+        InputError: a `ValueError`: no arrays of numbers, another number of axes, probabilities outside 0 to 1, a spacing that is
+            not three positive numbers.
 
     Source: pieces around the peaks of the distance from boundaries, joined by average linkage, as Wolny et al. 2020
     (doi:10.7554/eLife.57613) do.
     """
-    given = [boundary] if foreground is None else [boundary, foreground]
+    given = [np.asarray(array) for array in (boundary, foreground) if array is not None]
+    shape = given[0].shape
     for array in given:
         refuse_other_axes(array, "instances")
-        if array.shape != boundary.shape:
-            raise InputError(f"instances: expected a foreground of shape {boundary.shape}, found {array.shape}.")
+        if array.shape != shape:
+            raise InputError(f"instances: expected a foreground of shape {shape}, found {array.shape}.")
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"instances: expected probabilities, numbers from 0 to 1, found {array.dtype}.")
         if array.size and not (array.min() >= 0 and array.max() <= 1):
             raise InputError(
                 f"instances: expected probabilities from 0 to 1, found {array.min():.3g} to {array.max():.3g}."
             )
-    if not boundary.size:
-        return np.zeros(boundary.shape, np.uint8)
+    if not given[0].size:
+        return np.zeros(shape, np.uint8)
     usual = USUAL["boundaries" if foreground is None else "cells"]
     return instances_of(_in_bytes(given), spacing, settings or usual)
 

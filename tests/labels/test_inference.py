@@ -69,7 +69,11 @@ def test_a_value_that_may_be_a_class_is_not_inferred(values):
 
 def test_instances_are_not_inferred():
     assert infer(np.arange(256).reshape(4, 8, 8)) == ((), "")
-    assert infer(np.arange(-1, 255).reshape(4, 8, 8)) == ((), "")
+    assert infer(np.arange(-2, 254).reshape(4, 8, 8)) == ((), "")
+
+
+def test_a_single_negative_value_among_instances():
+    assert infer(np.arange(-1, 255).reshape(4, 8, 8)) == ((-1,), "the only negative value")
 
 
 # ---- a value around whole slices -------------------------------------------------------------------

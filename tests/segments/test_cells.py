@@ -248,6 +248,15 @@ def test_a_volume_without_voxels_stays_one():
     ("call", "sentence"),
     [
         (lambda: instances(np.zeros((2, 2))), r"instances: expected an array \(z, y, x\)"),
+        (lambda: instances(None), "boundary: expected an array, found None"),
+        (
+            lambda: instances(np.full((2, 2, 2), "a")),
+            "instances: expected probabilities, numbers from 0 to 1, found <U1",
+        ),
+        (
+            lambda: instances(np.zeros((2, 2, 2)), settings=0.5),
+            "settings: expected the settings of instances, found 0.5",
+        ),
         (lambda: instances(np.full((2, 2, 2), 3.0)), "instances: expected probabilities from 0 to 1, found 3 to 3"),
         (lambda: instances(np.full((2, 2, 2), np.nan)), "instances: expected probabilities from 0 to 1, found nan"),
         (

@@ -74,7 +74,7 @@ def settled(predictor: Predictor, holdout: Holdout, plan: Plan, listener: Listen
     spec = plan.spec
     if holdout.validation is holdout.training:
         listener.say(
-            "nothing was held out to fit a temperature to, or a cleaning: probabilities and labels stay as they are"
+            "nothing was held out to fit a temperature to, or to choose how labels are cleaned and instances cut"
         )
         return spec
     # Fixed by the plan and not by the clock: a fit that is repeated is the same.

@@ -38,7 +38,7 @@ from keras_unet3d.workflows.fit.resume import content, go_on, resumed_settings, 
 from keras_unet3d.workflows.fit.samples_sheet import draw_sheet
 from keras_unet3d.workflows.fit.sources import padding_in_words, read_sources, weigh_classes
 from keras_unet3d.workflows.fit.start import Start, other_settings, take_weights
-from keras_unet3d.workflows.fit.teacher import Teacher, refuse_other_plan, taught_data, taught_settings
+from keras_unet3d.workflows.fit.teacher import Teacher, refuse_other_plan, taught_data, taught_settings, taught_spec
 
 # Files of the size of the weights that a run keeps: networks, state, and one that is being written.
 _FILES = 8
@@ -185,6 +185,7 @@ def fit(
         config = replace(config, best=best, input=waiting)
         run.write_config(config)
         listener.say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
+        plan = replace(plan, spec=taught_spec(plan.spec, teacher)) if teacher else plan
         predictor = kept_predictor(run, plan.spec)
         spec = settled(predictor, holdout, plan, listener)
         run.write_config(replace(config, model=spec))

@@ -89,6 +89,11 @@ def taught_settings(settings: FitSettings, teacher: Teacher) -> FitSettings:
     )
 
 
+def taught_spec(spec: ModelSpec, teacher: Teacher) -> ModelSpec:
+    """Return what a network is and means, with the teacher's ways of cleaning labels and of cutting instances."""
+    return replace(spec, cleaning=teacher.spec.cleaning, instances=teacher.spec.instances)
+
+
 def taught_data(
     teacher: Teacher, data: list, val: list, globs: Globs, settings: FitSettings, listener: Listener
 ) -> LabelledData:

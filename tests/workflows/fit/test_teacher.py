@@ -14,6 +14,7 @@ from keras_unet3d.labels import UNLABELLED as NOBODY
 from keras_unet3d.listener import SILENT
 from keras_unet3d.network.losses import SampleWeightedSparseCrossentropy
 from keras_unet3d.run_folder import RunFolder
+from keras_unet3d.segments.cleaning import ClassCleaning
 from keras_unet3d.training.network import trained_network
 from keras_unet3d.workflows.fit.sources import read_sources
 from keras_unet3d.workflows.fit.teacher import taught_data, taught_settings
@@ -102,11 +103,15 @@ def test_a_teacher_is_neither_trained_nor_saved(teacher):
 def test_a_network_learns_from_an_ensemble_on_labelled_and_unlabelled_volumes(tiny_folds, tiny_data, tmp_path):
     write_pair(tmp_path / "alone.h5", 5, label=None)
     ensemble = Teacher(*zoo.open_model(tiny_folds.path), "runs/folds")
+    cleaned = replace(ensemble.spec, cleaning=(ClassCleaning(value=VALUES[1], fill_holes=True),))
+    ensemble = replace(ensemble, spec=cleaned)
     arguments = {"images": str(tmp_path / "alone.h5"), "teacher": ensemble}
     run = keras_unet3d.fit(tiny_data / "a.h5", tmp_path / "run", settings=tiny_settings(), **arguments)
     config = RunFolder(run.path).read_config()
     assert config.parts["teacher"] == "runs/folds"
     assert config.data.training == ("a.h5", "alone.h5")
+    # Nothing was held out to choose how by.
+    assert config.model.cleaning == cleaned.cleaning
     assert config.model.architecture.networks == 1 and config.model.labels.values == VALUES
     volume = np.random.default_rng(0).normal(size=(16, 16, 16)).astype(np.float32)
     assert set(np.unique(zoo.predictor(run.path)(volume))) <= set(VALUES)
