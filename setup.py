@@ -31,6 +31,7 @@ TEST_TOOLS = [
 ]
 
 ONNX = ["onnxruntime>=1.22", "tf2onnx>=1.17"]
+OPENVINO = ["openvino>=2025.2", "tf2onnx>=1.17"]
 # 26 needs NumPy 2, and whoever deforms with elasticdeform has NumPy 1.
 PARQUET = ["pyarrow>=18,<26"]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
@@ -92,9 +93,10 @@ setup(
     ],
     extras_require={
         "elasticdeform": ELASTICDEFORM,
-        "test": [*ZARR, *ONNX, *CLUSTER, *PARQUET, *TEST_TOOLS],
+        "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *TEST_TOOLS],
         "zarr": ZARR,
         "onnx": ONNX,
+        "openvino": OPENVINO,
         "cluster": CLUSTER,
         "parquet": PARQUET,
         "gpu": ["tensorflow[and-cuda]>=2.20"],

@@ -2,11 +2,11 @@
 
 import click
 
-from keras_unet3d.choices import OUTPUTS, PREDICTION_ENGINES
+from keras_unet3d.choices import OUTPUTS
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.machine import kernels
-from keras_unet3d.settings import CleanSettings, PredictSettings
+from keras_unet3d.settings import CleanSettings, EngineSettings, PredictSettings
 
 
 @click.command("predict")
@@ -26,13 +26,7 @@ from keras_unet3d.settings import CleanSettings, PredictSettings
 )
 @options.settings(PredictSettings)
 @options.settings(CleanSettings)
-@click.option(
-    "--engine",
-    type=click.Choice(PREDICTION_ENGINES),
-    default="keras",
-    show_default=True,
-    help="What computes; doctor says which is fastest. A SavedModel is a program: of people you trust.",
-)
+@options.settings(EngineSettings)
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
@@ -52,7 +46,6 @@ def command(
     dry_run,
     resample,
     table,
-    engine,
     scheduler,
     suffix,
     raw_key,
@@ -70,13 +63,19 @@ def command(
     output = "probabilities" if probabilities else output or "labels"
     settings = options.given_settings(PredictSettings, given)
     cleaning = options.given_settings(CleanSettings, given)
+    wanted = options.given_settings(EngineSettings, given)
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
     from keras_unet3d.workflows.predict.files import predict
 
     with live("voxels") as listener:
+        # Instances are cut out of probabilities.
+        said = "probabilities" if cleaning.instances else output
+        engine = zoo.fastest(
+            model, inputs[0], wanted, output=said, settings=settings, key=raw_key, axes=axes, listener=listener
+        )
         predict(
-            zoo.predictor(model, engine),
+            zoo.predictor(model, *engine),
             inputs,
             out,
             output=output,
@@ -88,7 +87,7 @@ def command(
             axes=axes,
             suffix=suffix,
             scheduler=scheduler,
-            recipe=zoo.recipe(model, engine) if scheduler else None,
+            recipe=zoo.recipe(model, *engine) if scheduler else None,
             overwrite=overwrite,
             dry_run=dry_run,
             listener=listener,

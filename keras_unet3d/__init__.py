@@ -66,6 +66,7 @@ _HOMES = {
     "AugmentationOptions": "keras_unet3d.settings",
     "ScheduleOptions": "keras_unet3d.settings",
     "MachineOptions": "keras_unet3d.settings",
+    "EngineSettings": "keras_unet3d.settings",
     "PredictSettings": "keras_unet3d.settings",
     "CleanSettings": "keras_unet3d.settings",
     "AugmentSettings": "keras_unet3d.augment.draw",

@@ -29,4 +29,5 @@ MERGES = ("exact", "blend")
 BORDERS = ("mirror", "edge")
 # "classes" is for programs; people are offered the others.
 OUTPUTS = ("labels", "classes", "probabilities", "logits", "uncertainty")
-PREDICTION_ENGINES = ("keras", "savedmodel", "onnx")
+PREDICTION_ENGINES = ("keras", "savedmodel", "onnx", "openvino")
+PREDICTION_PRECISIONS = ("float32", "bfloat16")

@@ -39,7 +39,16 @@ TABLES = {
     "outputs": (choices.OUTPUTS, outputs.OUTPUTS),
     "normalisation layers": (choices.NORMALIZATIONS, unet._NORMALIZATION_LAYERS),
     "merges": (choices.MERGES, (Exact.name, Blend.name)),
-    "engines of prediction": (choices.PREDICTION_ENGINES, ("keras", *engines._OTHERS)),
+    "engines of prediction": (
+        choices.PREDICTION_ENGINES,
+        (
+            "keras",
+            "savedmodel",
+            *(name for name, precision in engines.NETWORKS if precision == "float32" and name != "keras"),
+        ),
+    ),
+    "precisions of prediction": (choices.PREDICTION_PRECISIONS, engines._POLICIES),
+    "precisions of OpenVINO": (choices.PREDICTION_PRECISIONS, engines._HINTS),
 }
 
 

@@ -25,6 +25,7 @@ _HOMES = {
     "held_out_files": "keras_unet3d.zoo.loading",
     "load": "keras_unet3d.zoo.loading",
     "open_model": "keras_unet3d.zoo.loading",
+    "fastest": "keras_unet3d.zoo.choosing",
     "predictor": "keras_unet3d.zoo.engines",
     "recipe": "keras_unet3d.zoo.engines",
     "verify": "keras_unet3d.zoo.verifying",

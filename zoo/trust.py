@@ -74,7 +74,7 @@ def replay(what: str, network: Callable, bundle: Path, card: Card, halo: bool) -
         InputError: a difference beyond the card's tolerance, or a broken test.
     """
     architecture = card.spec.architecture
-    raw = _read_test(bundle / TEST_INPUT, architecture.input_channels)
+    raw = stored_input(bundle, card.spec)
     expected = _read_test(bundle / TEST_OUTPUT, card.spec.labels.num_classes)
     try:
         batch = prepared(raw[0], card.spec)
@@ -114,6 +114,11 @@ def skew(card: Card) -> Iterator[str]:
 def _minor(version: object) -> tuple[int, int] | None:
     parts = str(version).split(".")[:2]
     return (int(parts[0]), int(parts[1])) if len(parts) == 2 and all(part.isdecimal() for part in parts) else None
+
+
+def stored_input(bundle: Path, spec: ModelSpec) -> np.ndarray:
+    """Return the raw volume of a bundle's test, `(1, z, y, x, channels)`; raises `InputError` where it is broken."""
+    return _read_test(bundle / TEST_INPUT, spec.channels)
 
 
 def _read_test(path: Path, channels: int) -> np.ndarray:

@@ -39,22 +39,30 @@ def float32_copy(model: keras.Model) -> keras.Model:
     """
     if all(layer.compute_dtype == "float32" for member in members_of(model) for layer in member.layers):
         return model
-    with precision.dtype_policy("float32"):
+    return _copy_in(model, "float32")
+
+
+def _copy_in(model: keras.Model, policy: str) -> keras.Model:
+    with precision.dtype_policy(policy):
         copy = build(architecture_of(model))
     copy.set_weights(model.get_weights())
     return copy
 
 
-def folded_copy(model: keras.Model) -> keras.Model:
-    """Return the same network for inference, its batch normalisation within the convolutions; float32.
+def folded_copy(model: keras.Model, policy: str = "float32") -> keras.Model:
+    """Return the same network for inference, its batch normalisation within the convolutions.
 
     It computes the same to rounding, with fewer passes over the features. A network of another normalisation, whose
-    statistics are those of the input, or of one before the convolutions, which pad what is normalised, is returned as it is.
+    statistics are those of the input, or of one before the convolutions, which pad what is normalised, stays as it is.
+
+    Args:
+        model: made by `build_model`, in float32.
+        policy: Keras dtype policy of the copy; "mixed_bfloat16" multiplies in bfloat16.
     """
     architecture = architecture_of(model)
     if not can_fold(architecture):
-        return model
-    with precision.dtype_policy("float32"):
+        return model if policy == "float32" else _copy_in(model, policy)
+    with precision.dtype_policy(policy):
         copy = build(replace(architecture, normalization="none"))
     for original, folded in zip(members_of(model), members_of(copy), strict=True):
         _fold(original, folded)

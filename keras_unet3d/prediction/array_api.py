@@ -161,10 +161,13 @@ def _depends_on_tile(architecture: Architecture) -> bool:
     return architecture.normalization in ("instance", "group") or architecture.block.endswith("se")
 
 
-def trained_predictor(model: Any, spec: ModelSpec) -> Predictor:
-    """Return the predictor of a trained network, which gives the raw label values of its training data."""
+def trained_predictor(model: Any, spec: ModelSpec, policy: str = "float32") -> Predictor:
+    """Return the predictor of a trained network, which gives the raw label values of its training data.
+
+    It computes by a Keras dtype `policy`.
+    """
     from keras_unet3d.network.copies import folded_copy
 
-    predictor = network_predictor(folded_copy(model))
+    predictor = network_predictor(folded_copy(model, policy))
     # Statistics of the current tile are those of training only in a tile of the training's size.
     return replace(predictor, spec=spec, tile=predictor.tile or (spec.patch if predictor.inexact else None))

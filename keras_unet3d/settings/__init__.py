@@ -12,12 +12,13 @@ from keras_unet3d.settings.fit import (
     PatchOptions,
     ScheduleOptions,
 )
-from keras_unet3d.settings.predict import CleanSettings, PredictSettings
+from keras_unet3d.settings.predict import CleanSettings, EngineSettings, PredictSettings
 
 __all__ = [
     "AugmentationOptions",
     "CleanSettings",
     "DataOptions",
+    "EngineSettings",
     "FitSettings",
     "MachineOptions",
     "NetworkOptions",

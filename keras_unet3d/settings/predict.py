@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from keras_unet3d.choices import BORDERS, MERGES
+from keras_unet3d.choices import BORDERS, MERGES, PREDICTION_ENGINES, PREDICTION_PRECISIONS
 from keras_unet3d.fields import Validated, option
 from keras_unet3d.geometry import MOST_BATCH, MOST_SIZE, Triple
 from keras_unet3d.settings.texts import flip_faults, parse_bytes
@@ -44,6 +44,27 @@ class PredictSettings(Validated):
             yield f"overlap: expected none with `merge=exact`, whose tiles do not overlap, found {self.overlap}; leave one out."
         if self.max_ram is not None:
             parse_bytes(self.max_ram)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings(Validated):
+    """What computes a prediction, and in which precision."""
+
+    engine: str = option(
+        "auto",
+        "What computes; auto: for large volumes the fastest that is installed, timed once. A SavedModel is a program: of "
+        "people you trust.",
+        ("auto", *PREDICTION_ENGINES),
+    )
+    precision: str = option(
+        "auto",
+        "Numbers that are multiplied; auto: the fastest for the labels of large volumes, else float32. A lower one is "
+        "proved on parts of the first volume.",
+        ("auto", *PREDICTION_PRECISIONS),
+    )
+    most_changed: float = option(
+        0.001, "Largest share of voxels whose class may be another than in float32.", least=0, most=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

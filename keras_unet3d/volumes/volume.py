@@ -157,6 +157,17 @@ def in_memory(volume: Volume) -> Volume:
     return replace(volume, read=lambda box: array[box])
 
 
+def cropped(volume: Volume, box: Box) -> Volume:
+    """Return a part of a volume as a volume."""
+
+    def read(inner: Box) -> np.ndarray:
+        return volume.read(
+            triple(slice(part.start + s.start, part.start + s.stop) for part, s in zip(box, inner, strict=True))
+        )
+
+    return replace(volume, shape=triple(part.stop - part.start for part in box), read=read)
+
+
 def stacked(volumes: list[Volume], name: str) -> Volume:
     """Return one volume whose channels are those of `volumes`, one after the other."""
     first = volumes[0]

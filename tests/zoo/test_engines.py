@@ -1,4 +1,4 @@
-"""One network, three engines: the same answers."""
+"""One network, several engines: the same answers."""
 
 import sys
 
@@ -12,6 +12,7 @@ from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import from_array
 from keras_unet3d.volumes.grey_values import measure, normalize
 from keras_unet3d.zoo import serving
+from keras_unet3d.zoo.engines import NETWORKS as BY_ENGINE
 from keras_unet3d.zoo.engines import onnx_network
 
 VOLUME = np.random.default_rng(0).gamma(4.0, 20.0, (18, 30, 34)).astype(np.float32)
@@ -27,7 +28,7 @@ def bundle(request, tmp_path_factory):
     return zoo.export(network, {"name": "three"}, tmp_path_factory.mktemp(request.param))
 
 
-@pytest.mark.parametrize("engine", ["savedmodel", "onnx"])
+@pytest.mark.parametrize("engine", ["savedmodel", "onnx", "openvino"])
 def test_engines_agree(bundle, engine):
     reference, other = zoo.predictor(bundle), zoo.predictor(bundle, engine)
     for settings in (PredictSettings(), PredictSettings(tile=(20, 24, 24), merge="blend", batch_size=2)):
@@ -37,9 +38,21 @@ def test_engines_agree(bundle, engine):
         other.predict(from_array(VOLUME), "logits")
 
 
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+def test_bfloat16_rounds_to_eight_bits(bundle, engine):
+    network = zoo.load(bundle)
+    tile = np.random.default_rng(0).normal(size=(1, 24, 24, 24, 1)).astype(np.float32)
+    exact, half = (BY_ENGINE[engine, precision](network)(tile) for precision in ("float32", "bfloat16"))
+    assert half.dtype == np.float32
+    assert 1e-5 < np.abs(half - exact).max() < 0.05
+    np.testing.assert_allclose(half.sum(axis=-1), 1, atol=1e-5)
+
+
 def test_an_unknown_engine_is_refused(bundle):
-    with pytest.raises(InputError, match="engine: expected one of keras, savedmodel, onnx; found 'torch'"):
+    with pytest.raises(InputError, match="engine: expected one of keras, savedmodel, onnx, openvino; found 'torch'"):
         zoo.predictor(bundle, "torch")
+    with pytest.raises(InputError, match="precision: expected one of float32, bfloat16; found 'int8'"):
+        zoo.predictor(bundle, "keras", "int8")
 
 
 def test_a_run_has_no_saved_model(tiny_run):

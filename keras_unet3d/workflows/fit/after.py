@@ -25,7 +25,7 @@ from keras_unet3d.patches.source import Source, draw_voxel
 from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.segments.cells import InstanceSettings, evidence
 from keras_unet3d.settings.predict import PredictSettings
-from keras_unet3d.volumes import Volume
+from keras_unet3d.volumes import cropped
 from keras_unet3d.words import plural
 from keras_unet3d.workflows.fit.plan import Plan
 
@@ -147,7 +147,7 @@ def _see(predictor: Predictor, source: Source, most: int, fitted: int, rng: np.r
     table, certain = predictor.spec.labels, None
     if source.label and table and table.of_instances:
         certain = np.empty((*truth.shape, table.num_classes - 1), np.uint8)
-    image = _cropped(source.image, box)
+    image = cropped(source.image, box)
     statistics = source.statistics.of_planes(box[0])
     for part, values in predictor.boxes(image, "probabilities", _AS_IT_IS, statistics=statistics):
         predicted[part] = predictor.convert(values, "classes")
@@ -179,15 +179,3 @@ def _part(source: Source, most: int, rng: np.random.Generator) -> Box:
     middle = draw_voxel(rng, source)
     starts = [min(max(int(middle[axis]) - sizes[axis] // 2, 0), shape[axis] - sizes[axis]) for axis in range(3)]
     return tuple(slice(start, start + sizes[axis]) for axis, start in enumerate(starts))
-
-
-def _cropped(volume: Volume, box: Box) -> Volume:
-    """Return a part of a volume as a volume."""
-
-    def read(inner: Box) -> np.ndarray:
-        return volume.read(
-            tuple(slice(part.start + s.start, part.start + s.stop) for part, s in zip(box, inner, strict=True))
-        )
-
-    z, y, x = (part.stop - part.start for part in box)
-    return replace(volume, shape=(z, y, x), read=read)

@@ -1,0 +1,199 @@
+"""Which engine, and which precision, is fastest on this machine and still says what Keras says in float32."""
+
+import hashlib
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
+from math import prod
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from keras_unet3d.errors import InputError
+from keras_unet3d.fields import validated
+from keras_unet3d.files import read_json, write_json
+from keras_unet3d.geometry import triple
+from keras_unet3d.listener import SILENT, Listener
+from keras_unet3d.machine import folders, versions
+from keras_unet3d.model_spec import ModelSpec
+from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.network.costs import step_costs
+from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
+from keras_unet3d.settings.predict import EngineSettings, PredictSettings
+from keras_unet3d.volumes import Volume, cropped, from_array, open_volume
+from keras_unet3d.volumes.grey_values import Statistics
+from keras_unet3d.words import by
+from keras_unet3d.zoo.engines import NETWORKS, predictor_in, refuse_other
+from keras_unet3d.zoo.loading import bundle_folder, open_model, runs_of
+from keras_unet3d.zoo.trust import stored_input
+
+# What everything else is measured by.
+SURE = ("keras", "float32")
+# Fewer operations take seconds in any engine: no more than it takes to choose one.
+_WORTH_IT = 4e12
+# Another engine than Keras converts the network first, and takes longer for the first tile: it must be so much faster.
+_FASTER = 1.2
+# Parts of a volume that are tried, and voxels of one per axis.
+_PARTS, _SIZE = 3, 96
+_AS_IT_IS = PredictSettings(clean=False)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a volume, with the statistics of the whole; None where it is the whole."""
+
+    volume: Volume
+    statistics: Statistics | None = None
+
+    def classes(self, predictor: Predictor) -> np.ndarray:
+        return predictor.predict(self.volume, "classes", _AS_IT_IS, statistics=self.statistics)
+
+
+@validated
+def fastest(
+    reference: str | Path,
+    volume: Volume | str | Path,
+    wanted: EngineSettings = EngineSettings(),
+    *,
+    output: str = "labels",
+    settings: PredictSettings = DEFAULTS,
+    key: str | None = None,
+    axes: str | None = None,
+    listener: Listener = SILENT,
+) -> tuple[str, str]:
+    """Return the engine and the precision that `predictor` is best made with for a volume.
+
+    Every engine that is installed is timed on a part of the volume, once per network and machine. The fastest is taken of
+    those whose classes are others than those of Keras in float32 in a small enough share of the voxels, in three parts of the
+    volume and in the stored test of a bundle. Small volumes stay with Keras and float32, and outputs other than labels with
+    float32, unless something else is asked for.
+
+    Args:
+        reference: as in `predictor`.
+        volume: the first of those that are to be predicted, or its path; of one that cannot be read Keras will tell.
+        wanted: what may be chosen among.
+        output, settings: as in `Predictor.boxes`.
+        key, axes: of a path; `None` takes those that the network was trained with.
+        listener: is told a line on what was chosen, and why.
+
+    Raises:
+        InputError: an unknown name, a broken model, or an engine that was asked for and cannot be had.
+    """
+    candidates = _candidates(wanted, output)
+    if candidates == [SURE] or wanted.engine == "savedmodel":
+        return candidates[0]
+    model, spec = open_model(reference)
+    if not isinstance(volume, Volume):
+        try:
+            volume = open_volume(volume, key or spec.keys.raw, axes or spec.keys.axes)
+        except InputError:
+            return SURE
+    sure = predictor_in(*SURE, reference, model, spec)
+    chosen_here = len(candidates) > 1
+    tiling = sure.tiling(volume.shape, settings)
+    operations = _operations_per_voxel(spec.architecture) * prod(tiling.tile) * tiling.count
+    if chosen_here and SURE in candidates and operations < _WORTH_IT:
+        return SURE
+    predictors = {SURE: sure}
+    for name in candidates:
+        # Of any engine those count that are installed.
+        with suppress(InputError) if wanted.engine == "auto" else nullcontext():
+            predictors.setdefault(name, predictor_in(*name, reference, model, spec))
+    parts = list(_parts(sure, volume))
+    seconds = _seconds(predictors, parts[0], spec.architecture) if chosen_here else {candidates[0]: 0.0}
+    truth = [(part, part.classes(sure)) for part in (*parts, *_stored(reference, spec))]
+    times = ", ".join(f"{' '.join(name)} {spent:.2f} s" for name, spent in seconds.items())
+    why = f"; {by(parts[0].volume.shape)} voxels take {times}" if chosen_here else ""
+    handicap = {name: spent * (1 if name[0] == "keras" else _FASTER) for name, spent in seconds.items()}
+    for name in sorted(set(seconds) & set(candidates), key=handicap.__getitem__):
+        if name == SURE:
+            break
+        changed = _changed(predictors[name], truth)
+        what, share = " ".join(name), f"{changed:.3%} of the voxels have another class than with {' '.join(SURE)}"
+        if changed <= wanted.most_changed:
+            listener.say(f"engine: {what}, {share}{why}")
+            return name
+        listener.say(f"engine: not {what}, {share}, more than the {wanted.most_changed:.3%} of `most_changed`")
+    listener.say(f"engine: {' '.join(SURE)}{why}")
+    return SURE
+
+
+def _candidates(wanted: EngineSettings, output: str) -> list[tuple[str, str]]:
+    """Return the engines and precisions that may be chosen among; raises `InputError` where there is none."""
+    # Probabilities are read as they are; of labels it is known how many are others.
+    precision = "float32" if wanted.precision == "auto" and output != "labels" else wanted.precision
+    if wanted.engine == "savedmodel":
+        precision = "float32" if precision == "auto" else precision
+    if "auto" not in (wanted.engine, precision):
+        refuse_other(wanted.engine, precision)
+        return [(wanted.engine, precision)]
+    return [name for name in NETWORKS if wanted.engine in ("auto", name[0]) and precision in ("auto", name[1])]
+
+
+def _operations_per_voxel(architecture: Architecture) -> float:
+    """Return the floating-point operations per voxel of a tile."""
+    size = triple(architecture.geometry.legal_at_least(_SIZE, axis) for axis in range(3))
+    single = step_costs(replace(architecture, networks=1), size, 1, "float32")
+    return architecture.networks * single.forward / prod(size)
+
+
+def _parts(predictor: Predictor, volume: Volume) -> Iterator[_Part]:
+    """Yield parts of a volume along its diagonal, or all of a small one."""
+    size = triple(min(_SIZE, length) for length in volume.shape)
+    if size == volume.shape:
+        yield _Part(volume)
+        return
+    statistics = predictor.examine(volume)
+    for share in np.linspace(0, 1, _PARTS + 2)[1:-1]:
+        starts = [int(share * (length - part)) for length, part in zip(volume.shape, size, strict=True)]
+        box = triple(slice(start, start + part) for start, part in zip(starts, size, strict=True))
+        yield _Part(cropped(volume, box), statistics.of_planes(box[0]))
+
+
+def _stored(reference: str | Path, spec: ModelSpec) -> Iterator[_Part]:
+    """Yield the volume of a bundle's stored test."""
+    if not runs_of(reference):
+        with bundle_folder(reference) as bundle:
+            yield _Part(from_array(stored_input(bundle, spec)[0]))
+
+
+def _changed(predictor: Predictor, truth: list[tuple[_Part, np.ndarray]]) -> float:
+    """Return the share of voxels whose class is another one; all of them where the engine fails."""
+    try:
+        different = [part.classes(predictor) != classes for part, classes in truth]
+    except InputError:
+        return 1.0
+    return float(np.mean(np.concatenate([array.ravel() for array in different])))
+
+
+def _seconds(
+    predictors: Mapping[tuple[str, str], Predictor], part: _Part, architecture: Architecture
+) -> dict[tuple[str, str], float]:
+    """Return how long every predictor takes for a part; what was measured here before is remembered."""
+    facts = [platform.node(), versions.machine_facts(), versions.package_versions(), asdict(architecture)]
+    key = hashlib.sha256(repr([*facts, part.volume.shape]).encode()).hexdigest()
+    path = folders.proofs() / f"seconds-{key}.json"
+    remembered: dict[str, float] = {}
+    with suppress(InputError):
+        remembered = read_json(path, "what engines take")
+    seconds = {}
+    for name, predictor in predictors.items():
+        known = remembered.get(" ".join(name))
+        seconds[name] = known if isinstance(known, float) else _fastest_of_two(predictor, part)
+    # A home that cannot be written to: they are timed again next time.
+    with suppress(InputError):
+        write_json(path, {" ".join(name): spent for name, spent in seconds.items()})
+    return seconds
+
+
+def _fastest_of_two(predictor: Predictor, part: _Part) -> float:
+    """Return the seconds of the faster of two predictions, of which the first compiles."""
+    spent = []
+    with suppress(InputError):
+        for _ in range(2):
+            begun = perf_counter()
+            part.classes(predictor)
+            spent.append(perf_counter() - begun)
+    return min(spent, default=float("inf"))
