@@ -96,6 +96,7 @@ def import_checkpoint(checkpoint, config, name, version, out, licence, card_path
     bundle = zoo.import_checkpoint(
         checkpoint, card, out, overwrite, config=config, settings=settings, complete=not slim
     )
+    say(f"network: {zoo.card(bundle).training['imported']['layers']}")
     say(f"bundle: {bundle}")
     say(f"next: unet3d-cli predict {shlex.quote(str(bundle))} VOLUME --out LABELS")
 

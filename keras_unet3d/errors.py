@@ -49,6 +49,12 @@ def shown(value: object) -> str:
     return text if 0 < len(text) <= _LONGEST else kind_of(value)
 
 
+def shortened(text: str) -> str:
+    """Return what a message has of a text that a stranger may have written: one line, its beginning."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+
+
 def kind_of(value: object) -> str:
     """Return what a message calls the type of a value, like "a list"; of a class its name."""
     return f"the class {value.__name__}" if isinstance(value, type) else with_article(type(value).__name__)

@@ -9,10 +9,10 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 
 from keras_unet3d.choices import TARGETS
-from keras_unet3d.errors import InputError
+from keras_unet3d.errors import InputError, shortened, shown
 from keras_unet3d.fields import Validated, option, validated
 from keras_unet3d.files import read_array, read_text, sha256, temporary_folder
-from keras_unet3d.geometry import Triple, triple
+from keras_unet3d.geometry import MOST_SIZE, Triple, triple
 from keras_unet3d.labels import LabelTable, parse_classes
 from keras_unet3d.labels.table import BOUNDARY_TABLE
 from keras_unet3d.machine.folders import user_zoo
@@ -32,6 +32,8 @@ _NORMALIZERS = ("Standardize", "PercentileNormalizer", "Normalize", "none")
 # Entries of a configuration -> the options that stand above them.
 _ASKED = {"name": "network"} | {name: name for name in ("layer_order", "num_groups", "final_sigmoid")}
 _DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml")
+# Of a configuration or a description; a few hundred letters of YAML can stand for billions of entries.
+_MOST_ENTRIES, _MOST_LETTERS = 20_000, 50_000
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class ImportSettings(Validated):
     normalizer: str | None = option(
         None, "What was done to grey values, with the numbers that it has by default.", _NORMALIZERS
     )
-    patch: Triple | None = option(None, "Size of its training patches.", least=1)
+    patch: Triple | None = option(None, "Size of its training patches.", least=1, most=MOST_SIZE)
     target: str | None = option(
         None, "What its one channel means: boundaries between instances, or a class [default: boundaries].", TARGETS
     )
@@ -122,19 +124,27 @@ def open_checkpoint(path: Path, config: Path | None, settings: ImportSettings) -
     """Return network, specification and entries of a card of what `import_checkpoint` takes."""
     from keras_unet3d.machine import precision
     from keras_unet3d.network.unet import build
-    from keras_unet3d.zoo.pytorch_3dunet import take_weights
+    from keras_unet3d.zoo.pytorch_3dunet import refuse_too_few, take_weights
 
-    found = _found(path, config)
+    found = _found(path, config, settings)
     of = _network_of(found, settings, path, str(config or path))
     spec = _spec_of(found, of, settings, str(config or path))
-    with precision.dtype_policy("float32"):
-        model = build(spec.architecture)
-    take_weights(model, of, found.state, str(path))
+    # Before memory is taken for it.
+    refuse_too_few(of, found.state, str(path))
+    try:
+        with precision.dtype_policy("float32"):
+            model = build(spec.architecture)
+    except InputError as error:
+        raise InputError(
+            f"{config or path}: expected the options that it was trained with, `num_groups` among them: {error}"
+        ) from error
+    take_weights(model, of, found.state, str(path), told=bool(found.model))
     imported = {
         "file": path.name,
         "sha256": sha256(path),
         "network": f"{of.name} of pytorch-3dunet",
         "model": of.config(),
+        "layers": of.in_words + ("" if found.model else ", taken for granted where the tensors do not tell"),
         "grey values": "measured over the whole volume; pytorch-3dunet measures every patch unless it is told global_normalization",
     }
     about = {
@@ -205,12 +215,16 @@ def _labels(architecture: Architecture, single: bool, settings: ImportSettings) 
 # ---- what files say ------------------------------------------------------------------------------
 
 
-def _found(path: Path, config: Path | None) -> _Found:
+def _found(path: Path, config: Path | None, settings: ImportSettings) -> _Found:
     from keras_unet3d.zoo.pytorch_file import read_state
 
     descriptions = [name for name in names_in(path) if PurePosixPath(name).name in _DESCRIPTIONS]
+    if descriptions and config:
+        raise InputError(
+            f"config: expected none for {path}, a package that describes its network, found {config}; leave it out."
+        )
     if descriptions:
-        return _of_package(path, descriptions[0])
+        return _of_package(path, descriptions[0], settings)
     said = _of_config(config) if config else {"model": {}}
     return _Found(read_state(path), **said)
 
@@ -225,7 +239,24 @@ def _parsed(text: str, source: str, what: str) -> dict:
         ) from error
     if not isinstance(value, dict):
         raise InputError(f"{source}: expected {what}, found no entries in it.")
+    if not _is_plain(value):
+        raise InputError(f"{source}: expected {what}, found more than anyone would write; get it again.")
     return value
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether values are of a reasonable number and length, aliases written out."""
+    rest, count = [value], 0
+    while rest and count <= _MOST_ENTRIES:
+        each = rest.pop()
+        count += 1
+        if isinstance(each, dict):
+            rest += [*each, *each.values()]
+        elif isinstance(each, list | tuple | set):
+            rest += each
+        elif (isinstance(each, str) and len(each) > _MOST_LETTERS) or (type(each) is int and abs(each) >= 2**63):
+            return False
+    return not rest
 
 
 def _of_config(path: Path) -> dict[str, Any]:
@@ -241,8 +272,8 @@ def _of_config(path: Path) -> dict[str, Any]:
     return {
         "model": config["model"],
         "transforms": _listed(next((each for each in transforms if each is not None), None), str(path)),
-        "patch": _sizes(builders, "patch_shape", path),
-        "halo": _sizes(builders, "halo_shape", path) or (0, 0, 0),
+        "patch": _sizes(builders, "patch_shape", 1, path),
+        "halo": _sizes(builders, "halo_shape", 0, path) or (0, 0, 0),
     }
 
 
@@ -257,21 +288,29 @@ def _listed(transforms: Any, source: str) -> list | None:
     """Return transforms with a name each; None where there are none."""
     if transforms is None:
         return None
-    if not isinstance(transforms, list) or not all(isinstance(each, dict) and "name" in each for each in transforms):
+    if not isinstance(transforms, list) or not all(
+        isinstance(each, dict) and isinstance(each.get("name"), str) for each in transforms
+    ):
         raise InputError(f"{source}: expected a list of transforms with a name each, found something else.")
     return transforms
 
 
-def _sizes(builders: list[dict], name: str, source: object) -> tuple | None:
+def _sizes(builders: list[dict], name: str, least: int, source: object) -> tuple | None:
     sizes = next((builder[name] for builder in builders if builder.get(name) is not None), None)
     if sizes is None:
         return None
-    if not isinstance(sizes, list) or len(sizes) != 3 or not all(type(size) is int and size >= 0 for size in sizes):
-        raise InputError(f"{source}: expected three whole numbers (z, y, x) in {name}, found something else.")
+    if (
+        not isinstance(sizes, list)
+        or len(sizes) != 3
+        or not all(type(size) is int and least <= size <= MOST_SIZE for size in sizes)
+    ):
+        raise InputError(
+            f"{source}: expected three whole numbers (z, y, x) from {least} to {MOST_SIZE} in {name}, found {shown(sizes)}."
+        )
     return tuple(sizes)
 
 
-def _of_package(path: Path, name: str) -> _Found:
+def _of_package(path: Path, name: str, settings: ImportSettings) -> _Found:
     from keras_unet3d.zoo.pytorch_file import read_state
 
     source, what = f"{path}: {name}", "the description of a model of bioimage.io"
@@ -279,9 +318,15 @@ def _of_package(path: Path, name: str) -> _Found:
     rdf = _parsed(text, source, what)
     try:
         weights = rdf["weights"]["pytorch_state_dict"]
+    except (LookupError, TypeError) as error:
+        raise InputError(
+            f"{source}: expected {what} with weights for PyTorch (pytorch_state_dict), found none."
+        ) from error
+    try:
         network, entries = _network(weights)
         files = {"weights": str(weights["source"]), "test": _test_of(rdf)}
-        transforms = [_transform(step) for step in rdf["inputs"][0].get("preprocessing") or ()]
+        steps = () if settings.normalizer else rdf["inputs"][0].get("preprocessing") or ()
+        transforms = [_transform(step) for step in steps]
         about = {
             "description": str(rdf.get("description") or "A 3D U-Net of pytorch-3dunet."),
             "authors": tuple(str(author["name"]) for author in rdf.get("authors") or ()),
@@ -291,7 +336,7 @@ def _of_package(path: Path, name: str) -> _Found:
         if isinstance(error, InputError):
             raise InputError(f"{source}: {error}") from error
         raise InputError(
-            f"{source}: expected {what} with weights for PyTorch (pytorch_state_dict), found none ({error})."
+            f"{source}: expected {what} as its format has it, found another one ({shortened(str(error))})."
         ) from error
     with temporary_folder() as folder:
         unpacked = {key: folder / key for key in files}
@@ -302,6 +347,10 @@ def _of_package(path: Path, name: str) -> _Found:
         except InputError as error:
             # People know the package, not where it was unpacked.
             raise InputError(str(error).replace(f"{folder}/", f"{path}: ")) from error
+    if test.ndim != 5 or not test.size:
+        raise InputError(
+            f"{path}: {files['test']}: expected a test input (1, channels, z, y, x), found shape {test.shape}."
+        )
     return _Found(
         state, {"name": network, **entries}, [step for step in transforms if step], test.shape[2:], about=about
     )
@@ -311,8 +360,10 @@ def _network(weights: dict) -> tuple[str, dict]:
     """Return name and arguments of a network; they stand in another place in each of the two formats."""
     architecture = weights["architecture"]
     if isinstance(architecture, dict):
-        return architecture["callable"].rpartition(".")[2], architecture.get("kwargs") or {}
-    return architecture.replace(":", ".").rpartition(".")[2], weights.get("kwargs") or {}
+        name, given = architecture["callable"], architecture.get("kwargs")
+    else:
+        name, given = architecture.replace(":", "."), weights.get("kwargs")
+    return name.rpartition(".")[2], dict(given or {})
 
 
 def _test_of(rdf: dict) -> str:
@@ -326,11 +377,16 @@ def _transform(step: dict) -> dict | None:
     name, given = step.get("id", step.get("name")), step.get("kwargs") or {}
     if name == "ensure_dtype":
         return None
-    if name not in _STEPS or given.get("mode", "per_sample") not in ("per_sample", "fixed"):
-        raise InputError(f"expected preprocessing by {', '.join(_STEPS)}, found {name!r}; add `normalizer`.")
+    mode = given.get("mode", "per_sample")
+    if name not in _STEPS or mode not in ("per_sample", "fixed"):
+        found = shown(name) if name not in _STEPS else f"the mode {shown(mode)} of {name}"
+        raise InputError(
+            f"expected preprocessing by {', '.join(_STEPS)}, of every volume by itself, found {found}; add `normalizer`."
+        )
     axes = given.get("axes")
     names = [axis.get("id", axis) if isinstance(axis, dict) else axis for axis in axes or "czyx"]
     wanted = {key: given[theirs] for key, theirs in _STEPS[name][1].items() if theirs in given}
+    wanted = _STEP_DEFAULTS.get(name, {}) | wanted
     return {"name": _STEPS[name][0], "channelwise": not {"c", "channel"} & set(names), **wanted}
 
 
@@ -340,3 +396,5 @@ _STEPS: dict[str, tuple[str, dict[str, str]]] = {
     "fixed_zero_mean_unit_variance": ("Standardize", {"mean": "mean", "std": "std"}),
     "scale_range": ("PercentileNormalizer", {"pmin": "min_percentile", "pmax": "max_percentile"}),
 }
+# What it takes where nothing is said, which is not what the transform takes.
+_STEP_DEFAULTS = {"scale_range": {"pmin": 0.0, "pmax": 100.0}}

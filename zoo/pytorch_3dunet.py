@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_unet3d.errors import InputError
+from keras_unet3d.errors import InputError, shortened, shown
 from keras_unet3d.fields import Validated, checked
 from keras_unet3d.geometry import MOST_CHANNELS, MOST_LEVELS
 from keras_unet3d.network.architecture import Architecture
@@ -60,10 +60,12 @@ class Described(Validated):
     upsample: str = "default"
 
     def faults(self) -> Iterator[str]:
+        if not self.f_maps:
+            yield "f_maps: expected a number, or one per level, found none."
         if self.layer_order.translate(_DROPOUT) not in ORDERS:
             yield (
                 f"layer_order: expected one of {', '.join(ORDERS)}, where c is a convolution, g and b group and batch "
-                f"normalisation and r ReLU, found {self.layer_order!r}."
+                f"normalisation and r ReLU, found {shortened(self.layer_order)}."
             )
         if (self.kind, self.upsample) not in _UPSAMPLINGS:
             known = ", ".join(word for kind, word in _UPSAMPLINGS if kind == self.kind)
@@ -85,6 +87,12 @@ class Described(Validated):
     def single(self) -> bool:
         """Whether there is one channel: its sigmoid is the softmax of two, of which the first one's logit is 0."""
         return self.out_channels == 1
+
+    @property
+    def in_words(self) -> str:
+        """Return "UNet3D, layers gcr with 8 groups, 32, 64 filters"."""
+        groups = f" with {self.num_groups} groups" if "g" in self.layer_order else ""
+        return f"{self.name}, layers {self.layer_order}{groups}, {', '.join(map(str, self.f_maps))} filters"
 
     @property
     def architecture(self) -> Architecture:
@@ -133,14 +141,16 @@ def recognised(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     Raises:
         InputError: tensors of another network.
     """
+    name = shortened(next(iter(state)))
     last = r"encoders\.\d+\.basic_module\.(SingleConv2|conv3)\.conv\.weight"
+    state = {name: tensor for name, tensor in state.items() if tensor.ndim == _AXES}
     f_maps = [tensor.shape[0] for name, tensor in state.items() if re.fullmatch(last, name)]
     plain = "encoders.0.basic_module.SingleConv1.conv.weight"
     residual = [f"encoders.0.basic_module.{part}.weight" for part in ("conv1", "conv2.conv")]
     first = next((state[name] for name in (plain, *residual) if name in state), None)
     if first is None or not f_maps or "final_conv.weight" not in state:
         raise InputError(
-            f"expected a network of pytorch-3dunet ({', '.join(NETWORKS)}), found tensors of another one, like {next(iter(state))!r}."
+            f"expected a 3D network of pytorch-3dunet ({', '.join(NETWORKS)}), found tensors of another one, like {name!r}."
         )
     excited = any(".se_module." in name for name in state)
     return {
@@ -172,7 +182,7 @@ def _range(given: Mapping[str, Any], channels: int) -> Normalization:
     if low is None and high is None:
         return Rescaling("percentiles", 0.0, 100.0, to, clip=True, pooled=channels > 1)
     if low is None or high is None:
-        raise InputError(f"Normalize: expected both min_value and max_value, or none of them, found {dict(given)!r}.")
+        raise InputError("Normalize: expected both min_value and max_value, or none of them.")
     return Rescaling("values", low, high, to, clip=True)
 
 
@@ -189,12 +199,35 @@ NORMALIZERS: dict[str, Callable[[Mapping[str, Any], int], Normalization]] = {
 }
 
 
+# What else they do to raw volumes in a training, and not in a prediction.
+_AUGMENTATIONS = (
+    "AdditiveGaussianNoise",
+    "AdditivePoissonNoise",
+    "CropToFixed",
+    "ElasticDeformation",
+    "GaussianBlur3D",
+    "Identity",
+    "RandomContrast",
+    "RandomFlip",
+    "RandomGammaCorrection",
+    "RandomRotate",
+    "RandomRotate90",
+    "none",
+)
+
+
 def normalization_of(transforms: list[Mapping[str, Any]], channels: int, source: str) -> Normalization:
     """Return what a list of transforms of raw volumes does to grey values; augmentations are left out.
 
     Raises:
-        InputError: several normalisations one after the other, or numbers that make none.
+        InputError: several normalisations one after the other, transforms that are not known, or numbers that make none.
     """
+    unknown = [each["name"] for each in transforms if each["name"] not in (*NORMALIZERS, *_AUGMENTATIONS)]
+    if unknown:
+        raise InputError(
+            f"{source}: expected transforms of raw volumes that pytorch-3dunet has, found {shortened(unknown[0])!r}; say by "
+            "`normalizer` what was done to grey values."
+        )
     # `ToTensor` normalises only when it is told to.
     used = [
         each
@@ -207,11 +240,16 @@ def normalization_of(transforms: list[Mapping[str, Any]], channels: int, source:
     try:
         return NORMALIZERS[used[0]["name"]](used[0], channels) if used else "none"
     except (InputError, TypeError) as error:
-        raise InputError(f"{source}: {used[0]['name']}: {error}") from error
+        given = {key: value for key, value in used[0].items() if key != "name"}
+        raise InputError(
+            f"{source}: expected numbers in order, which make a range of grey values, for {used[0]['name']}, found {shown(given)}."
+        ) from error
 
 
 # ---- weights -------------------------------------------------------------------------------------
 
+# Of a kernel: output channels, input channels, z, y, x.
+_AXES = 5
 # Parts of the names of our layers -> of theirs, by the kind of block.
 _PARTS = {
     "plain": {
@@ -245,13 +283,33 @@ _TO_KERAS = (2, 3, 4, 1, 0)
 _COUNTER = "num_batches_tracked"
 
 
-def take_weights(model: keras.Model, of: Described, state: Mapping[str, np.ndarray], source: str) -> None:
-    """Give a network, built from `of`, the tensors of a state dictionary.
+def refuse_too_few(of: Described, state: Mapping[str, np.ndarray], source: str) -> None:
+    """Raise `InputError` where there are far fewer numbers than the network has, whose memory could be any."""
+    architecture = of.architecture
+    channels = [architecture.channels(level) for level in range(architecture.depth)]
+    least, numbers = sum(27 * a * b for a, b in channels), sum(tensor.size for tensor in state.values())
+    if least > _TOO_MANY * numbers:
+        raise InputError(
+            f"{source}: expected the tensors of {of.in_words}, {least:,} numbers or more, found {numbers:,}; {_MEND}."
+        )
+
+
+# With less a tensor of another shape can be named.
+_TOO_MANY = 10
+_MEND = "give the configuration that it was trained with"
+
+
+def take_weights(
+    model: keras.Model, of: Described, state: Mapping[str, np.ndarray], source: str, told: bool = False
+) -> None:
+    """Give a network, built from `of`, the tensors of a state dictionary; `told` is whether a configuration says what it is.
 
     Raises:
         InputError: a tensor that is missing or of another shape, or one that the network has no place for.
     """
     left = {name for name in state if not name.endswith(_COUNTER)}
+    whose = f"{source}: expected the tensors of {of.in_words}"
+    mend = f"is it another network? If not, {_MEND}" if told else _MEND
     for layer in (layer for layer in model.layers if layer.weights):
         theirs = _their_name(layer.name, of)
         weights = []
@@ -263,17 +321,16 @@ def take_weights(model: keras.Model, of: Described, state: Mapping[str, np.ndarr
                 # Theirs have none beside a normalisation.
                 weights.append(np.zeros(shape, np.float32))
                 continue
-            weights.append(_as_keras(state, name, shape, "fc" in theirs, source))
+            try:
+                weights.append(_as_keras(state, name, shape, "fc" in theirs))
+            except ValueError as error:
+                raise InputError(f"{whose}, found {error}; {mend}.") from error
             if halved:
                 weights[-1] = np.concatenate([np.zeros_like(weights[-1]), weights[-1]], axis=-1)
             left.discard(name)
         layer.set_weights(weights)
     if left:
-        name = min(left)
-        raise InputError(
-            f"{source}: expected the tensors of {of.name} ({of.layer_order}, {of.architecture.depth} levels), found "
-            f"{name!r} too; give the configuration that it was trained with"
-        )
+        raise InputError(f"{whose}, found {shortened(min(left))!r} too; {mend}.")
 
 
 def _has_norm(of: Described) -> bool:
@@ -293,21 +350,21 @@ def _their_name(layer: str, of: Described) -> str:
     return f"{block}.basic_module.{within}"
 
 
-def _as_keras(
-    state: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], dense: bool, source: str
-) -> np.ndarray:
-    """Return a tensor in the shape that Keras has; `dense` ones, of a layer without axes, get those of one voxel."""
+def _as_keras(state: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], dense: bool) -> np.ndarray:
+    """Return a tensor in the shape that Keras has; `dense` ones, of a layer without axes, get those of one voxel.
+
+    Raises:
+        ValueError: none of that name and shape, or numbers that are none; its message says what there is.
+    """
     expected = shape
-    if len(shape) == 5:
+    if len(shape) == _AXES:
         expected = (shape[4], shape[3]) + (() if dense else shape[:3])
     if name not in state:
-        raise InputError(
-            f"{source}: expected the tensor {name!r}, found none; give the configuration that it was trained with."
-        )
+        raise ValueError(f"none that is called {name!r}, but others like {shortened(next(iter(state)))!r}")
     if state[name].shape != expected:
-        raise InputError(
-            f"{source}: expected the shape {expected} of the tensor {name!r}, found {state[name].shape}; give the "
-            "configuration that it was trained with."
-        )
-    tensor = state[name].astype(np.float32)
-    return tensor.reshape(*expected[:2], *shape[:3]).transpose(_TO_KERAS) if len(shape) == 5 else tensor
+        raise ValueError(f"the shape {state[name].shape} of {name!r} in the place of {expected}")
+    with np.errstate(over="ignore"):
+        tensor = state[name].astype(np.float32)
+    if not np.isfinite(tensor).all():
+        raise ValueError(f"numbers in {name!r} that are none (NaN or infinite)")
+    return tensor.reshape(*expected[:2], *shape[:3]).transpose(_TO_KERAS) if len(shape) == _AXES else tensor

@@ -6,20 +6,26 @@ few names that a state dictionary is made of, and refuses every other one. Tenso
 
 import io
 import pickle
+import pickletools
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from keras_unet3d.errors import InputError
+from keras_unet3d.errors import InputError, shortened
+from keras_unet3d.files import opened
 from keras_unet3d.zoo.archives import names_in, read_members
 
 _PICKLE = "data.pkl"
 # Where trainers of PyTorch keep the network beside the optimiser and the like.
 _STATE = "model_state_dict"
+# A network of a thousand tensors has 0.2 MB of names and five thousand tuples. Python's own stack does not hold tuples in tuples in
+# tuples without end.
+_MOST_NAMES, _MOST_TUPLES = 2**23, 50_000
+_NESTING = ("TUPLE", "FROZENSET", "REDUCE", "BUILD", "NEWOBJ", "OBJ", "INST")
 
 
 class Stored(NamedTuple):
@@ -40,7 +46,7 @@ class Stored(NamedTuple):
         if not whole or not 0 < prod(self.shape) <= len(numbers) or last >= len(numbers):
             raise ValueError(f"a tensor of shape {self.shape} in a storage of {len(numbers)} numbers")
         strides = [step * numbers.itemsize for step in self.strides]
-        return np.lib.stride_tricks.as_strided(numbers[self.offset :], self.shape, strides).copy()
+        return np.lib.stride_tricks.as_strided(numbers[self.offset :], self.shape, strides, writeable=False)
 
 
 def read_state(path: Path) -> dict[str, np.ndarray]:
@@ -50,6 +56,11 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         InputError: no file of PyTorch 1.6 or later, a broken one, one that asks for code to be run, or one without a state
             dictionary.
     """
+    if not _begins_as_zip(path):
+        raise InputError(
+            f"{path}: expected a checkpoint of PyTorch 1.6 or later, a zip, found another kind of file; save it again with a newer "
+            "PyTorch, or get it again."
+        )
     names = names_in(path)
     pickles = [name for name in names if PurePosixPath(name).name == _PICKLE]
     if len(pickles) != 1:
@@ -58,19 +69,45 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
             "it again with torch.save."
         )
     try:
-        loaded = _Unpickler(io.BytesIO(read_members(path, pickles)[pickles[0]]), path).load()
-        tensors = _tensors(loaded, path)
-        folder = PurePosixPath(pickles[0]).parent / "data"
-        files = {name: str(folder / tensor.storage) for name, tensor in tensors.items()}
+        pickled = read_members(path, pickles)[pickles[0]]
+        _refuse_deep(pickled)
+        tensors = _tensors(_Unpickler(io.BytesIO(pickled), path).load(), path)
+        folder = PurePosixPath(pickles[0]).parent
+        _refuse_big_endian(path, str(folder / "byteorder"), names)
+        files = {name: str(folder / "data" / tensor.storage) for name, tensor in tensors.items()}
         content = read_members(path, set(files.values()))
-        return {name: tensor.array(content[files[name]]) for name, tensor in tensors.items()}
+        arrays = {name: tensor.array(content[files[name]]) for name, tensor in tensors.items()}
+        if sum(array.nbytes for array in arrays.values()) > sum(map(len, content.values())):
+            raise ValueError("tensors of more numbers than there are in it")
+        return arrays
     except InputError:
         raise
     except Exception as error:
         # A broken pickle raises anything from KeyError to MemoryError.
         raise InputError(
-            f"{path}: expected a checkpoint of PyTorch, found a broken one ({error}); get it again."
+            f"{path}: expected a checkpoint of PyTorch, found a broken one ({shortened(str(error))}); get it again."
         ) from error
+
+
+def _begins_as_zip(path: Path) -> bool:
+    with opened(path, "a checkpoint") as file:
+        return file.read(2) == b"PK"
+
+
+def _refuse_deep(pickled: bytes) -> None:
+    """Raise `ValueError` where a pickle says more than any network needs, which may be there to overflow the stack."""
+    if len(pickled) > _MOST_NAMES:
+        raise ValueError(f"names and shapes of {len(pickled):,} bytes")
+    nested = sum(code.name.startswith(_NESTING) for code, _, _ in pickletools.genops(pickled))
+    if nested > _MOST_TUPLES:
+        raise ValueError(f"{nested:,} tuples and objects beside its tensors")
+
+
+def _refuse_big_endian(path: Path, member: str, names: Sequence[str]) -> None:
+    if member in names and read_members(path, [member])[member].strip() == b"big":
+        raise InputError(
+            f"{path}: expected numbers in little-endian order, found big-endian ones; save it again elsewhere."
+        )
 
 
 def _tensors(loaded: Any, path: Path) -> dict[str, Stored]:
@@ -96,6 +133,8 @@ class _Ignored:
 
 def _stored(storage: tuple[str, str], offset: int, shape: tuple, strides: tuple, *rest: Any) -> Stored:
     kind, name = storage
+    if kind not in _STORAGES.values():
+        raise ValueError("a storage of another kind")
     return Stored(kind, name, offset, tuple(shape), tuple(strides))
 
 
@@ -127,6 +166,10 @@ _KNOWN: dict[tuple[str, str], Any] = {
 }
 
 
+def _kind_in_words(storage: str) -> str:
+    return storage.removesuffix("Storage").lower()
+
+
 class _Unpickler(pickle.Unpickler):
     """Knows the names in `_KNOWN` alone; imports nothing, and calls nothing else."""
 
@@ -135,6 +178,11 @@ class _Unpickler(pickle.Unpickler):
         self.path = path
 
     def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name.endswith("Storage") and name not in _STORAGES:
+            raise InputError(
+                f"{self.path}: expected numbers of {', '.join(map(_kind_in_words, _STORAGES))}, found "
+                f"{shortened(_kind_in_words(name))}; convert the tensors with .float() and save them again."
+            )
         if (module, name) not in _KNOWN:
             self.refuse(f"{module}.{name}")
         return _KNOWN[module, name]
@@ -142,11 +190,11 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, identity: Any) -> tuple[str, str]:
         _, kind, name, *_ = identity
         if kind not in _STORAGES.values():
-            self.refuse(f"a storage of {kind!r}")
+            self.refuse("a storage of another kind")
         return kind, str(name)
 
     def refuse(self, what: str) -> NoReturn:
         raise InputError(
-            f"{self.path}: expected a checkpoint of tensors alone, found {what} in it, which was not run; save the state_dict() of "
+            f"{self.path}: expected a checkpoint of tensors alone, found {shortened(what)} in it, which was not run; save the state_dict() of "
             "the network alone."
         )

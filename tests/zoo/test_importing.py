@@ -168,6 +168,65 @@ def test_a_package_without_such_weights_is_refused(tmp_path):
     assert not (tmp_path / "zoo").exists()
 
 
+PACKAGES = {
+    "arguments that are none": (
+        {"architecture": {"callable": "UNet3D", "kwargs": ["a"]}},
+        "as its format has it, found",
+    ),
+    "a number": ({"architecture": 3}, "expected the description of a model .* as its format has it, found another one"),
+}
+
+
+@pytest.mark.parametrize("what", PACKAGES)
+def test_a_package_that_is_not_as_its_format_has_it_is_refused(what, tmp_path):
+    changes, said = PACKAGES[what]
+    with pytest.raises(InputError, match=said):
+        opened(package(tmp_path / "p.zip", "0.5", **changes))
+
+
+def test_a_package_describes_itself(tmp_path):
+    path = package(tmp_path / "p.zip", "0.5")
+    with pytest.raises(InputError, match="config: expected none for .*p.zip, a package that describes its network"):
+        opened(path, tmp_path / "none.yml")
+
+
+def changed(path: Path, member: str, content: bytes) -> Path:
+    """Write a package with another file in the place of one of its own."""
+    with zipfile.ZipFile(package(path.with_suffix(".old"), "0.5")) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, content if name == member else old.read(name))
+    return path
+
+
+def test_a_test_input_of_other_axes_is_refused(tmp_path):
+    test = io.BytesIO()
+    np.save(test, np.zeros((8, 16, 16), np.float32))
+    with pytest.raises(InputError, match=r"in.npy: expected a test input .*found shape \(8, 16, 16\)"):
+        opened(changed(tmp_path / "p.zip", "in.npy", test.getvalue()))
+
+
+def described(path: Path, steps: list) -> Path:
+    with zipfile.ZipFile(package(path.with_suffix(".first"), "0.5")) as archive:
+        rdf = yaml.safe_load(archive.read("rdf.yaml"))
+    rdf["inputs"][0]["preprocessing"] = steps
+    return changed(path, "rdf.yaml", yaml.safe_dump(rdf).encode())
+
+
+def test_a_range_without_percentiles_is_that_of_all_voxels(tmp_path):
+    path = described(tmp_path / "p.zip", [{"id": "scale_range", "kwargs": {"axes": ["z", "y", "x"]}}])
+    assert opened(path)[1].normalization == Rescaling("percentiles", 0.0, 100.0)
+
+
+def test_other_preprocessing_is_refused_unless_the_user_says_what_it_was(tmp_path):
+    path = described(tmp_path / "p.zip", [{"id": "binarize", "kwargs": {"threshold": 1}}])
+    with pytest.raises(InputError, match="found 'binarize'; add `normalizer`"):
+        opened(path)
+    assert opened(path, normalizer="Standardize")[1].normalization == "zscore"
+    mode = {"name": "zero_mean_unit_variance", "kwargs": {"mode": "per_dataset"}}
+    with pytest.raises(InputError, match="found the mode 'per_dataset' of zero_mean_unit_variance"):
+        opened(described(tmp_path / "q.zip", [mode]))
+
+
 # ---- what is refused -------------------------------------------------------------------------------
 
 CONFIGS = {
@@ -178,12 +237,23 @@ CONFIGS = {
     "another upsampling": ({"upsample": "trilinear"}, "upsample: expected one of default, nearest, deconv for UNet3D"),
     "wider": (
         {"f_maps": 8},
-        r"expected the shape \(4, 1, 3, 3, 3\) of the tensor 'encoders.0.*SingleConv1.conv.weight', found",
+        r"8 filters, found the shape \(2, 1, 3, 3, 3\) of 'encoders.0.*SingleConv1.conv.weight' in the place of \(4, 1, 3, 3, 3\)",
     ),
-    "deeper": ({"num_levels": 3}, "expected the tensor '.*', found none"),
-    "without normalisation": ({"layer_order": "cr"}, "expected the tensor '.*bias', found none"),
-    "groups that do not fit": ({"num_groups": 3}, "groups: expected a divisor of 4"),
+    "deeper": ({"num_levels": 3}, "found none that is called '.*', but others like 'enc"),
+    "far wider": ({"f_maps": [2048, 4096]}, "expected the tensors of UNet3D, .* numbers or more, found 3,353"),
+    "without normalisation": ({"layer_order": "cr"}, "found none that is called '.*bias', .*is it another network"),
+    "groups that do not fit": (
+        {"num_groups": 3},
+        "config.yml: expected the options .*`num_groups` among them: groups: expected a divisor of 4",
+    ),
+    "no filters": ({"f_maps": []}, "f_maps: expected a number, or one per level, found none"),
 }
+
+
+# A few hundred letters that stand for 9 ** 10 entries.
+BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)
+)
 
 
 @pytest.mark.parametrize("what", CONFIGS)
@@ -201,6 +271,8 @@ def test_a_configuration_of_another_network_is_refused(what, tmp_path):
 @pytest.mark.parametrize(
     "text, said",
     [
+        (BOMB + "model: {name: UNet3D, layer_order: *a9}", "found more than anyone would write"),
+        ("model: {in_channels: 0x" + "f" * 5000 + "}", "found more than anyone would write"),
         ("model: [", "expected the configuration of a training with pytorch-3dunet, YAML, found none"),
         ("- 1", "found no entries in it"),
         ("loaders: {}", "expected the network under 'model'"),
@@ -212,6 +284,39 @@ def test_a_broken_configuration_is_refused(text, said, tmp_path):
     path.write_text(text)
     with pytest.raises(InputError, match=said):
         imported("gcr", tmp_path / "zoo", config=path)
+
+
+@pytest.mark.parametrize(
+    "transforms, said",
+    [
+        ([{"name": "Standardise"}], "transforms of raw volumes that pytorch-3dunet has, found 'Standardise'; say by"),
+        ([{"name": ["Standardize"]}], "expected a list of transforms with a name each"),
+        ([{"name": "Standardize", "mean": "a", "std": 1}], "for Standardize, found {'mean': 'a', 'std': 1}"),
+        (
+            [{"name": "PercentileNormalizer", "pmin": 9, "pmax": 1}],
+            "expected numbers in order, .* found {'pmax': 1, 'pmin': 9}",
+        ),
+    ],
+)
+def test_transforms_that_say_nothing_are_refused(transforms, said, tmp_path):
+    config = yaml.safe_load((HERE / "gcr.yml").read_text())
+    config["loaders"]["train"]["transformer"]["raw"] = transforms
+    path = tmp_path / "config.yml"
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match=said):
+        opened(HERE / "gcr.pytorch", path)
+    if "list" not in said:
+        assert opened(HERE / "gcr.pytorch", path, normalizer="none")[1].normalization == "none"
+
+
+@pytest.mark.parametrize("sizes", [[0, 0, 0], [10**400] * 3, [8, 8], "8"])
+def test_sizes_that_no_patch_has_are_refused(sizes, tmp_path):
+    config = yaml.safe_load((HERE / "gcr.yml").read_text())
+    config["loaders"]["train"]["slice_builder"]["patch_shape"] = sizes
+    path = tmp_path / "config.yml"
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match="expected|found more than anyone"):
+        opened(HERE / "gcr.pytorch", path)
 
 
 def test_two_normalisations_are_refused(tmp_path):
@@ -250,6 +355,10 @@ def test_no_code_of_a_pickle_is_run(tmp_path, monkeypatch):
     "content, said",
     [
         (b"", "found a broken one"),
+        (b"\x80\x02})" + b"\x85" * 300_000 + b"K\x01s.", "300,000 tuples and objects beside its tensors"),
+        (b"\x80\x02]" + b"N0" * 2**22 + b".", "found a broken one .names and shapes of 8,388,612 bytes"),
+        (b"ctorch\nBFloat16Storage\n.", r"expected numbers of double, .*found bfloat16; convert .* with \.float\(\)"),
+        (b"ctorch\n" + b"A" * 10_000 + b"\n.", "found torch.A{190,200}[.]{3} in it, which was not run"),
         (pickle.dumps({"a": 1}), "expected a state dictionary"),
         (pickle.dumps([1]), "expected a state dictionary"),
         (pickle.dumps({}), "expected a state dictionary"),
@@ -264,7 +373,7 @@ def test_a_pickle_of_something_else_is_refused(content, said, tmp_path):
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     path = tmp_path / "a.pytorch"
     path.write_bytes(b"\x80\x02" * 100)
-    with pytest.raises(InputError, match="expected a zip file"):
+    with pytest.raises(InputError, match="a zip, found another kind of file; save it again with a newer PyTorch"):
         read_state(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.txt", "a")
@@ -292,11 +401,46 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
         read_state(path)
 
 
+def test_numbers_that_are_none_are_refused(tmp_path):
+    nothing = np.full(1000, np.nan, np.float32).tobytes()
+    path = rewritten(
+        tmp_path / "a.pytorch", lambda name, content: nothing[: len(content)] if name.endswith("/data/0") else content
+    )
+    with pytest.raises(InputError, match="found numbers in '.*' that are none"):
+        opened(path, HERE / "gcr.yml")
+
+
+def test_numbers_in_another_order_are_refused(tmp_path):
+    path = rewritten(tmp_path / "a.pytorch", lambda name, content: b"big" if name.endswith("/byteorder") else content)
+    with pytest.raises(InputError, match="expected numbers in little-endian order, found big-endian ones"):
+        read_state(path)
+
+
+def test_tensors_that_share_their_numbers_take_no_memory(tmp_path):
+    """As many names as one likes may stand for the same storage."""
+    stored = "torch._utils _rebuild_tensor_v2"
+    module, function = stored.split()
+    one = (
+        f"c{module}\n{function}\n".encode()
+        + b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
+        + b"K\x00(K\x04t(K\x01tI00\nNtR"
+    )
+    names = b"".join(b"X\x02\x00\x00\x00t%d" % number + one for number in range(3))
+    path = tmp_path / "a.pytorch"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}(" + names + b"u.")
+        archive.writestr("archive/data/0", np.zeros(4, np.float32).tobytes())
+    with pytest.raises(InputError, match="tensors of more numbers than there are in it"):
+        read_state(path)
+
+
 def test_tensors_of_another_network_are_refused(tmp_path):
     path = rewritten(tmp_path / "a.pytorch", lambda name, content: content.replace(b"encoders.", b"resolved."))
-    with pytest.raises(InputError, match="expected a network of pytorch-3dunet .*found tensors of another one"):
+    with pytest.raises(InputError, match="expected a 3D network of pytorch-3dunet .*found tensors of another one"):
         zoo.import_checkpoint(path, {"name": "a"}, tmp_path / "zoo")
-    with pytest.raises(InputError, match="expected the tensor 'encoders.0.*', found none"):
+    with pytest.raises(
+        InputError, match="none that is called 'encoders.0.*', but others like 'resolved.*another network"
+    ):
         zoo.import_checkpoint(path, {"name": "a"}, tmp_path / "zoo", config=HERE / "gcr.yml")
 
 
@@ -307,6 +451,7 @@ def test_the_command(tmp_path):
     words = ["zoo", "import", str(HERE / "gcr.pytorch"), "--name", "walls", "--out", str(tmp_path), "--slim"]
     done = CliRunner().invoke(unet3d_cli, [*words, "--config", str(HERE / "gcr.yml"), "--licence", "CC0"])
     assert done.exit_code == 0 and "walls/1.0.0" in done.output
+    assert "network: UNet3D, layers gcr with 4 groups, 4 filters\n" in done.output
     metadata = json.loads((tmp_path / "walls" / "1.0.0" / "metadata.json").read_text())
     assert metadata["licence"]["weights"] == "CC0"
 
