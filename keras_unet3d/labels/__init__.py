@@ -15,7 +15,7 @@ from keras_unet3d.labels.inference import (
     value_faults,
 )
 from keras_unet3d.labels.slices import AnnotatedSlices, annotated_slices
-from keras_unet3d.labels.survey import Survey, survey
+from keras_unet3d.labels.survey import Survey, per_plane, survey
 from keras_unet3d.labels.table import (
     MOST_CLASSES,
     UNLABELLED,
@@ -40,6 +40,7 @@ __all__ = [
     "infer_table",
     "infer_unlabelled",
     "parse_classes",
+    "per_plane",
     "propose_table",
     "shown_class",
     "smallest_type",

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from keras_unet3d.geometry import widened
+from keras_unet3d.geometry import Box
+from keras_unet3d.labels.survey import per_plane
 from keras_unet3d.labels.table import UNLABELLED
-from keras_unet3d.volumes import Volume
+from keras_unet3d.volumes import Volume, in_threads
 
 # A plane counts as annotated if it holds this share of what the fullest plane holds: where slices of two
 # directions cross, a plane has a few labelled voxels that belong to another.
@@ -45,16 +47,13 @@ def annotated_slices(classes: Volume) -> AnnotatedSlices:
     """Return the annotated planes of a class volume, read once in blocks.
 
     A voxel counts for a plane if it and its four neighbours in the plane are labelled. The voxels along the line where
-    the plane crosses a slice of another direction therefore do not.
+    the plane crosses a slice of another direction therefore do not. What is outside of a block counts as labelled: a line at
+    its border still has an unlabelled neighbour within.
     """
     inside = [np.zeros(size, np.int64) for size in classes.shape]
-    for box in classes.boxes():
-        wider, own = widened(box, classes.shape)
-        labelled = classes.read(wider)[..., 0] != UNLABELLED
-        along = [_with_neighbours(labelled, axis) for axis in range(3)]
-        for axis, total in enumerate(inside):
-            first, second = (other for other in range(3) if other != axis)
-            total[box[axis]] += (along[first] & along[second])[own].sum(axis=(first, second))
+    for box, counts in in_threads(partial(_inside, classes), classes.boxes()):
+        for total, part, count in zip(inside, box, counts, strict=True):
+            total[part] += count
     shares = [total * total.size / np.prod(classes.shape) for total in inside]
     least = max(_SHARE * max(share.max() for share in shares), 1e-12)
     z, y, x = (tuple(np.flatnonzero(share >= least).tolist()) for share in shares)
@@ -62,8 +61,19 @@ def annotated_slices(classes: Volume) -> AnnotatedSlices:
     return AnnotatedSlices(z, y, x, dense)
 
 
+def _inside(classes: Volume, box: Box) -> tuple[Box, list[np.ndarray]]:
+    """Return how many voxels of a box count for every plane across z, y and x."""
+    labelled = classes.read(box)[..., 0] != UNLABELLED
+    if labelled.all() or not labelled.any():
+        return box, [np.full(size, int(labelled.flat[0]) * labelled.size // size) for size in labelled.shape]
+    along = [_with_neighbours(labelled, axis) for axis in range(3)]
+    # Across an axis, the neighbours along the other two.
+    held = [along[1] & along[2], along[0] & along[2], along[0] & along[1]]
+    return box, [per_plane(both)[axis] for axis, both in enumerate(held)]
+
+
 def _with_neighbours(labelled: np.ndarray, axis: int) -> np.ndarray:
-    """Return where a voxel and its two neighbours along `axis` are labelled; outside the volume counts as labelled."""
+    """Return where a voxel and its two neighbours along `axis` are labelled; outside counts as labelled."""
     padded = np.pad(labelled, [(1, 1) if other == axis else (0, 0) for other in range(3)], constant_values=True)
     before, after = (
         tuple(slice(first, first + labelled.shape[axis]) if other == axis else slice(None) for other in range(3))

@@ -1,17 +1,19 @@
 """What a raw label volume holds: voxels per value, over all and per plane, read once in blocks."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Box, Triple, triple
 from keras_unet3d.labels.table import MOST_CLASSES
-from keras_unet3d.volumes import Volume, whole_numbers
+from keras_unet3d.volumes import Volume, in_threads, whole_numbers
 
 # More values than these are instances, not classes, and nobody asks for their planes.
 _MOST_VALUES = MOST_CLASSES + 8
+# Values so close together are counted one by one, which is faster than all of them at once.
+_FEW = 16
 
 
 # The voxels of a value in every plane across z, y and x.
@@ -46,19 +48,38 @@ def survey(volume: Volume) -> Survey:
     counts: dict[int, int] = {}
     planes: dict[int, Planes] = {}
     few = True
-    for box, block in volume.blocks():
-        block = whole_numbers(volume.name, block[..., 0])
-        in_block = _count(block)
+    for box, in_block, in_planes in in_threads(partial(_counted, volume), volume.boxes()):
         for value, count in in_block.items():
             counts[value] = counts.get(value, 0) + count
         few = few and len(counts) <= _MOST_VALUES
-        if few:
-            _add_planes(planes, block, box, in_block, volume.shape)
+        for value, per_axis in in_planes.items() if few else ():
+            totals = planes.setdefault(value, triple(np.zeros(size, np.int64) for size in volume.shape))
+            for total, part, held in zip(totals, box, per_axis, strict=True):
+                total[part] += held
     return Survey(volume.name, volume.shape, dict(sorted(counts.items())), planes if few else {})
+
+
+def _counted(volume: Volume, box: Box) -> tuple[Box, dict[int, int], dict[int, Planes]]:
+    """Return what a box holds: voxels per value, and per value and plane where there are few."""
+    block = whole_numbers(volume.name, volume.read(box)[..., 0])
+    counts = _count(block)
+    few = len(counts) <= _MOST_VALUES
+    return box, counts, {value: per_plane(block == value) for value in counts} if few else {}
+
+
+def per_plane(held: np.ndarray) -> Planes:
+    """Return how many voxels are true in every plane across z, y and x."""
+    # Small numbers are added up first: a row of a block has few voxels.
+    small = np.uint16 if max(held.shape) < 2**16 else np.int64
+    over_z, over_y = (np.add.reduce(held.view(np.uint8), axis=axis, dtype=small) for axis in (0, 1))
+    return over_y.sum(axis=1, dtype=np.int64), over_z.sum(axis=1, dtype=np.int64), over_z.sum(axis=0, dtype=np.int64)
 
 
 def _count(block: np.ndarray) -> dict[int, int]:
     low, high = int(block.min()), int(block.max())
+    if high - low < _FEW:
+        counted = {value: int(np.count_nonzero(block == value)) for value in range(low, high + 1)}
+        return {value: count for value, count in counted.items() if count}
     if high - low < 2**16:
         # Signed types are widened first: the range of an int8 is more than an int8 holds.
         wide = block if block.dtype.kind == "u" else block.astype(np.int64)
@@ -66,14 +87,6 @@ def _count(block: np.ndarray) -> dict[int, int]:
         return {int(code) + low: int(counts[code]) for code in np.flatnonzero(counts)}
     values, voxels = np.unique(block, return_counts=True)
     return dict(zip(values.tolist(), voxels.tolist(), strict=True))
-
-
-def _add_planes(planes: dict[int, Planes], block: np.ndarray, box: Box, values: Iterable[int], shape: Triple) -> None:
-    for value in values:
-        per_axis = planes.setdefault(value, triple(np.zeros(size, np.int64) for size in shape))
-        held = block == value
-        for axis, total in enumerate(per_axis):
-            total[box[axis]] += held.sum(axis=tuple(other for other in range(3) if other != axis))
 
 
 def refuse_channels(volume: Volume) -> None:

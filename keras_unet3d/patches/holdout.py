@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Box, Triple
-from keras_unet3d.labels import UNLABELLED, AnnotatedSlices, annotated_slices
-from keras_unet3d.patches.source import Source, index_labels
-from keras_unet3d.volumes import Volume
+from keras_unet3d.labels import UNLABELLED, AnnotatedSlices, annotated_slices, per_plane
+from keras_unet3d.patches.source import LabelIndex, Source, index_of_part
+from keras_unet3d.volumes import Volume, in_threads
 from keras_unet3d.words import plural
 
 # Voxels on either side of what is held out that training does not see either, because neighbours are nearly copies.
@@ -70,15 +71,13 @@ def hold_out(
         in_words = f"{len(held_out)} of {count} volumes"
         return Holdout([training[i] for i in kept], [training[i] for i in held_out], in_words, True)
     (source,) = training
-    classes = source.index.counts.shape[1]
     share = SHARE if share is None else share
-    return _of_parts(source, split_one(source.classes, annotated_slices(source.classes), share, classes, seed))
+    return _of_parts(source, split_one(source.classes, source.index, annotated_slices(source.classes), share, seed))
 
 
 def _of_parts(source: Source, parts: "Parts") -> Holdout:
-    classes = source.index.counts.shape[1]
     first, last = (
-        replace(source, classes=part, index=index_labels(part, classes)) for part in (parts.training, parts.validation)
+        replace(source, classes=part.classes, index=part.index) for part in (parts.training, parts.validation)
     )
     return Holdout([first], [last], parts.in_words, False)
 
@@ -87,7 +86,7 @@ def _fold_held_out(sources: list[Source], number: int, of: int) -> Holdout:
     """Hold out one of several parts, which together are everything: volumes, or annotated slices of a single one."""
     if len(sources) == 1:
         (source,) = sources
-        parts = folds_of_slices(source.classes, of, source.index.counts.shape[1])[number - 1]
+        parts = folds_of_slices(source.classes, source.index, of)[number - 1]
         return _of_parts(source, replace(parts, in_words=f"fold {number} of {of}: {parts.in_words}"))
     held = folds_of_volumes(len(sources), of)[number - 1]
     training = [source for position, source in enumerate(sources) if position not in held]
@@ -109,7 +108,7 @@ def folds_of_volumes(count: int, of: int) -> list[list[int]]:
     return [sorted(order[number::of].tolist()) for number in range(of)]
 
 
-def folds_of_slices(classes: Volume, of: int, num_classes: int) -> list["Parts"]:
+def folds_of_slices(classes: Volume, index: LabelIndex, of: int) -> list["Parts"]:
     """Return the parts of a single volume, fold by fold: every annotated slice is held out once.
 
     Slices closer than the guard go together. Every fold leaves two classes or more on either side.
@@ -122,8 +121,8 @@ def folds_of_slices(classes: Volume, of: int, num_classes: int) -> list["Parts"]
     rng, count = np.random.default_rng(0), sum(len(group) for _, group in groups)
     for _ in range(_ATTEMPTS if len(groups) >= of else 0):
         order = rng.permutation(len(groups))
-        folds = [_without_slices(classes, [groups[i] for i in order[number::of]], count) for number in range(of)]
-        if all(min(_classes_left(parts, num_classes)) >= 2 for parts in folds):
+        folds = [_without_slices(classes, index, [groups[i] for i in order[number::of]], count) for number in range(of)]
+        if all(min(parts.classes_left) >= 2 for parts in folds):
             return folds
     apart = "densely labelled ones" if slices.dense else f"{len(groups)} that lie apart"
     raise InputError(
@@ -137,21 +136,30 @@ def _all_groups(slices: AnnotatedSlices) -> list[tuple[int, tuple[int, ...]]]:
     return [(axis, group) for axis, planes in enumerate(slices.per_axis) for group in _groups(planes)]
 
 
-def _classes_left(parts: "Parts", num_classes: int) -> tuple[int, int]:
-    """Return how many classes training and validation have labels of."""
-    kept, tested = (
-        int((index_labels(part, num_classes).per_class > 0).sum()) for part in (parts.training, parts.validation)
-    )
-    return kept, tested
+@dataclass(frozen=True)
+class Part:
+    """A class volume with some of its labels only, and their index."""
+
+    classes: Volume
+    index: LabelIndex
 
 
 @dataclass(frozen=True)
 class Parts:
     """A class volume twice, with the training labels and with those held out, and a line on where the cut is."""
 
-    training: Volume
-    validation: Volume
+    training: Part
+    validation: Part
     in_words: str
+
+    @property
+    def classes_left(self) -> tuple[int, int]:
+        """How many classes training and validation have labels of."""
+        return _classes_of(self.training.index), _classes_of(self.validation.index)
+
+
+def _classes_of(index: LabelIndex) -> int:
+    return int((index.per_class > 0).sum())
 
 
 def split_by_volume(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
@@ -161,18 +169,18 @@ def split_by_volume(count: int, share: float, seed: int) -> tuple[list[int], lis
     return sorted(order[held_out:].tolist()), sorted(order[:held_out].tolist())
 
 
-def split_one(classes: Volume, slices: AnnotatedSlices, share: float, num_classes: int, seed: int) -> Parts:
+def split_one(classes: Volume, index: LabelIndex, slices: AnnotatedSlices, share: float, seed: int) -> Parts:
     """Return the parts of a single volume: by whole annotated slices where there are some, else by region.
 
     Raises:
         InputError: too few annotations to be split.
     """
-    by_slices = None if slices.dense else split_by_slices(classes, slices, share, num_classes, seed)
-    return by_slices or split_by_region(classes, share, num_classes)
+    by_slices = None if slices.dense else split_by_slices(classes, index, slices, share, seed)
+    return by_slices or split_by_region(classes, index, share)
 
 
 def split_by_slices(
-    classes: Volume, slices: AnnotatedSlices, share: float, num_classes: int, seed: int
+    classes: Volume, index: LabelIndex, slices: AnnotatedSlices, share: float, seed: int
 ) -> Parts | None:
     """Hold out about `share` of the annotated slices, at least one; None where too few would be left.
 
@@ -185,17 +193,16 @@ def split_by_slices(
     # One group at least, though the smallest may be more than the share.
     most = max(share * count, min(len(group) for _, group in groups))
     rng, second_best = np.random.default_rng(seed), None
-    every_class = (index_labels(classes, num_classes).per_class > 0).sum()
     for _ in range(_ATTEMPTS):
         held: list[tuple[int, tuple[int, ...]]] = []
         for number in rng.permutation(len(groups)):
             taken = sum(len(group) for _, group in held)
             if taken + len(groups[number][1]) <= most:
                 held.append(groups[number])
-        parts = _without_slices(classes, held, count)
-        kept, tested = _classes_left(parts, num_classes)
+        parts = _without_slices(classes, index, held, count)
+        kept, tested = parts.classes_left
         if min(kept, tested) >= 2:
-            if kept == every_class:
+            if kept == _classes_of(index):
                 return parts
             second_best = second_best or parts
     return second_best
@@ -212,7 +219,7 @@ def _groups(planes: Sequence[int]) -> list[tuple[int, ...]]:
     return groups
 
 
-def _without_slices(classes: Volume, held: list[tuple[int, tuple[int, ...]]], count: int) -> Parts:
+def _without_slices(classes: Volume, index: LabelIndex, held: list[tuple[int, tuple[int, ...]]], count: int) -> Parts:
     marks = [np.zeros(size, bool) for size in classes.shape]
     guarded = [np.zeros(size, bool) for size in classes.shape]
     for axis, group in held:
@@ -223,17 +230,19 @@ def _without_slices(classes: Volume, held: list[tuple[int, tuple[int, ...]]], co
         f"{sum(len(group) for _, group in held)} of {count} annotated slices ({slices}), kept from training with "
         f"{GUARD} voxels on either side"
     )
-    return Parts(_labelled_where(classes, guarded, False), _labelled_where(classes, marks, True), in_words)
+    return Parts(
+        _labelled_where(classes, index, guarded, False), _labelled_where(classes, index, marks, True), in_words
+    )
 
 
-def split_by_region(classes: Volume, share: float, num_classes: int) -> Parts:
+def split_by_region(classes: Volume, index: LabelIndex, share: float) -> Parts:
     """Hold out the last part of the longest axis: the cut lies where about `share` of the labels are behind it.
 
     Raises:
         InputError: no cut leaves labels of two classes on both sides.
     """
     for axis in map(int, np.argsort(classes.shape)[::-1]):
-        planes = _classes_per_plane(classes, axis, num_classes)
+        planes = _classes_per_plane(classes, axis, index.counts.shape[1])
         labelled = planes.sum(axis=1)
         if not labelled.sum():
             break
@@ -244,8 +253,8 @@ def split_by_region(classes: Volume, share: float, num_classes: int) -> Parts:
             name = "zyx"[axis]
             in_words = f"{name} >= {cut} of {classes.shape[axis]} for validation, {name} < {first} for training"
             return Parts(
-                _labelled_where(classes, _beyond(classes.shape, axis, first), False),
-                _labelled_where(classes, _beyond(classes.shape, axis, cut), True),
+                _labelled_where(classes, index, _beyond(classes.shape, axis, first), False),
+                _labelled_where(classes, index, _beyond(classes.shape, axis, cut), True),
                 in_words,
             )
     raise InputError(
@@ -261,14 +270,18 @@ def _beyond(shape: Triple, axis: int, first: int) -> list[np.ndarray]:
 def _classes_per_plane(classes: Volume, axis: int, num_classes: int) -> np.ndarray:
     """Return labelled voxels per plane across `axis` and class, `(planes, classes)`."""
     counts = np.zeros((classes.shape[axis], num_classes), int)
-    for box, voxels in classes.blocks():
-        for plane in range(box[axis].start, box[axis].stop):
-            values = voxels.take(plane - box[axis].start, axis=axis)
-            counts[plane] += np.bincount(values.ravel(), minlength=256)[:num_classes]
+    of_box = partial(_classes_per_plane_of_box, classes, axis, num_classes)
+    for planes, in_box in in_threads(of_box, classes.boxes()):
+        counts[planes] += in_box
     return counts
 
 
-def _labelled_where(classes: Volume, marks: Sequence[np.ndarray], marked: bool) -> Volume:
+def _classes_per_plane_of_box(classes: Volume, axis: int, num_classes: int, box: Box) -> tuple[slice, np.ndarray]:
+    voxels = classes.read(box)[..., 0]
+    return box[axis], np.stack([per_plane(voxels == number)[axis] for number in range(num_classes)], axis=1)
+
+
+def _labelled_where(classes: Volume, index: LabelIndex, marks: Sequence[np.ndarray], marked: bool) -> Part:
     """Return the class volume with the labels of marked planes only, or of all others only.
 
     `marks` holds a flag per plane across z, y and x.
@@ -276,7 +289,12 @@ def _labelled_where(classes: Volume, marks: Sequence[np.ndarray], marked: bool) 
 
     def read(box: Box) -> np.ndarray:
         z, y, x = (flags[part] for flags, part in zip(marks, box, strict=True))
-        in_marked = z[:, None, None] | y[:, None] | x
-        return np.where((in_marked == marked)[..., None], classes.read(box), np.uint8(UNLABELLED))
+        voxels = classes.read(box).copy()
+        voxels[((z[:, None, None] | y[:, None] | x) != marked)] = UNLABELLED
+        return voxels
 
-    return replace(classes, read=read)
+    def touched(box: Box) -> bool:
+        return any(flags[part].any() for flags, part in zip(marks, box, strict=True))
+
+    part = replace(classes, read=read)
+    return Part(part, index_of_part(part, index, touched, rest=not marked))

@@ -1,16 +1,16 @@
 """Where patches are taken, and why there: around labelled voxels, every class as often as any other by default."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from functools import partial
 
 import numpy as np
 
 from keras_unet3d.datasets import Example
 from keras_unet3d.errors import refuse
-from keras_unet3d.geometry import Box, Triple, triple
+from keras_unet3d.geometry import Box, triple
 from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume
-from keras_unet3d.volumes import Volume, in_memory
+from keras_unet3d.volumes import Volume, in_memory, in_threads
 from keras_unet3d.volumes.grey_values import Statistics, measure
 
 # Edge of the blocks that a label index counts by, voxels.
@@ -117,23 +117,61 @@ def where_weighted(classes: Volume, weight: Volume) -> Volume:
     return replace(classes, read=read)
 
 
-def index_labels(classes: Volume, num_classes: int) -> LabelIndex:
-    """Return the index of a class volume, read once in blocks."""
-    corners, counts = [], []
-    for corner, block in _index_blocks(classes):
-        count = np.bincount(block.ravel(), minlength=256)[:num_classes]
-        if count.any():
-            corners.append(corner)
-            counts.append(count)
-    return LabelIndex(np.array(corners, int).reshape(-1, 3), np.array(counts, int).reshape(-1, num_classes))
+def index_labels(classes: Volume, num_classes: int, boxes: Iterable[Box] | None = None) -> LabelIndex:
+    """Return the index of a class volume, or of some of its `boxes`, each read once."""
+    parts = list(in_threads(partial(_indexed, classes, num_classes), classes.boxes() if boxes is None else boxes))
+    return LabelIndex(
+        np.concatenate([corners for corners, _ in parts] or [np.empty((0, 3), int)]),
+        np.concatenate([counts for _, counts in parts] or [np.empty((0, num_classes), int)]),
+    )
 
 
-def _index_blocks(classes: Volume) -> Iterator[tuple[Triple, np.ndarray]]:
-    """Yield corner and voxels of the index' blocks; many of them are read at a time."""
-    for box, voxels in classes.blocks():
-        for start in product(*(range(0, size, BLOCK) for size in voxels.shape[:3])):
-            corner = triple(s.start + a for s, a in zip(box, start, strict=True))
-            yield corner, voxels[tuple(slice(a, a + BLOCK) for a in start)]
+def _indexed(classes: Volume, num_classes: int, box: Box) -> tuple[np.ndarray, np.ndarray]:
+    """Return corners and counts of the index' blocks in a box."""
+    voxels = classes.read(box)[..., 0]
+    grid = triple(-(-size // BLOCK) for size in voxels.shape)
+    counts = np.zeros((*grid, num_classes), int)
+    low, high = int(voxels.min()), int(voxels.max())
+    for number in range(low, min(high, num_classes - 1) + 1):
+        counts[..., number] = _per_block(voxels == number)
+    held = counts.any(axis=-1)
+    starts = np.array([part.start for part in box])
+    return np.argwhere(held) * BLOCK + starts, counts[held]
+
+
+def _per_block(held: np.ndarray) -> np.ndarray:
+    """Return how many voxels are true in every block of the index."""
+    sums = np.pad(held, [(0, -size % BLOCK) for size in held.shape]).view(np.uint8)
+    # Small numbers are added up first, which takes a tenth of the time.
+    for axis, kind in enumerate((np.uint8, np.uint16, np.int64)):
+        shape = (*sums.shape[:axis], -1, BLOCK, *sums.shape[axis + 1 :])
+        sums = np.add.reduce(sums.reshape(shape), axis=axis + 1, dtype=kind)
+    return sums
+
+
+def index_of_part(part: Volume, before: LabelIndex, touched: Callable[[Box], bool], rest: bool) -> LabelIndex:
+    """Return the index of a class volume of which labels were taken away; what is not `touched` is not read again.
+
+    Args:
+        part: what is left.
+        before: the index of all.
+        touched: whether in a box only some of the labels, or other ones than elsewhere, are left.
+        rest: whether elsewhere all labels are left, or none.
+    """
+    boxes = [box for box in part.boxes() if touched(box)]
+    within = index_labels(part, before.counts.shape[1], boxes)
+    if not rest:
+        return within
+    outside = np.ones(len(before.corners), bool)
+    for box in boxes:
+        starts, stops = np.array([(side.start, side.stop) for side in box]).T
+        outside &= ~((before.corners >= starts) & (before.corners < stops)).all(axis=1)
+    corners = np.concatenate([before.corners[outside], within.corners])
+    counts = np.concatenate([before.counts[outside], within.counts])
+    # In the order of the boxes, and within a box: a voxel is drawn by its place in it.
+    edge = np.array([side.stop - side.start for side in next(iter(part.boxes()))])
+    order = np.lexsort([*(corners % edge).T[::-1], *(corners // edge).T[::-1]])
+    return LabelIndex(corners[order], counts[order])
 
 
 def draw_voxel(rng: np.random.Generator, source: Source, how: str = "classes") -> np.ndarray:

@@ -1,8 +1,6 @@
 """From tiles to a volume: the network is asked for every tile, and finished boxes come out as early as they can."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import numpy as np
@@ -12,6 +10,7 @@ from keras_unet3d.geometry import Box, Triple, triple
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.merging import Answer, Tile
 from keras_unet3d.prediction.tiling import Tiling
+from keras_unet3d.volumes import in_threads
 
 
 def stitched(
@@ -45,18 +44,6 @@ def stitched(
     return tiling.merge.stitched(_answers(ask, tiling, read, batch_size, listener), tiling.cuts)
 
 
-def ahead(function: Callable, items: Iterable) -> Iterator:
-    """Yield `function(item)` of all items in order, one of them computed ahead in a thread."""
-    with ThreadPoolExecutor(1) as thread:
-        waiting: deque = deque()
-        for item in items:
-            waiting.append(thread.submit(function, item))
-            if len(waiting) > 1:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
 def _answers(ask: Callable, tiling: Tiling, read: Callable, batch_size: int, listener: Listener) -> Iterator[Answer]:
     """Yield every tile with the network's output for it."""
 
@@ -64,7 +51,7 @@ def _answers(ask: Callable, tiling: Tiling, read: Callable, batch_size: int, lis
         return [(tile, read(_origin(tile, tiling.margin), tiling.tile)) for tile in group]
 
     done = 0
-    for group in ahead(read_group, _groups(tiling.tiles(), batch_size)):
+    for group in in_threads(read_group, _groups(tiling.tiles(), batch_size), 1):
         tiles, voxels = zip(*group, strict=True)
         yield from zip(tiles, ask(voxels), strict=True)
         done += len(group)

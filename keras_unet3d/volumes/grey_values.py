@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial, reduce
+from operator import add
 
 import numpy as np
 
@@ -9,7 +11,7 @@ from keras_unet3d.choices import ANCHORS
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import Validated, checked
 from keras_unet3d.geometry import Box
-from keras_unet3d.volumes import Volume
+from keras_unet3d.volumes import Volume, in_threads
 
 # A section whose deviation is less than this share of the volume's holds nothing but one value.
 _EMPTY = 1e-6
@@ -74,35 +76,39 @@ class Statistics:
         return replace(self, mean=self.mean[planes], std=self.std[planes])
 
 
-@dataclass
-class _Sums:
-    """Sums per channel, of the differences to a pivot: the variance of large values would cancel without one.
+@dataclass(frozen=True)
+class _Moments:
+    """What is known per channel of some voxels.
 
     Attributes:
-        count: voxels so far.
-        pivot: the mean of the first block.
-        total, squares: the sum of the differences, and of their squares.
+        count: how many there are.
+        broken: how many are no finite numbers; the rest means nothing then.
+        mean: of them.
+        squares: the sum of their squared differences to the mean.
         low, high: the smallest and largest value.
     """
 
     count: int
-    pivot: np.ndarray
-    total: np.ndarray
+    broken: int
+    mean: np.ndarray
     squares: np.ndarray
     low: np.ndarray
     high: np.ndarray
 
-    def add(self, voxels: np.ndarray) -> None:
-        """Add the voxels of a block, `(voxels, channels)`, float64; they are changed."""
-        if not self.count:
-            self.pivot = voxels.mean(axis=0)
-        self.low, self.high = np.minimum(self.low, voxels.min(axis=0)), np.maximum(self.high, voxels.max(axis=0))
-        voxels -= self.pivot
-        self.count += len(voxels)
-        self.total = self.total + voxels.sum(axis=0)
+    def __add__(self, other: "_Moments") -> "_Moments":
+        """Return the moments of the voxels of both (Chan et al. 1979)."""
+        count, apart = self.count + other.count, other.mean - self.mean
+        share = other.count / count
         # Values that are too large to be squared are refused later, in a sentence.
-        with np.errstate(over="ignore"):
-            self.squares = self.squares + np.square(voxels).sum(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _Moments(
+                count,
+                self.broken + other.broken,
+                self.mean + apart * share,
+                self.squares + other.squares + apart**2 * (self.count * share),
+                np.minimum(self.low, other.low),
+                np.maximum(self.high, other.high),
+            )
 
 
 def measure(volume: Volume, how: Normalization = "zscore") -> Statistics:
@@ -111,15 +117,14 @@ def measure(volume: Volume, how: Normalization = "zscore") -> Statistics:
     Raises:
         InputError: NaN or infinite voxels, or, except for "none" and a rescaling by values, a channel that is constant.
     """
-    sums = _summed(volume)
-    mean = sums.total / sums.count
+    moments = _moments(volume)
+    mean = moments.mean
     with np.errstate(over="ignore", invalid="ignore"):
-        std = np.sqrt(np.maximum(sums.squares / sums.count - mean**2, 0.0))
-    mean = mean + sums.pivot
+        std = np.sqrt(moments.squares / moments.count)
     constant = std <= 1e-12 * np.maximum(np.abs(mean), 1e-30)
     if not np.isfinite(std).all():
         raise InputError(
-            f"{volume.name}: expected grey values whose squares are finite, found values up to {np.max(sums.high):.3g}; "
+            f"{volume.name}: expected grey values whose squares are finite, found values up to {np.max(moments.high):.3g}; "
             "scale them down, or leave the file out."
         )
     fixed = how == "none" or (isinstance(how, Rescaling) and how.by == "values")
@@ -132,7 +137,7 @@ def measure(volume: Volume, how: Normalization = "zscore") -> Statistics:
         mean, std = _of_planes(volume, mean, std)
     if isinstance(how, Rescaling):
         mean, std = _line(volume, how, mean, std)
-    return Statistics(mean, std, sums.low, sums.high)
+    return Statistics(mean, std, moments.low, moments.high)
 
 
 def _line(volume: Volume, how: Rescaling, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -220,21 +225,26 @@ def _of_planes(volume: Volume, mean: np.ndarray, std: np.ndarray) -> tuple[np.nd
     return (mean + off)[:, None, None], deviation[:, None, None]
 
 
-def _summed(volume: Volume) -> _Sums:
-    zero = np.zeros(volume.channels)
-    sums, broken = _Sums(0, zero, zero, zero, zero + np.inf, zero - np.inf), 0
-    for _, block in volume.blocks():
-        voxels = block.reshape(-1, volume.channels).astype(np.float64)
-        broken += int((~np.isfinite(voxels)).any(axis=-1).sum())
-        # Once a voxel is broken, the rest of the volume is only searched for more of them.
-        if not broken:
-            sums.add(voxels)
-    if broken:
+def _moments(volume: Volume) -> _Moments:
+    moments = reduce(add, in_threads(partial(_moments_of_box, volume), volume.boxes()))
+    if moments.broken:
         raise InputError(
-            f"{volume.name}: expected finite grey values, found NaN or infinity in {broken} voxels; "
+            f"{volume.name}: expected finite grey values, found NaN or infinity in {moments.broken} voxels; "
             "replace them, or leave the file out."
         )
-    return sums
+    return moments
+
+
+def _moments_of_box(volume: Volume, box: Box) -> _Moments:
+    block = volume.read(box).reshape(-1, volume.channels)
+    broken = 0 if block.dtype.kind in "biu" else int((~np.isfinite(block)).any(axis=-1).sum())
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = block.mean(axis=0, dtype=np.float64)
+        apart = np.subtract(block, mean, dtype=np.float64)
+        squares = np.einsum("vc,vc->c", apart, apart)
+    return _Moments(
+        len(block), broken, mean, squares, *(end(axis=0).astype(np.float64) for end in (block.min, block.max))
+    )
 
 
 def _zscore(voxels: np.ndarray, statistics: Statistics) -> np.ndarray:

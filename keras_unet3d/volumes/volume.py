@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Box, Spacing, Triple, boxes_of, triple
+from keras_unet3d.volumes.threads import in_threads
 
 _BLOCK = 128
 # Floats of this size and more do not hold every whole number, so that none of them is taken for a label.
@@ -89,8 +90,7 @@ class Volume:
 
     def blocks(self) -> Iterator[tuple[Box, np.ndarray]]:
         """Yield the boxes with their voxels; memory does not grow with the volume."""
-        for box in self.boxes():
-            yield box, self.read(box)
+        return in_threads(lambda box: (box, self.read(box)), self.boxes())
 
 
 def whole_numbers(name: str, block: np.ndarray, mend: str = "is this the image?") -> np.ndarray:

@@ -35,8 +35,20 @@ def annotated(z=(), y=(), x=(), shape=SHAPE, classes=3):
 def split(classes, share=0.2, num_classes=3, seed=0, how=split_one):
     """Return training labels, validation labels and what was said."""
     volume = from_array(classes, "my labels")
-    parts = how(volume, annotated_slices(volume), share, num_classes, seed)
-    return parts and (parts.training.array()[..., 0], parts.validation.array()[..., 0], parts.in_words)
+    index = index_labels(volume, num_classes)
+    slices = () if how is split_by_region else (annotated_slices(volume),)
+    parts = how(volume, index, *slices, share, *((seed,) if slices else ()))
+    if parts is None:
+        return None
+    for part in (parts.training, parts.validation):
+        assert_same_index(part.index, index_labels(part.classes, num_classes))
+    return parts.training.classes.array()[..., 0], parts.validation.classes.array()[..., 0], parts.in_words
+
+
+def assert_same_index(index, read_anew):
+    """What was not read again is as it is when it is."""
+    np.testing.assert_array_equal(index.corners, read_anew.corners)
+    np.testing.assert_array_equal(index.counts, read_anew.counts)
 
 
 def held_slices(said):
@@ -143,12 +155,17 @@ def test_slices_at_the_border_are_held_out_like_others():
         check(classes, training, validation, held_slices(said))
 
 
+@pytest.mark.parametrize("slices", [dict(z=[10, 100, 200]), dict(y=[3, 150], z=[140])])
+def test_the_index_of_a_part_is_that_of_its_labels(slices):
+    split(annotated(**slices, shape=(210, 160, 140)))
+
+
 @pytest.mark.parametrize("slices", [dict(z=[10, 128, 135]), dict(z=[3, 12], y=[40, 127], x=[131])])
 def test_parts_are_read_by_crops_like_the_whole(slices):
     volume = from_array(annotated(**slices, shape=(140, 130, 132)))
-    parts = split_one(volume, annotated_slices(volume), 0.3, 3, 0)
+    parts = split_one(volume, index_labels(volume, 3), annotated_slices(volume), 0.3, 0)
     rng = np.random.default_rng(0)
-    for part in (parts.training, parts.validation):
+    for part in (parts.training.classes, parts.validation.classes):
         whole = part.array()
         assert part.shape == volume.shape and part.dtype == whole.dtype == np.uint8
         for box, block in part.blocks():
@@ -179,8 +196,7 @@ def sparse_classes(shape=(40, 70, 50)):
 def test_split_by_region_shares_the_labels_without_contact():
     classes = sparse_classes()
     classes[10, ::3] = 1
-    parts = split_by_region(from_array(classes), 0.2, 3)
-    training, validation = parts.training.array()[..., 0], parts.validation.array()[..., 0]
+    training, validation, said = split(classes, how=split_by_region)
     labelled = [part != UNLABELLED for part in (training, validation)]
     assert not (labelled[0] & labelled[1]).any()
     for part, where in zip((training, validation), labelled, strict=True):
@@ -188,7 +204,7 @@ def test_split_by_region_shares_the_labels_without_contact():
     planes = [np.flatnonzero(where.any(axis=(0, 2))) for where in labelled]
     assert planes[0].max() + 2 < planes[1].min()
     assert 0.1 < labelled[1].sum() / (classes != UNLABELLED).sum() < 0.35
-    assert parts.in_words.startswith("y >= ")
+    assert said.startswith("y >= ")
 
 
 @pytest.mark.parametrize(
@@ -243,8 +259,9 @@ def test_a_slab_is_not_held_out_where_single_slices_do(seed):
     for plane in (*range(12), 20, 30):
         classes[plane] = pattern
     slices = AnnotatedSlices((*range(12), 20, 30), (), (), False)
-    parts = split_by_slices(from_array(classes), slices, 0.2, 2, seed)
-    held = np.flatnonzero((parts.validation.array() != UNLABELLED).any(axis=(1, 2, 3)))
+    volume = from_array(classes)
+    parts = split_by_slices(volume, index_labels(volume, 2), slices, 0.2, seed)
+    held = np.flatnonzero((parts.validation.classes.array() != UNLABELLED).any(axis=(1, 2, 3)))
     assert set(held) <= {20, 30}
 
 

@@ -18,7 +18,7 @@ from keras_unet3d.labels import (
 )
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.patches.holdout import SHARE, split_one
-from keras_unet3d.patches.source import weight_faults, where_weighted
+from keras_unet3d.patches.source import index_labels, weight_faults, where_weighted
 from keras_unet3d.settings import DataOptions
 from keras_unet3d.volumes.grey_values import measure
 from keras_unet3d.workflows.check import findings
@@ -140,5 +140,5 @@ def _holdout_faults(case: CheckedCase, table: LabelTable | None, share: float) -
     faults: list[str] = []
     if case.classes and case.slices and table:
         with collecting(faults):
-            split_one(case.classes, case.slices, share, table.num_classes, seed=0)
+            split_one(case.classes, index_labels(case.classes, table.num_classes), case.slices, share, seed=0)
     return faults

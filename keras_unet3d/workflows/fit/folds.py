@@ -17,6 +17,7 @@ from keras_unet3d.labels import LabelTable, class_volume
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.locks import Taken
 from keras_unet3d.patches.holdout import folds_of_slices, folds_of_volumes, hold_out
+from keras_unet3d.patches.source import index_labels
 from keras_unet3d.run_folder import FoldsConfig, FoldsFolder, RunData, RunFolder
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.settings.texts import MOST_FOLDS
@@ -179,7 +180,8 @@ def _refuse_few(data: LabelledData, number: int) -> None:
     if len(data.training) > 1:
         folds_of_volumes(len(data.training), number)
     else:
-        folds_of_slices(class_volume(data.training[0].label, data.table), number, data.num_classes)
+        classes = class_volume(data.training[0].label, data.table)
+        folds_of_slices(classes, index_labels(classes, data.num_classes), number)
 
 
 def _is_done(run: RunFolder, settings: FitSettings) -> bool:

@@ -15,7 +15,6 @@ from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import memory
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
-from keras_unet3d.prediction.stitching import ahead
 from keras_unet3d.segments.cells import evidence, instances_of
 from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_small
 from keras_unet3d.segments.measures import NoObject
@@ -24,6 +23,7 @@ from keras_unet3d.volumes import (
     Volume,
     fill_volume,
     from_array,
+    in_threads,
     open_volume,
     resampled,
     stem,
@@ -221,7 +221,7 @@ def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wa
                     counts[int(value)] = counts.get(int(value), 0) + int(count)
 
         # Written in a thread, while the network is at the next tile.
-        for _ in ahead(put, _chained((box, values), results)):
+        for _ in in_threads(put, _chained((box, values), results), 1):
             pass
     shape = " x ".join(map(str, volume.shape + values.shape[3:]))
     return f"{shape}, {_shares(counts) if wanted.output == 'labels' else wanted.output}"
