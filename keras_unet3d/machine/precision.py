@@ -1,24 +1,45 @@
 """The number format of a training, and Keras' dtype policy."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from keras_unet3d.machine.devices import has_gpu
 
+# Convolutions of fewer channels take as long in bfloat16 (measured with AVX-512).
+_WIDE = 16
 
-def resolve_precision(precision: str) -> str:
-    """Return the Keras dtype policy for one of `choices.PRECISIONS`; "auto" is float16 on GPUs with tensor cores, else float32."""
+
+def resolve_precision(precision: str, narrowest: int = 0) -> str:
+    """Return the Keras dtype policy for one of `choices.PRECISIONS`.
+
+    "auto" is float16 on GPUs with tensor cores; without a GPU it is bfloat16 where the processor multiplies that and the
+    `narrowest` convolution has 16 channels or more; else float32.
+    """
     if precision != "auto":
         return precision
-    return "mixed_float16" if _has_tensor_cores() else "float32"
+    if has_gpu():
+        return "mixed_float16" if _has_tensor_cores() else "float32"
+    return "mixed_bfloat16" if narrowest >= _WIDE and _multiplies_bfloat16() else "float32"
+
+
+def _multiplies_bfloat16() -> bool:
+    """Return whether the processor multiplies bfloat16 in hardware, and TensorFlow's convolutions use that."""
+    import keras
+
+    try:
+        flags = Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:
+        return False
+    in_hardware = any(f" {flag}" in flags for flag in ("avx512_bf16", "amx_bf16"))
+    return in_hardware and keras.backend.backend() == "tensorflow" and os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1"
 
 
 def _has_tensor_cores() -> bool:
     """Return whether all GPUs multiply half precision in hardware of its own: NVIDIA's compute capability 7 or more."""
     import keras
 
-    if not has_gpu():
-        return False
     if keras.backend.backend() != "tensorflow":
         return True
     import tensorflow as tf

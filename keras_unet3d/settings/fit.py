@@ -279,7 +279,12 @@ class ScheduleOptions(Validated):
 class MachineOptions(Validated):
     """What of the machine is used."""
 
-    precision: str = option("auto", "Number format; auto is mixed_float16 on a GPU, else float32.", PRECISIONS)
+    precision: str = option(
+        "auto",
+        "Number format; auto is mixed_float16 on a GPU, mixed_bfloat16 on a processor that multiplies it for networks of 16 "
+        "filters or more, else float32.",
+        PRECISIONS,
+    )
     memory: float = option(1.0, "Volumes are held in memory up to so many GB; others are read crop by crop.", least=0)
     devices: int | None = option(None, "GPUs to train on [default: all].", least=1, most=_MOST_DEVICES)
     workers: int | None = option(

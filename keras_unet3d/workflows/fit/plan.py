@@ -135,7 +135,7 @@ def make_plan(
     patch = _patch(shape, spacing, architecture.geometry, settings.patch)
     count = settings.devices or devices.device_count()
     batch_size = settings.batch_size or _BATCH_PER_DEVICE * count
-    precision = resolve_precision(settings.precision)
+    precision = resolve_precision(settings.precision, min(architecture.channels(0)))
     settings = replace(
         settings,
         patch=patch,
