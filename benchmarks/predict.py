@@ -2,7 +2,7 @@
 
 The same network (3 levels, 16 filters) over a volume of noise, probabilities of all voxels into memory; ours, exact and
 blended, MONAI's sliding window (Gaussian) and pytorch-3dunet's predictor (HDF5 to HDF5, overlaps overwritten). Every side is
-a process of its own; they take turns, and the best of the rounds counts. Memory: the most that the process held, and how much
+a process of its own, in float32 or in bfloat16; they take turns, and the best of the rounds counts. Memory: the most that the process held, and how much
 of it before the first tile (the libraries themselves). With `--workers 1 2` the same by the workers of a local Dask cluster,
 from Zarr to Zarr; with `--growth FOLDER` the peak of `predict` over a volume of 1 GB and one of 8 GB there, with a stand-in for
 the network, pages of mapped files aside.
@@ -20,7 +20,18 @@ from pathlib import Path
 import numpy as np
 from peers.common import CLASSES, NETWORKS, peak, resident
 
-OURS = ("ours, exact, 4 GB", "ours, exact, 2 GB", "ours, blended, the tile of the others", "ours, blended, 2 GB")
+# Name -> merging, most memory (None: the tile of the others), engine and precision.
+OURS = {
+    "ours, exact, 4 GB": ("exact", "4G", "keras", "float32"),
+    "ours, exact, 4 GB, bfloat16": ("exact", "4G", "keras", "bfloat16"),
+    "ours, exact, 4 GB, OpenVINO bfloat16": ("exact", "4G", "openvino", "bfloat16"),
+    "ours, exact, 2 GB": ("exact", "2G", "keras", "float32"),
+    "ours, exact, 2 GB, bfloat16": ("exact", "2G", "keras", "bfloat16"),
+    "ours, blended, the tile of the others": ("blend", None, "keras", "float32"),
+    "ours, blended, the tile of the others, bfloat16": ("blend", None, "keras", "bfloat16"),
+    "ours, blended, 2 GB": ("blend", "2G", "keras", "float32"),
+    "ours, blended, 2 GB, bfloat16": ("blend", "2G", "keras", "bfloat16"),
+}
 
 
 def main() -> None:
@@ -86,11 +97,11 @@ def ours(options: argparse.Namespace) -> dict:
     from keras_unet3d import PredictSettings
     from keras_unet3d.volumes import from_array
 
-    predictor, volume = _predictor(options), from_array(_noise((options.size,) * 3))
-    merge = "exact" if "exact" in options.side else "blend"
-    fixed = (options.tile,) * 3 if options.side.endswith("others") else None
-    ram = None if fixed else options.side.split()[-2] + "G"
-    settings = PredictSettings(tile=fixed, merge=merge, overlap=options.overlap, max_ram=ram)
+    merge, ram, engine, precision = OURS[options.side]
+    predictor, volume = _predictor(options, engine, precision), from_array(_noise((options.size,) * 3))
+    fixed = None if ram else (options.tile,) * 3
+    overlap = {"overlap": options.overlap} if merge == "blend" else {}
+    settings = PredictSettings(tile=fixed, merge=merge, max_ram=ram, **overlap)
     base, times = resident(), []
     tiles = predictor.tiling(volume.shape, settings).in_words()
     for _ in range(options.rounds):
@@ -101,14 +112,15 @@ def ours(options: argparse.Namespace) -> dict:
     return {"seconds": min(times), "speed": voxels / min(times), "peak": peak(), "base": base, "tiles": tiles}
 
 
-def _predictor(options: argparse.Namespace):
+def _predictor(options: argparse.Namespace, engine: str = "keras", precision: str = "float32"):
     from keras_unet3d import build_model
-    from keras_unet3d.network.copies import folded_copy
-    from keras_unet3d.prediction.array_api import network_predictor
+    from keras_unet3d.model_spec import untrained_spec
+    from keras_unet3d.network.unet import architecture_of
+    from keras_unet3d.zoo.engines import predictor_in
 
     base, depth = NETWORKS[options.network]
     model = build_model(num_classes=CLASSES, base_filters=base, depth=depth, seed=0)
-    return network_predictor(folded_copy(model))
+    return predictor_in(engine, precision, "", model, untrained_spec(architecture_of(model)))
 
 
 def _noise(shape: tuple) -> np.ndarray:

@@ -65,7 +65,7 @@ def measure(options: argparse.Namespace) -> dict:
     filters, depth = NETWORKS[options.network]
     network = same_network(options.filters or filters, options.depth or depth)
     model = torch.nn.Sequential(network, torch.nn.Softmax(1)).eval()
-    if layout == "channels_last":
+    if layout != "default":
         model = model.to(memory_format=torch.channels_last_3d)
     volume = np.random.default_rng(0).normal(size=(options.size,) * 3).astype(np.float32)
     one_tile = volume[(slice(options.tile),) * 3]
@@ -115,12 +115,12 @@ def monai(model, volume, options, folder: Path, layout: str):
     from monai.inferers.utils import _get_scan_interval
 
     x = torch.from_numpy(np.ascontiguousarray(volume))[None, None]
-    if layout == "channels_last":
+    if layout != "default":
         x = x.to(memory_format=torch.channels_last_3d)
     roi = (options.tile,) * 3
 
     def predict():
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=layout == "bfloat16"):
             sliding_window_inference(x, roi, 1, model, overlap=options.overlap, mode="gaussian")
 
     steps = _get_scan_interval(volume.shape, roi, 3, (options.overlap,) * 3)
@@ -167,10 +167,11 @@ def pytorch_3dunet(model, volume, options, folder: Path, layout: str):
     return predict, next(get_test_loaders(config)).dataset.raw_slices
 
 
-# Name -> how it predicts, memory layout.
+# Name -> how it predicts, memory layout; "bfloat16" is with autocast and channels last, which pytorch-3dunet's cannot write.
 SIDES = {
     "MONAI sliding_window_inference": (monai, "default"),
     "MONAI sliding_window_inference, channels_last_3d": (monai, "channels_last"),
+    "MONAI sliding_window_inference, channels_last_3d, bfloat16": (monai, "bfloat16"),
     "pytorch-3dunet predictor": (pytorch_3dunet, "default"),
     "pytorch-3dunet predictor, channels_last_3d": (pytorch_3dunet, "channels_last"),
 }

@@ -18,33 +18,44 @@ def main() -> None:
     parser.add_argument("--networks", choices=NETWORKS, default="small")
     parser.add_argument("--patch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "auto"), default="cpu", help="auto: a GPU where there is one")
+    parser.add_argument("--autocast", choices=KINDS, help="in place of the side's own")
     options = parser.parse_args()
     print(json.dumps(measure(options) if options.side else list(SIDES)))
 
 
 def measure(options: argparse.Namespace) -> dict:
-    """Return seconds of a step, peak memory and parameters of one side."""
+    """Return seconds of a step, peak memory, parameters and the share of the device's matrix rate of one side."""
     import torch
 
-    build, layout = SIDES[options.side]
+    build, layout, autocast = SIDES[options.side]
+    autocast = options.autocast or autocast
     base, depth = NETWORKS[options.networks]
-    model, patch = build(base, depth), (options.patch,) * 3
-    x, y = torch.randn(1, 1, *patch), torch.randint(0, CLASSES, (1, *patch))
-    w = torch.ones(1, *patch)
+    device = "cuda" if options.device == "auto" and torch.cuda.is_available() else "cpu"
+    kind = getattr(torch, KINDS[autocast])
+    model, patch, batch = build(base, depth).to(device), (options.patch,) * 3, options.batch
+    x, y = torch.randn(batch, 1, *patch, device=device), torch.randint(0, CLASSES, (batch, *patch), device=device)
+    w = torch.ones(batch, *patch, device=device)
+    scaler = torch.amp.GradScaler(device, enabled=kind == torch.float16)
     if layout == "channels_last":
         model, x = (part.to(memory_format=torch.channels_last_3d) for part in (model, x))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
 
     def step():
         optimizer.zero_grad()
-        logits = model(x)
+        with torch.autocast(device, kind, enabled=autocast != "none"):
+            logits = model(x).float()
         crossentropy = (torch.nn.functional.cross_entropy(logits, y, reduction="none") * w).sum() / w.sum()
         p = logits.softmax(1)
         g = torch.nn.functional.one_hot(y, CLASSES).movedim(-1, 1)
         axes = (0, 2, 3, 4)
         dice = 2 * (p * g).sum(axes) / (p.sum(axes) + g.sum(axes))
-        (crossentropy + 1 - dice.mean()).backward()
-        optimizer.step()
+        scaler.scale(crossentropy + 1 - dice.mean()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     times = []
     for _ in range(2 + options.steps):
@@ -54,6 +65,7 @@ def measure(options: argparse.Namespace) -> dict:
     return {
         "step": float(np.median(times[2:])),
         "peak": peak(),
+        "memory": torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else peak(),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
 
@@ -118,13 +130,16 @@ def monai_unet(base: int, depth: int):
     return UNet(3, 1, CLASSES, tuple(base * 2**level for level in range(depth + 1)), (2,) * depth, num_res_units=2)
 
 
-# Name -> network, memory layout.
+# Autocast -> type of torch.
+KINDS = {"none": "float32", "float16": "float16", "bfloat16": "bfloat16"}
+# Name -> network, memory layout, autocast.
 SIDES = {
-    "PyTorch, same network": (same_network, "default"),
-    "PyTorch, same network, channels_last_3d": (same_network, "channels_last"),
-    "pytorch-3dunet UNet3D": (pytorch_3dunet, "default"),
-    "MONAI BasicUNet": (monai_basic, "default"),
-    "MONAI UNet (strided first convolution)": (monai_unet, "default"),
+    "PyTorch, same network": (same_network, "default", "none"),
+    "PyTorch, same network, channels_last_3d": (same_network, "channels_last", "none"),
+    "PyTorch, same network, channels_last_3d, bfloat16": (same_network, "channels_last", "bfloat16"),
+    "pytorch-3dunet UNet3D": (pytorch_3dunet, "default", "none"),
+    "MONAI BasicUNet": (monai_basic, "default", "none"),
+    "MONAI UNet (strided first convolution)": (monai_unet, "default", "none"),
 }
 
 

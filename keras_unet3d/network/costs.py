@@ -67,7 +67,7 @@ def step_costs(architecture: Architecture, patch: Triple, batch_size: int, polic
         copies: arrays of the weights' size that a training has: the weights, the gradients, and those of the optimiser.
     """
     model = build(replace(architecture, input_shape=(*patch, architecture.input_shape[3])))
-    value = _FLOAT if policy == "float32" else _FLOAT // 2
+    value = _bytes(policy)
     features = [prod(layer.output.shape[1:]) for layer in model.layers if type(layer).__name__ in _KEPT]
     forward = sum(_forward_flops(layer) for layer in model.layers) * batch_size
     # The first convolution has no input to pass a gradient to.
@@ -89,8 +89,8 @@ def _forward_flops(layer: keras.Layer) -> int:
     return 0
 
 
-def inference_bytes(architecture: Architecture) -> float:
-    """Return the bytes per voxel of a tile that a prediction takes at its peak.
+def inference_bytes(architecture: Architecture, policy: str = "float32") -> float:
+    """Return the bytes per voxel of a tile that a prediction takes at its peak, by a Keras dtype `policy`.
 
     At that moment memory holds the features that are still needed, and the copies that a convolution makes of those it
     works on, in a layout of its own. Batch normalisation is taken to be within the convolutions.
@@ -111,7 +111,12 @@ def inference_bytes(architecture: Architecture) -> float:
         most = max(most, sum(alive.values()) + sum(copied.values()))
         needed = set().union(*inputs[position + 1 :])
         alive = {name: size for name, size in alive.items() if name in needed}
-    return _OVERHEAD * _FLOAT * most / prod(tile)
+    return _OVERHEAD * _bytes(policy) * most / prod(tile)
+
+
+def _bytes(policy: str) -> int:
+    """Return the bytes of a value of the features."""
+    return _FLOAT if policy == "float32" else _FLOAT // 2
 
 
 def _sizes(features: Sequence[keras.KerasTensor]) -> dict[str, int]:

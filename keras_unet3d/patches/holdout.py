@@ -288,10 +288,14 @@ def _labelled_where(classes: Volume, index: LabelIndex, marks: Sequence[np.ndarr
     """
 
     def read(box: Box) -> np.ndarray:
+        if not touched(box):
+            if marked:
+                return np.full((*(part.stop - part.start for part in box), 1), UNLABELLED, np.uint8)
+            return classes.read(box)
         z, y, x = (flags[part] for flags, part in zip(marks, box, strict=True))
-        voxels = classes.read(box).copy()
-        voxels[((z[:, None, None] | y[:, None] | x) != marked)] = UNLABELLED
-        return voxels
+        taken = ((z[:, None, None] | y[:, None] | x) != marked)[..., None]
+        # All bits of UNLABELLED are set.
+        return classes.read(box) | taken * np.uint8(UNLABELLED)
 
     def touched(box: Box) -> bool:
         return any(flags[part].any() for flags, part in zip(marks, box, strict=True))

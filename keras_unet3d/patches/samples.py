@@ -18,6 +18,7 @@ from keras_unet3d.patches.source import (
     draw_voxel,
     read_filled,
     read_mirrored,
+    seeing_labels,
 )
 from keras_unet3d.volumes.grey_values import normalized
 
@@ -162,9 +163,9 @@ def validation_positions(sources: list[Source], settings: PatchSettings, most: i
     """Return at most `most` (source, patch start) on a grid over all sources, those that see labels."""
     positions = []
     for number, source in enumerate(sources):
+        sees_labels = seeing_labels(source)
         for start in _grid(source.image.shape, settings):
-            inner = start + np.asarray(settings.inset)
-            if (read_filled(source.classes, inner, settings.output, UNLABELLED) != UNLABELLED).any():
+            if sees_labels(start + np.asarray(settings.inset), settings.output):
                 positions.append((number, start))
     # Evenly spread, so that a limit does not leave out whole volumes.
     chosen = np.unique(np.linspace(0, len(positions) - 1, min(most, len(positions))).round().astype(int))

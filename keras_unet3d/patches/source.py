@@ -69,15 +69,31 @@ class Source:
         return str(self.image.path.resolve()) if self.image.path else self.name
 
 
-def read_source(example: Example, table: LabelTable, hold: bool = True, normalization: str = "zscore") -> Source:
-    """Return an example read, checked and indexed; `hold` its voxels in memory, or else read them crop by crop.
+def read_source(
+    example: Example,
+    table: LabelTable,
+    hold: bool = True,
+    normalization: str = "zscore",
+    unpack: Callable[[Volume], Volume] = lambda volume: volume,
+) -> Source:
+    """Return an example read, checked and indexed.
 
-    Its statistics are those that the `normalization` of the grey values needs.
+    Args:
+        example: image, labels and weights.
+        table: what the label values mean.
+        hold: whether its voxels are held in memory, or else read crop by crop.
+        normalization: of the grey values, which decides on the statistics.
+        unpack: what is done first to a volume that is packed and not held.
 
     Raises:
         InputError: label values that are in no table, weights that are none, grey values that are not finite.
     """
-    keep = in_memory if hold else _as_it_is
+
+    def keep(volume: Volume) -> Volume:
+        if hold:
+            return in_memory(volume)
+        return unpack(volume) if volume.packed else volume
+
     image = keep(example.image)
     classes = keep(class_volume(example.label, table))
     weight = keep(example.weight) if example.weight else None
@@ -86,10 +102,6 @@ def read_source(example: Example, table: LabelTable, hold: bool = True, normaliz
         classes = where_weighted(classes, weight)
     index = index_labels(classes, table.num_classes)
     return Source(example.name, image, classes, weight, measure(image, normalization), index, hold, example.label)
-
-
-def _as_it_is(volume: Volume) -> Volume:
-    return volume
 
 
 def weight_faults(weight: Volume, classes: Volume | None) -> Iterator[str]:
@@ -186,6 +198,24 @@ def draw_voxel(rng: np.random.Generator, source: Source, how: str = "classes") -
     within = nth - (int(ends[block - 1]) if block else 0)
     voxels = source.classes.read(block_at(corner, source.classes.shape))[..., 0]
     return corner + np.argwhere(voxels == chosen)[within]
+
+
+def seeing_labels(source: Source) -> Callable[[PerAxis, PerAxis], bool]:
+    """Return a function of start and size of a box: whether a voxel in it is labelled, mostly by the index alone."""
+    shape = np.asarray(source.image.shape)
+    held = np.zeros(-(-shape // BLOCK), bool)
+    held[tuple(source.index.corners.T // BLOCK)] = True
+
+    def sees(start: PerAxis, size: PerAxis) -> bool:
+        first, last = np.clip(start, 0, shape), np.clip(np.add(start, size), 0, shape)
+        some, whole = -(-last // BLOCK), np.where(last == shape, -(-last // BLOCK), last // BLOCK)
+        if (first >= last).any() or not held[tuple(map(slice, first // BLOCK, some))].any():
+            return False
+        if held[tuple(map(slice, -(-first // BLOCK), whole))].any():
+            return True
+        return bool((source.classes.read(tuple(map(slice, first.tolist(), last.tolist()))) != UNLABELLED).any())
+
+    return sees
 
 
 def block_at(corner: PerAxis, shape: PerAxis) -> Box:

@@ -131,8 +131,11 @@ def function_predictor(
     return Predictor(function, PlainFunction(geometry, normalization))
 
 
-def network_predictor(model: Any) -> Predictor:
-    """Return the predictor of a network made by `build_model` that nobody trained, which gives class numbers."""
+def network_predictor(model: Any, policy: str = "float32") -> Predictor:
+    """Return the predictor of a network made by `build_model` that nobody trained, which gives class numbers.
+
+    The model computes by a Keras dtype `policy`.
+    """
     from keras_unet3d.network.copies import logits_model, probabilities_model
     from keras_unet3d.network.costs import inference_bytes
     from keras_unet3d.network.unet import architecture_of, members_of
@@ -146,7 +149,7 @@ def network_predictor(model: Any) -> Predictor:
         tile=None if None in sizes else sizes,
         logits=compiled_network(logits_model(model)),
         inexact=_OF_THE_TILE if _depends_on_tile(architecture) else "",
-        memory=TileMemory(inference_bytes(architecture), resident_memory()),
+        memory=TileMemory(inference_bytes(architecture, policy), resident_memory()),
     )
 
 
@@ -168,6 +171,6 @@ def trained_predictor(model: Any, spec: ModelSpec, policy: str = "float32") -> P
     """
     from keras_unet3d.network.copies import folded_copy
 
-    predictor = network_predictor(folded_copy(model, policy))
+    predictor = network_predictor(folded_copy(model, policy), policy)
     # Statistics of the current tile are those of training only in a tile of the training's size.
     return replace(predictor, spec=spec, tile=predictor.tile or (spec.patch if predictor.inexact else None))

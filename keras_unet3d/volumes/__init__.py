@@ -21,6 +21,7 @@ from keras_unet3d.volumes.hdf5 import create_hdf5, open_hdf5
 from keras_unet3d.volumes.nifti import create_nifti, open_nifti
 from keras_unet3d.volumes.reading import MissingKey, readable
 from keras_unet3d.volumes.resampling import resampled
+from keras_unet3d.volumes.scratch import readable_by_crops, unpacker
 from keras_unet3d.volumes.threads import in_threads
 from keras_unet3d.volumes.tiff import create_tiff, open_tiff, read_plane, write_plane
 from keras_unet3d.volumes.volume import (
@@ -64,11 +65,13 @@ __all__ = [
     "open_inside",
     "open_volume",
     "read_plane",
+    "readable_by_crops",
     "refuse_existing_volume",
     "resampled",
     "stacked",
     "start_zarr",
     "stem",
+    "unpacker",
     "volume_format",
     "whole_numbers",
     "whole_volume",

@@ -59,7 +59,8 @@ def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
     dtype = np.dtype(np.float64) if image.dataobj.slope != 1 or image.dataobj.inter else image.get_data_dtype()
     affine = image.affine @ nibabel.orientations.inv_ornt_aff(orientation, image.shape[:3])
     layout = {"nifti": image, "turned": turned, "flipped": flipped, "affine": affine}
-    return Volume(str(path), zyx, channels, dtype, read_box, spacing, "mm" if unit == "unknown" else unit, path, layout)
+    unit, packed = "mm" if unit == "unknown" else unit, path.suffix.lower() == ".gz"
+    return Volume(str(path), zyx, channels, dtype, read_box, spacing, unit, path, layout, packed)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""An array that is filled box by box, and held in memory only where it is small."""
+"""Arrays that are filled box by box, and kept in a file that is gone with the process where they are large."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,8 @@ from typing import Literal
 import numpy as np
 
 from keras_unet3d.files import unnamed_file
+from keras_unet3d.geometry import Box
+from keras_unet3d.volumes.volume import Volume, in_memory
 
 # Larger ones are kept in a file.
 MOST_BYTES = 2**28
@@ -27,3 +30,32 @@ def scratch(
     with unnamed_file(beside.parent, size) as file:
         # Mapped anew every time, because the pages of a lasting map count as memory of this process.
         yield lambda mode: np.memmap(file, dtype, mode, shape=shape)
+
+
+def unpacker(folder: Path, size: int) -> Callable[[Volume], Volume]:
+    """Return a function that unpacks a volume, once, into a file of `size` bytes for all of them on the disk of a folder.
+
+    Crops are read from there. The file is gone when nobody reads from it any more, or the process dies.
+    """
+    file, end = unnamed_file(folder, size), 0
+
+    def unpacked(volume: Volume) -> Volume:
+        nonlocal end
+        begun, end = end, end + volume.nbytes
+        shape = (*volume.shape, volume.channels)
+
+        def read(box: Box) -> np.ndarray:
+            return np.array(np.memmap(file, volume.dtype, "r", begun, shape)[box])
+
+        for box, voxels in volume.blocks():
+            np.memmap(file, volume.dtype, "r+", begun, shape)[box] = voxels
+        return replace(volume, read=read, packed=False)
+
+    return unpacked
+
+
+def readable_by_crops(volume: Volume, folder: Path) -> Volume:
+    """Return the volume, or what is packed unpacked: into memory, or where it is large into a file on the disk of a folder."""
+    if not volume.packed:
+        return volume
+    return in_memory(volume) if volume.nbytes <= MOST_BYTES else unpacker(folder, volume.nbytes)(volume)

@@ -40,7 +40,7 @@ def open_tiff(path: Path, key: str | None, axes: str | None) -> Volume:
         series = file.series[0]
         shape, dtype, declared = series.shape, series.dtype, series.axes.lower().replace("s", "c")
         spacing, unit = _tiff_spacing(file)
-        pages = len(file.pages)
+        pages, packed = len(file.pages), any(page.compression != 1 for page in series.pages if page)
         _refuse_truncated_tiff(path, file)
         _refuse_hollow_tiff(path, series)
         _refuse_other_series(path, file.series)
@@ -53,7 +53,7 @@ def open_tiff(path: Path, key: str | None, axes: str | None) -> Volume:
         )
     order = order_of(path, shape, axes or (declared if are_of_volume(declared) else None), "zyx")
     zyx, channels, read_box = in_order(order, shape, _tiff_reader(path, shape, pages))
-    return Volume(str(path), zyx, channels, dtype, read_box, spacing, unit, path, {"order": order})
+    return Volume(str(path), zyx, channels, dtype, read_box, spacing, unit, path, {"order": order}, packed)
 
 
 def _refuse_truncated_tiff(path: Path, file: Any) -> None:

@@ -12,6 +12,8 @@ from keras_unet3d.geometry import Box, Spacing, Triple, boxes_of, triple
 from keras_unet3d.volumes.threads import in_threads
 
 _BLOCK = 128
+# Voxels of a box of what is unpacked as a whole for each.
+_SLAB = 2**25
 # Floats of this size and more do not hold every whole number, so that none of them is taken for a label.
 _MOST_EXACT = 2.0**53
 # Units that files name, in micrometres.
@@ -53,6 +55,7 @@ class Volume:
         path: the file.
         layout: what a writer needs to give an output the same geometry: "order" of the file's axes, which any format has; of
             NIfTI also "affine", "nifti" (the image), "turned" and "flipped" (its axes against RAS+).
+        packed: whether reading any crop unpacks all, or much, of the file.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Volume:
     unit: str | None = None
     path: Path | None = None
     layout: dict[str, Any] = field(default_factory=dict, repr=False)
+    packed: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -86,7 +90,8 @@ class Volume:
 
     def boxes(self) -> Iterator[Box]:
         """Return boxes that cover the volume once."""
-        return boxes_of(self.shape, (_BLOCK,) * 3)
+        _, y, x = self.shape
+        return boxes_of(self.shape, (max(1, _SLAB // (y * x)), y, x) if self.packed else (_BLOCK,) * 3)
 
     def blocks(self) -> Iterator[tuple[Box, np.ndarray]]:
         """Yield the boxes with their voxels; memory does not grow with the volume."""
@@ -154,7 +159,7 @@ def from_array(array: np.ndarray, name: str = "array", spacing: Any = None, unit
 def in_memory(volume: Volume) -> Volume:
     """Return the same volume with its voxels loaded."""
     array = volume.array()
-    return replace(volume, read=lambda box: array[box])
+    return replace(volume, read=lambda box: array[box], packed=False)
 
 
 def cropped(volume: Volume, box: Box) -> Volume:

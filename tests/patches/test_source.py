@@ -1,10 +1,12 @@
 """Where patches are taken: exact indices, every class alike or by its voxels, labels in reach."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from keras_unet3d.labels import UNLABELLED
-from keras_unet3d.patches.source import Source, draw_patch_start, draw_voxel, index_labels, read_filled
+from keras_unet3d.patches.source import Source, draw_patch_start, draw_voxel, index_labels, read_filled, seeing_labels
 from keras_unet3d.volumes import from_array
 from keras_unet3d.volumes.grey_values import Statistics
 
@@ -28,6 +30,19 @@ def test_index_counts_every_labelled_voxel():
     index = index_labels(from_array(classes), 3)
     np.testing.assert_array_equal(index.per_class, [np.sum(classes == c) for c in range(3)])
     assert len(index.corners) < np.prod([5, 3, 2]), "blocks without labels are left out"
+
+
+def test_whether_a_box_sees_labels_is_known_mostly_without_reading():
+    classes = np.full((70, 100, 45), UNLABELLED, np.uint8)
+    classes[40], classes[3, 4, 5] = 1, 0
+    where, reads = source(classes), []
+    spied = replace(where.classes, read=lambda box: reads.append(box) or where.classes.read(box))
+    sees, rng = seeing_labels(replace(where, classes=spied)), np.random.default_rng(0)
+    for _ in range(300):
+        start, size = rng.integers(-20, 100, 3), rng.integers(1, 60, 3)
+        inside = tuple(slice(max(a, 0), max(a + n, 0)) for a, n in zip(start, size, strict=True))
+        assert sees(start, size) == (classes[inside] != UNLABELLED).any()
+    assert 0 < len(reads) < 150
 
 
 def test_every_class_is_drawn_alike_and_every_voxel_of_it():

@@ -146,7 +146,7 @@ def fit(
         refuse_hopeless(plan)
         if teacher:
             refuse_other_plan(teacher, plan)
-        holdout = _held_out(opened, plan, teacher, listener)
+        holdout = _held_out(opened, plan, run, teacher, listener)
         plan = plan.with_class_weights(weigh_classes(holdout, opened.table, settings.class_weights, listener))
         # What cannot be trained by is refused before the run takes the place of an earlier one.
         training_loss(plan.schedule, own)
@@ -249,10 +249,12 @@ def _opened(named: _Named, settings: FitSettings, teacher: Teacher | None, liste
     return open_data(named.data, val=named.val, **vars(named.globs), options=settings, listener=listener)
 
 
-def _held_out(data: LabelledData, plan: Plan, teacher: Teacher | None, listener: Listener) -> Holdout:
+def _held_out(data: LabelledData, plan: Plan, run: RunFolder, teacher: Teacher | None, listener: Listener) -> Holdout:
     """Read and index every volume, and tell training from validation."""
     settings = plan.settings
-    sources = read_sources(data.examples, data.table, settings.memory, listener, plan.patches.normalization)
+    sources = read_sources(
+        data.examples, data.table, settings.memory, listener, plan.patches.normalization, beside=run.path
+    )
     for line in padding_in_words(data.examples, plan.patches.patch):
         listener.say(line)
     count = len(data.training)

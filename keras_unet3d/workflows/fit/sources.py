@@ -1,7 +1,9 @@
 """The volumes of a fit, read and indexed: how many of them are held in memory, and what the classes weigh."""
 
 import math
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from keras_unet3d.labels import LabelTable, class_weights
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.patches.holdout import Holdout
 from keras_unet3d.patches.source import Source, read_source
+from keras_unet3d.volumes import Volume, unpacker
 from keras_unet3d.words import by, plural
 
 
@@ -20,11 +23,28 @@ def read_sources(
     memory: float,
     listener: Listener = SILENT,
     normalization: str = "zscore",
+    beside: Path | None = None,
 ) -> list[Source]:
-    """Return the sources of patches, of which the smallest are held in memory until they take `memory` GB."""
+    """Return the sources of patches, of which the smallest are held in memory until they take `memory` GB.
+
+    What is compressed and not held is unpacked once, on the disk of the path that it is to be `beside`, or where temporary files
+    are.
+    """
     held = held_in_memory(examples, memory)
     listener.say(_memory_in_words(examples, held, memory))
-    return [read_source(example, table, hold, normalization) for example, hold in zip(examples, held, strict=True)]
+    size = sum(_packed_size(example) for example, hold in zip(examples, held, strict=True) if not hold)
+    unpack: Callable[[Volume], Volume] = _nothing_to_unpack
+    if size:
+        folder = beside.resolve().parent if beside else Path(tempfile.gettempdir())
+        listener.say(f"unpacking what is compressed and not held in memory, {_bytes(size)} in {folder} until the end")
+        unpack = unpacker(folder, size)
+    return [
+        read_source(example, table, hold, normalization, unpack) for example, hold in zip(examples, held, strict=True)
+    ]
+
+
+def _nothing_to_unpack(volume: Volume) -> Volume:
+    return volume
 
 
 def weigh_classes(holdout: Holdout, table: LabelTable, text: str | None, listener: Listener) -> list[float] | None:
@@ -50,6 +70,12 @@ def _size(example: Example) -> int:
     """Return the bytes that an example takes in memory; classes take one per voxel."""
     images = [volume for volume in (example.image, example.weight) if volume]
     return sum(volume.nbytes for volume in images) + math.prod(example.label.shape)
+
+
+def _packed_size(example: Example) -> int:
+    """Return the bytes that what is packed of an example takes unpacked; classes take one per voxel."""
+    images = [volume for volume in (example.image, example.weight) if volume and volume.packed]
+    return sum(volume.nbytes for volume in images) + example.label.packed * math.prod(example.label.shape)
 
 
 def _memory_in_words(examples: Sequence[Example], held: Sequence[bool], most: float) -> str:

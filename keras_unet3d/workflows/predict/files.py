@@ -25,6 +25,7 @@ from keras_unet3d.volumes import (
     from_array,
     in_threads,
     open_volume,
+    readable_by_crops,
     resampled,
     stem,
     volume_format,
@@ -207,6 +208,7 @@ def _memory_in_words(volume: Volume) -> Iterator[None]:
 
 def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wanted, listener: Listener) -> str:
     """Write the result of one volume to `target`, and return what it is in words."""
+    volume = readable_by_crops(volume, target.parent)
     results = _results(predictor, volume, wanted, target, listener)
     counts: dict[int, int] = {}
     key = "label" if wanted.output == "labels" else wanted.output

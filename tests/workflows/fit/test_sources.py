@@ -6,7 +6,7 @@ from helpers import tiny_settings, write_pair
 from keras_unet3d import make_batches, open_data
 from keras_unet3d.datasets import Example
 from keras_unet3d.listener import Listener
-from keras_unet3d.volumes import from_array
+from keras_unet3d.volumes import from_array, write_volume
 from keras_unet3d.workflows.fit import sources
 
 
@@ -42,3 +42,22 @@ def test_volumes_beyond_the_memory_are_read_crop_by_crop_and_make_the_same_batch
     assert said[0] == "memory: holding 2 volumes, 0 MB"
     assert said[1].startswith("memory: holding 0 of 2 volumes, 0 MB; the others, 0 MB, are read crop by crop")
     assert "`memory=1` would hold all; now 0 GB" in said[1]
+
+
+def test_what_is_compressed_and_not_held_is_unpacked_once(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (16, 16, 16)).astype(np.uint8)
+    label = (image > 100).astype(np.uint8)
+    for name, array in (("image.nii.gz", image), ("label.nii.gz", label)):
+        write_volume(tmp_path / name, array, from_array(array))
+    files = {"images": str(tmp_path / "image.nii.gz"), "labels": str(tmp_path / "label.nii.gz")}
+    data, said = open_data(**files), []
+    (held,) = sources.read_sources(data.examples, data.table, 1.0)
+    (source,) = sources.read_sources(data.examples, data.table, 0.0, Listener(said.append), beside=tmp_path / "run")
+    assert said[1] == f"unpacking what is compressed and not held in memory, 0 MB in {tmp_path} until the end"
+    assert not source.in_memory and not source.image.packed and not source.classes.packed
+    # The files themselves are not read any more.
+    for path in (tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"):
+        path.unlink()
+    np.testing.assert_array_equal(source.image.array(), held.image.array())
+    np.testing.assert_array_equal(source.classes.array(), held.classes.array())
+    np.testing.assert_array_equal(source.index.counts, held.index.counts)
