@@ -291,9 +291,14 @@ def move(path: Path, target: Path) -> None:
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Yield a folder that is gone afterwards."""
-    place, instead = Path(tempfile.gettempdir()), "make room there, or set TMPDIR to another folder"
+    place, instead = temporary_place(), "make room there, or set TMPDIR to another folder"
     with room_for(place, instead), tempfile.TemporaryDirectory(prefix="keras-unet3d-") as folder:
         yield Path(folder)
+
+
+def temporary_place() -> Path:
+    """Return the folder that the system has for temporary files."""
+    return Path(tempfile.gettempdir())
 
 
 def unnamed_file(folder: Path, size: int) -> IO[bytes]:

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from keras_unet3d.errors import InputError
+from keras_unet3d.files import read_text
 from keras_unet3d.machine.devices import has_gpu
 
 # Convolutions of fewer channels take as long in bfloat16 (measured with AVX-512).
@@ -28,10 +30,10 @@ def _multiplies_bfloat16() -> bool:
     """Return whether the processor multiplies bfloat16 in hardware, and TensorFlow's convolutions use that."""
     import keras
 
-    try:
-        flags = Path("/proc/cpuinfo").read_text("utf-8")
-    except OSError:
-        return False
+    flags = ""
+    # Other systems than Linux do not tell in this way.
+    with suppress(InputError):
+        flags = read_text(Path("/proc/cpuinfo"), "what Linux says of the processor")
     in_hardware = any(f" {flag}" in flags for flag in ("avx512_bf16", "amx_bf16"))
     return in_hardware and keras.backend.backend() == "tensorflow" and os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1"
 

@@ -1,9 +1,8 @@
 """Which number format a training has where nobody says."""
 
-from pathlib import Path
-
 import pytest
 
+from keras_unet3d import InputError
 from keras_unet3d.choices import PRECISIONS
 from keras_unet3d.machine import precision
 
@@ -13,7 +12,7 @@ def processor(monkeypatch):
     """A function that sets the flags of the processor, and whether there is a GPU."""
 
     def become(flags: str, gpu: bool = False, onednn: str = "1") -> None:
-        monkeypatch.setattr(Path, "read_text", lambda *_: f"flags\t\t: fpu sse2 {flags}\n")
+        monkeypatch.setattr(precision, "read_text", lambda *_: f"flags\t\t: fpu sse2 {flags}\n")
         monkeypatch.setattr(precision, "has_gpu", lambda: gpu)
         monkeypatch.setattr(precision, "_has_tensor_cores", lambda: True)
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
@@ -46,9 +45,9 @@ def test_a_system_that_does_not_tell_of_its_processor(processor, monkeypatch):
     processor("avx512_bf16")
 
     def missing(*_):
-        raise FileNotFoundError
+        raise InputError("/proc/cpuinfo: expected it, found no such file.")
 
-    monkeypatch.setattr(Path, "read_text", missing)
+    monkeypatch.setattr(precision, "read_text", missing)
     assert precision.resolve_precision("auto", 16) == "float32"
 
 

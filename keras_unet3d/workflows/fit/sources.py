@@ -1,13 +1,13 @@
 """The volumes of a fit, read and indexed: how many of them are held in memory, and what the classes weigh."""
 
 import math
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from keras_unet3d.datasets import Example
+from keras_unet3d.files import temporary_place
 from keras_unet3d.geometry import Triple
 from keras_unet3d.labels import LabelTable, class_weights
 from keras_unet3d.listener import SILENT, Listener
@@ -35,7 +35,7 @@ def read_sources(
     size = sum(_packed_size(example) for example, hold in zip(examples, held, strict=True) if not hold)
     unpack: Callable[[Volume], Volume] = _nothing_to_unpack
     if size:
-        folder = beside.resolve().parent if beside else Path(tempfile.gettempdir())
+        folder = beside.resolve().parent if beside else temporary_place()
         listener.say(f"unpacking what is compressed and not held in memory, {_bytes(size)} in {folder} until the end")
         unpack = unpacker(folder, size)
     return [
