@@ -42,7 +42,7 @@ _AS_IT_IS = PredictSettings(clean=False)
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of a volume, with the statistics of the whole; None where it is the whole."""
+    """A part of a volume, with the statistics of the whole; None where nobody looked at it yet."""
 
     volume: Volume
     statistics: Statistics | None = None
@@ -85,23 +85,22 @@ def fastest(
     if candidates == [SURE] or wanted.engine == "savedmodel":
         return candidates[0]
     model, spec = open_model(reference)
-    if not isinstance(volume, Volume):
-        try:
-            volume = open_volume(volume, key or spec.keys.raw, axes or spec.keys.axes)
-        except InputError:
-            return SURE
     sure = predictor_in(*SURE, reference, model, spec)
     chosen_here = len(candidates) > 1
-    tiling = sure.tiling(volume.shape, settings)
-    operations = _operations_per_voxel(spec.architecture) * prod(tiling.tile) * tiling.count
-    if chosen_here and SURE in candidates and operations < _WORTH_IT:
+    try:
+        if not isinstance(volume, Volume):
+            volume = open_volume(volume, key or spec.keys.raw, axes or spec.keys.axes)
+        if chosen_here and SURE in candidates and _operations(sure, spec, volume, settings) < _WORTH_IT:
+            return SURE
+        parts = list(_parts(sure, volume))
+    except InputError:
+        # What is wrong with this volume need not stop the others.
         return SURE
     predictors = {SURE: sure}
     for name in candidates:
         # Of any engine those count that are installed.
         with suppress(InputError) if wanted.engine == "auto" else nullcontext():
             predictors.setdefault(name, predictor_in(*name, reference, model, spec))
-    parts = list(_parts(sure, volume))
     seconds = _seconds(predictors, parts[0], spec.architecture) if chosen_here else {candidates[0]: 0.0}
     truth = [(part, part.classes(sure)) for part in (*parts, *_stored(reference, spec))]
     times = ", ".join(f"{' '.join(name)} {spent:.2f} s" for name, spent in seconds.items())
@@ -132,20 +131,20 @@ def _candidates(wanted: EngineSettings, output: str) -> list[tuple[str, str]]:
     return [name for name in NETWORKS if wanted.engine in ("auto", name[0]) and precision in ("auto", name[1])]
 
 
-def _operations_per_voxel(architecture: Architecture) -> float:
-    """Return the floating-point operations per voxel of a tile."""
+def _operations(predictor: Predictor, spec: ModelSpec, volume: Volume, settings: PredictSettings) -> float:
+    """Return the floating-point operations that a prediction takes."""
+    architecture, tiling = spec.architecture, predictor.tiling(volume.shape, settings)
     size = triple(architecture.geometry.legal_at_least(_SIZE, axis) for axis in range(3))
     single = step_costs(replace(architecture, networks=1), size, 1, "float32")
-    return architecture.networks * single.forward / prod(size)
+    return architecture.networks * single.forward / prod(size) * prod(tiling.tile) * tiling.count
 
 
 def _parts(predictor: Predictor, volume: Volume) -> Iterator[_Part]:
     """Yield parts of a volume along its diagonal, or all of a small one."""
-    size = triple(min(_SIZE, length) for length in volume.shape)
+    size, statistics = triple(min(_SIZE, length) for length in volume.shape), predictor.examine(volume)
     if size == volume.shape:
-        yield _Part(volume)
+        yield _Part(volume, statistics)
         return
-    statistics = predictor.examine(volume)
     for share in np.linspace(0, 1, _PARTS + 2)[1:-1]:
         starts = [int(share * (length - part)) for length, part in zip(volume.shape, size, strict=True)]
         box = triple(slice(start, start + part) for start, part in zip(starts, size, strict=True))

@@ -8,7 +8,9 @@ from typing import TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_CORES = os.cpu_count() or 1
+# More would wait for the disk, and hold many parts in memory.
+_MOST_THREADS = 8
+_CORES = min(os.cpu_count() or 1, _MOST_THREADS)
 
 
 def in_threads(

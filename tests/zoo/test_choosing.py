@@ -154,3 +154,6 @@ def test_an_engine_that_is_asked_for_must_be_installed(bundle, large, monkeypatc
 
 def test_of_a_volume_that_cannot_be_read_predict_will_tell(bundle, large, tmp_path):
     assert zoo.fastest(bundle, tmp_path / "none.h5") == SURE
+    broken = np.full((100, 100, 100), np.nan, np.float32)
+    assert zoo.fastest(bundle, from_array(broken)) == SURE
+    assert zoo.fastest(bundle, from_array(np.zeros((8, 8, 8, 3), np.float32))) == SURE
