@@ -20,7 +20,7 @@ from keras_unet3d.volumes.axes import NoChannels, clean_axes
 from keras_unet3d.volumes.hdf5 import create_hdf5, open_hdf5
 from keras_unet3d.volumes.nifti import create_nifti, open_nifti
 from keras_unet3d.volumes.reading import MissingKey, readable
-from keras_unet3d.volumes.resampling import resampled
+from keras_unet3d.volumes.resampling import nearest, resampled
 from keras_unet3d.volumes.scratch import readable_by_crops, unpacker
 from keras_unet3d.volumes.threads import in_threads
 from keras_unet3d.volumes.tiff import create_tiff, open_tiff, read_plane, write_plane
@@ -62,6 +62,7 @@ __all__ = [
     "in_threads",
     "is_volume_name",
     "micrometres",
+    "nearest",
     "open_inside",
     "open_volume",
     "read_plane",

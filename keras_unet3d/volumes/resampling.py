@@ -33,6 +33,12 @@ def resampled(volume: Volume, shape: Triple) -> Volume:
     return replace(volume, shape=triple(shape), dtype=np.dtype(np.float32), read=read, spacing=spacing)
 
 
+def nearest(labels: np.ndarray, shape: Triple) -> np.ndarray:
+    """Return labels `(z, y, x)` over the same field of view as `shape` voxels, each with the label that is closest."""
+    places = [_positions(old, new).round().astype(int) for old, new in zip(labels.shape, shape, strict=True)]
+    return labels[np.ix_(*places)]
+
+
 def _positions(old: int, new: int) -> np.ndarray:
     """Return where the centres of `new` voxels lie among those of `old` ones that cover the same length."""
     return ((np.arange(new) + 0.5) * old / new - 0.5).clip(0, old - 1)

@@ -24,6 +24,7 @@ from keras_unet3d.volumes import (
     fill_volume,
     from_array,
     in_threads,
+    nearest,
     open_volume,
     readable_by_crops,
     resampled,
@@ -248,12 +249,12 @@ def _results(
     statistics = statistics if working is volume else predictor.examine(working)
     as_it_is = replace(wanted.settings, clean=False)
     whole = predictor.uncalibrated.predict(working, output, as_it_is, statistics=statistics, listener=listener)
-    if working is not volume:
-        whole = resampled(from_array(whole), volume.shape).array()
     if wanted.cleaning.instances:
-        whole = instances_of(evidence(whole), volume.spacing, predictor.spec.instances)
-    elif output != wanted.output or wanted.output == "probabilities":
-        whole = predictor.convert(whole, wanted.output)
+        # At the voxel size that their settings were found at.
+        whole = nearest(instances_of(evidence(whole), working.spacing, predictor.spec.instances), volume.shape)
+    else:
+        whole = whole if working is volume else resampled(from_array(whole), volume.shape).array()
+        whole = whole if output == wanted.output != "probabilities" else predictor.convert(whole, wanted.output)
     whole = predictor.cleaned(whole, wanted.output, wanted.settings)
     yield tuple(slice(0, size) for size in volume.shape), _cleaned(whole, predictor, wanted.cleaning)
 

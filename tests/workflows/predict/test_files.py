@@ -17,7 +17,7 @@ from keras_unet3d.files import claimed
 from keras_unet3d.labels.table import BOUNDARY_TABLE
 from keras_unet3d.listener import Listener
 from keras_unet3d.prediction.entropy import entropy
-from keras_unet3d.segments.cells import instances
+from keras_unet3d.segments.cells import InstanceSettings, instances
 from keras_unet3d.segments.cleaning import ClassCleaning, fill_holes, keep_largest, remove_small
 from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.volumes import from_array, open_volume, resampled
@@ -194,6 +194,20 @@ def test_instances_are_those_of_the_array_call(predictor, tmp_path, monkeypatch)
     monkeypatch.setattr("keras_unet3d.volumes.scratch.MOST_BYTES", 100)
     predict(boundaries, [path], tmp_path / "b.h5", cleaning=CleanSettings(instances=True))
     np.testing.assert_array_equal(open_volume(tmp_path / "b.h5", "label").array()[..., 0], found)
+
+
+def test_resampled_instances_are_cut_at_the_voxel_size_of_the_training(predictor, tmp_path):
+    path = write_pair(tmp_path / "v.h5", spacing=(3.0, 1.0, 1.0), label=None)
+    apart = InstanceSettings(join_below=0.01, least=1)
+    spec = replace(predictor.spec, labels=BOUNDARY_TABLE, spacing=(1.0, 1.0, 1.0), unit="um", instances=apart)
+    boundaries = replace(predictor, spec=spec)
+    predict(boundaries, [path], tmp_path / "o.h5", cleaning=CleanSettings(instances=True), resample=True)
+    fine = resampled(open_volume(path), (48, 16, 16))
+    said = boundaries.uncalibrated.predict(fine, "probabilities")[..., 1]
+    cut = instances(said, spacing=fine.spacing, settings=spec.instances)
+    # Of three planes the one in the middle.
+    np.testing.assert_array_equal(open_volume(tmp_path / "o.h5", "label").array()[..., 0], cut[1::3])
+    assert cut.max() > 1
 
 
 def test_a_table_of_the_instances_is_written_in_the_same_go(predictor, tmp_path):
