@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from math import prod
@@ -48,7 +48,10 @@ class _Part:
     statistics: Statistics | None = None
 
     def classes(self, predictor: Predictor) -> np.ndarray:
-        return predictor.predict(self.volume, "classes", _AS_IT_IS, statistics=self.statistics)
+        """Return the class of every voxel, or where those may overlap whether it is of each."""
+        output = "probabilities" if predictor.spec.overlapping else "classes"
+        said = predictor.predict(self.volume, output, _AS_IT_IS, statistics=self.statistics)
+        return said > 0.5 if predictor.spec.overlapping else said
 
 
 @validated
@@ -101,22 +104,36 @@ def fastest(
         # Of any engine those count that are installed.
         with suppress(InputError) if wanted.engine == "auto" else nullcontext():
             predictors.setdefault(name, predictor_in(*name, reference, model, spec))
-    seconds = _seconds(predictors, parts[0], spec.architecture) if chosen_here else {candidates[0]: 0.0}
+    ranked, why = candidates, ""
+    if chosen_here:
+        seconds = _seconds(predictors, parts[0], spec.architecture)
+        times = ", ".join(f"{' '.join(name)} {spent:.2f} s" for name, spent in seconds.items())
+        why = f"; {by(parts[0].volume.shape)} voxels take {times}"
+        handicap = {name: spent * (1 if name[0] == "keras" else _FASTER) for name, spent in seconds.items()}
+        ranked = sorted(set(seconds) & set(candidates), key=handicap.__getitem__)
     truth = [(part, part.classes(sure)) for part in (*parts, *_stored(reference, spec))]
-    times = ", ".join(f"{' '.join(name)} {spent:.2f} s" for name, spent in seconds.items())
-    why = f"; {by(parts[0].volume.shape)} voxels take {times}" if chosen_here else ""
-    handicap = {name: spent * (1 if name[0] == "keras" else _FASTER) for name, spent in seconds.items()}
-    for name in sorted(set(seconds) & set(candidates), key=handicap.__getitem__):
+    chosen, proof = _first_proved(ranked, predictors, truth, wanted.most_changed, listener)
+    listener.say(f"engine: {' '.join(chosen)}{proof}{why}")
+    return chosen
+
+
+def _first_proved(
+    ranked: Sequence[tuple[str, str]],
+    predictors: Mapping[tuple[str, str], Predictor],
+    truth: list[tuple[_Part, np.ndarray]],
+    most_changed: float,
+    listener: Listener,
+) -> tuple[tuple[str, str], str]:
+    """Return the first engine that changes few enough classes, and how many those are in words; say which do not."""
+    for name in ranked:
         if name == SURE:
             break
         changed = _changed(predictors[name], truth)
-        what, share = " ".join(name), f"{changed:.3%} of the voxels have another class than with {' '.join(SURE)}"
-        if changed <= wanted.most_changed:
-            listener.say(f"engine: {what}, {share}{why}")
-            return name
-        listener.say(f"engine: not {what}, {share}, more than the {wanted.most_changed:.3%} of `most_changed`")
-    listener.say(f"engine: {' '.join(SURE)}{why}")
-    return SURE
+        share = f"{changed:.3%} of the voxels have another class than with {' '.join(SURE)}"
+        if changed <= most_changed:
+            return name, f", {share}"
+        listener.say(f"engine: not {' '.join(name)}, {share}, more than the {most_changed:.3%} of `most_changed`")
+    return SURE, ""
 
 
 def _candidates(wanted: EngineSettings, output: str) -> list[tuple[str, str]]:

@@ -100,6 +100,14 @@ def test_what_is_asked_for_is_proved_and_not_timed(bundle, monkeypatch):
     assert name == SURE and said[0].startswith("engine: not keras bfloat16") and said[1] == "engine: keras float32"
 
 
+def test_classes_that_may_overlap_are_compared_one_by_one(clock, tmp_path):
+    network = keras_unet3d.build_model(base_filters=4, depth=2, num_classes=3, seed=0, output="sigmoid")
+    overlapping = zoo.export(network, {"name": "overlapping"}, tmp_path)
+    name, said = chosen(overlapping, "probabilities", precision="bfloat16", most_changed=0.0)
+    assert name == SURE and "0.000% of the voxels" not in said[0].split(", more")[0]
+    assert chosen(overlapping, "probabilities", precision="bfloat16", most_changed=1.0)[0] == HALF
+
+
 def test_a_run_has_no_stored_test(tiny_run, clock):
     assert chosen(tiny_run, most_changed=1.0)[0] == HALF
 
