@@ -29,7 +29,7 @@ def test_what_is_no_reference_is_refused(function, reference, found):
         (lambda: zoo.export("model", {}, "a"), "model: expected a Model, found 'model'."),
         (lambda: zoo.export_run("a", "card", "b"), "card: expected a model card or an object, found 'card'."),
         (lambda: zoo.predictor("a", 5), "engine: expected a text, found 5."),
-        (lambda: zoo.recipe("a", "torch"), "engine: expected one of keras, savedmodel, onnx; found 'torch'."),
+        (lambda: zoo.recipe("a", "torch"), "engine: expected one of keras, savedmodel, onnx, openvino; found 'torch'."),
     ],
 )
 def test_arguments_of_other_types_are_refused(call, sentence):
