@@ -72,7 +72,7 @@ def command(
         # Instances are cut out of probabilities.
         said = "probabilities" if cleaning.instances else output
         engine = zoo.fastest(
-            model, inputs[0], wanted, output=said, settings=settings, key=raw_key, axes=axes, listener=listener
+            model, inputs, wanted, output=said, settings=settings, key=raw_key, axes=axes, listener=listener
         )
         predict(
             zoo.predictor(model, *engine),

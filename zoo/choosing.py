@@ -35,6 +35,8 @@ SURE = ("keras", "float32")
 _WORTH_IT = 4e12
 # Another engine than Keras converts the network first, and takes longer for the first tile: it must be so much faster.
 _FASTER = 1.2
+# Seconds that no part takes, whatever a file says that was remembered.
+_LONGEST = 3600.0
 # Parts of a volume that are tried, and voxels of one per axis.
 _PARTS, _SIZE = 3, 96
 _AS_IT_IS = PredictSettings(clean=False)
@@ -57,7 +59,7 @@ class _Part:
 @validated
 def fastest(
     reference: str | Path,
-    volume: Volume | str | Path,
+    volume: Volume | str | Path | Sequence[str | Path],
     wanted: EngineSettings = EngineSettings(),
     *,
     output: str = "labels",
@@ -75,7 +77,7 @@ def fastest(
 
     Args:
         reference: as in `predictor`.
-        volume: the first of those that are to be predicted, or its path; of one that cannot be read Keras will tell.
+        volume: one of those that are to be predicted, or the paths of some, of which the first that is in order is taken.
         wanted: what may be chosen among.
         output, settings: as in `Predictor.boxes`.
         key, axes: of a path; `None` takes those that the network was trained with.
@@ -89,20 +91,21 @@ def fastest(
         return candidates[0]
     model, spec = open_model(reference)
     sure = predictor_in(*SURE, reference, model, spec)
-    chosen_here = len(candidates) > 1
-    try:
-        if not isinstance(volume, Volume):
-            volume = open_volume(volume, key or spec.keys.raw, axes or spec.keys.axes)
-        if chosen_here and SURE in candidates and _operations(sure, spec, volume, settings) < _WORTH_IT:
-            return SURE
-        parts = list(_parts(sure, volume))
-    except InputError:
-        # What is wrong with this volume need not stop the others.
-        return SURE
+    chosen_here, parts = len(candidates) > 1, list[_Part]()
+    for one in [volume] if isinstance(volume, Volume | str | Path) else volume:
+        # What is wrong with a volume need not stop the others.
+        with suppress(InputError):
+            opened = one if isinstance(one, Volume) else open_volume(one, key or spec.keys.raw, axes or spec.keys.axes)
+            if chosen_here and SURE in candidates and _operations(sure, spec, opened, settings) < _WORTH_IT:
+                return SURE
+            parts = list(_parts(sure, opened))
+            break
+    if not parts:
+        return SURE if chosen_here else candidates[0]
     predictors = {SURE: sure}
     for name in candidates:
-        # Of any engine those count that are installed.
-        with suppress(InputError) if wanted.engine == "auto" else nullcontext():
+        # Of any engine those count that are installed and work; nobody knows what they raise.
+        with suppress(Exception) if wanted.engine == "auto" else nullcontext():
             predictors.setdefault(name, predictor_in(*name, reference, model, spec))
     ranked, why = candidates, ""
     if chosen_here:
@@ -197,19 +200,22 @@ def _seconds(
     seconds = {}
     for name, predictor in predictors.items():
         known = remembered.get(" ".join(name))
-        seconds[name] = known if isinstance(known, float) else _fastest_of_two(predictor, part)
+        plausible = isinstance(known, float) and 0 < known < _LONGEST
+        spent = known if plausible else _fastest_of_two(predictor, part)
+        if spent is not None:
+            seconds[name] = spent
     # A home that cannot be written to: they are timed again next time.
     with suppress(InputError):
         write_json(path, {" ".join(name): spent for name, spent in seconds.items()})
     return seconds
 
 
-def _fastest_of_two(predictor: Predictor, part: _Part) -> float:
-    """Return the seconds of the faster of two predictions, of which the first compiles."""
+def _fastest_of_two(predictor: Predictor, part: _Part) -> float | None:
+    """Return the seconds of the faster of two predictions, of which the first compiles; None where the engine fails."""
     spent = []
-    with suppress(InputError):
+    with suppress(Exception):
         for _ in range(2):
             begun = perf_counter()
             part.classes(predictor)
             spent.append(perf_counter() - begun)
-    return min(spent, default=float("inf"))
+    return min(spent) if len(spent) == 2 else None

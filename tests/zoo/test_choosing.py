@@ -10,8 +10,8 @@ from keras_unet3d import EngineSettings, InputError, zoo
 from keras_unet3d.files import read_json
 from keras_unet3d.listener import Listener
 from keras_unet3d.machine import folders
-from keras_unet3d.volumes import from_array
-from keras_unet3d.zoo import choosing
+from keras_unet3d.volumes import from_array, write_volume
+from keras_unet3d.zoo import choosing, engines
 
 VOLUME = from_array(np.random.default_rng(0).gamma(4.0, 20.0, (20, 28, 30)).astype(np.float32))
 SURE, HALF = ("keras", "float32"), ("keras", "bfloat16")
@@ -158,6 +158,37 @@ def test_an_engine_that_is_asked_for_must_be_installed(bundle, large, monkeypatc
         chosen(bundle, engine="openvino")
     monkeypatch.setattr(choosing, "_seconds", lambda predictors, *_: {name: SECONDS[name] for name in predictors})
     assert chosen(bundle, most_changed=1.0)[0] == HALF
+
+
+def test_the_first_volume_that_is_in_order_is_taken(bundle, clock, tmp_path):
+    broken, whole = tmp_path / "a.h5", tmp_path / "b.h5"
+    broken.write_bytes(b"nothing")
+    write_volume(whole, VOLUME.array()[..., 0], VOLUME, "raw")
+    assert zoo.fastest(bundle, [broken, whole], EngineSettings(most_changed=1.0)) == HALF
+    # An engine that was asked for is not given up for that.
+    assert zoo.fastest(bundle, [broken], EngineSettings(engine="onnx")) == ("onnx", "float32")
+
+
+def test_an_engine_that_fails_is_left_out(bundle, large, monkeypatch, tmp_path):
+    def fails(model):
+        def network(batch):
+            raise RuntimeError("no such instruction")
+
+        return network
+
+    def cannot_be_made(model):
+        raise OSError("no such library")
+
+    monkeypatch.setattr(folders, "proofs", lambda: tmp_path)
+    monkeypatch.setitem(engines.NETWORKS, ("onnx", "float32"), fails)
+    monkeypatch.setitem(engines.NETWORKS, ("openvino", "bfloat16"), cannot_be_made)
+    monkeypatch.setitem(engines.NETWORKS, ("openvino", "float32"), cannot_be_made)
+    name, (line,) = chosen(bundle, most_changed=1.0)
+    assert name[0] == "keras" and "onnx" not in line and "openvino" not in line
+    (path,) = tmp_path.glob("seconds-*.json")
+    path.write_text('{"keras float32": -5.0, "keras bfloat16": 1e300}')
+    assert chosen(bundle, most_changed=1.0)[0][0] == "keras"
+    assert all(0 < spent < 100 for spent in read_json(path, "seconds").values())
 
 
 def test_of_a_volume_that_cannot_be_read_predict_will_tell(bundle, large, tmp_path):
