@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from keras_unet3d import InputError
 from keras_unet3d.volumes import from_array, open_volume, readable_by_crops, scratch, unpacker, write_volume
 
 ARRAY = np.random.default_rng(0).integers(1, 1000, (20, 30, 40)).astype(np.uint16)
@@ -64,3 +65,18 @@ def test_what_is_read_by_crops_anyway_stays_as_it_is(packed, tmp_path, monkeypat
     assert not volume.packed
     np.testing.assert_array_equal(volume.array()[..., 0], ARRAY)
     assert readable_by_crops(volume, tmp_path) is volume
+
+
+@pytest.mark.parametrize("damage", ["in the middle", "the checksum"])
+def test_a_damaged_nifti_is_refused_when_it_is_read(tmp_path, damage):
+    path = tmp_path / "a.nii.gz"
+    write_volume(path, ARRAY, from_array(ARRAY))
+    content = bytearray(path.read_bytes())
+    place = len(content) // 2 if damage == "in the middle" else len(content) - 8
+    content[place : place + 4] = bytes(byte ^ 255 for byte in content[place : place + 4])
+    path.write_bytes(content)
+    volume = open_volume(path)
+    with pytest.raises(
+        InputError, match=r"a.nii.gz: expected a readable .nii.gz volume, found a broken or truncated file"
+    ):
+        volume.read((slice(0, 1), slice(0, 1), slice(0, 1)))
