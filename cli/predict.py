@@ -71,11 +71,11 @@ def command(
     with live("voxels") as listener:
         # Instances are cut out of probabilities.
         said = "probabilities" if cleaning.instances else output
-        engine = zoo.fastest(
+        predictor, engine = zoo.fastest_predictor(
             model, inputs, wanted, output=said, settings=settings, key=raw_key, axes=axes, listener=listener
         )
         predict(
-            zoo.predictor(model, *engine),
+            predictor,
             inputs,
             out,
             output=output,

@@ -86,10 +86,28 @@ def fastest(
     Raises:
         InputError: an unknown name, a broken model, or an engine that was asked for and cannot be had.
     """
+    return fastest_predictor(
+        reference, volume, wanted, output=output, settings=settings, key=key, axes=axes, listener=listener
+    )[1]
+
+
+@validated
+def fastest_predictor(
+    reference: str | Path,
+    volume: Volume | str | Path | Sequence[str | Path],
+    wanted: EngineSettings = EngineSettings(),
+    *,
+    output: str = "labels",
+    settings: PredictSettings = DEFAULTS,
+    key: str | None = None,
+    axes: str | None = None,
+    listener: Listener = SILENT,
+) -> tuple[Predictor, tuple[str, str]]:
+    """Return the predictor that is best for a volume, and what `fastest` returns for it: the model is opened once."""
     candidates = _candidates(wanted, output)
-    if candidates == [SURE] or wanted.engine == "savedmodel":
-        return candidates[0]
     model, spec = open_model(reference)
+    if candidates == [SURE] or wanted.engine == "savedmodel":
+        return predictor_in(*candidates[0], reference, model, spec), candidates[0]
     sure = predictor_in(*SURE, reference, model, spec)
     chosen_here, parts = len(candidates) > 1, list[_Part]()
     for one in [volume] if isinstance(volume, Volume | str | Path) else volume:
@@ -97,11 +115,12 @@ def fastest(
         with suppress(InputError):
             opened = one if isinstance(one, Volume) else open_volume(one, key or spec.keys.raw, axes or spec.keys.axes)
             if chosen_here and SURE in candidates and _operations(sure, spec, opened, settings) < _WORTH_IT:
-                return SURE
+                return sure, SURE
             parts = list(_parts(sure, opened))
             break
     if not parts:
-        return SURE if chosen_here else candidates[0]
+        name = SURE if chosen_here else candidates[0]
+        return (sure if name == SURE else predictor_in(*name, reference, model, spec)), name
     predictors = {SURE: sure}
     for name in candidates:
         # Of any engine those count that are installed and work; nobody knows what they raise.
@@ -117,7 +136,7 @@ def fastest(
     truth = [(part, part.classes(sure)) for part in (*parts, *_stored(reference, spec))]
     chosen, proof = _first_proved(ranked, predictors, truth, wanted.most_changed, listener)
     listener.say(f"engine: {' '.join(chosen)}{proof}{why}")
-    return chosen
+    return predictors[chosen], chosen
 
 
 def _first_proved(

@@ -74,7 +74,7 @@ def read_source(
     table: LabelTable,
     hold: bool = True,
     normalization: str = "zscore",
-    unpack: Callable[[Volume], Volume] = lambda volume: volume,
+    unpack: Callable[[Volume], Volume] | None = None,
 ) -> Source:
     """Return an example read, checked and indexed.
 
@@ -92,7 +92,7 @@ def read_source(
     def keep(volume: Volume) -> Volume:
         if hold:
             return in_memory(volume)
-        return unpack(volume) if volume.packed else volume
+        return unpack(volume) if unpack and volume.packed else volume
 
     image = keep(example.image)
     classes = keep(class_volume(example.label, table))

@@ -1,7 +1,7 @@
 """The volumes of a fit, read and indexed: how many of them are held in memory, and what the classes weigh."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from keras_unet3d.labels import LabelTable, class_weights
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.patches.holdout import Holdout
 from keras_unet3d.patches.source import Source, read_source
-from keras_unet3d.volumes import Volume, unpacker
+from keras_unet3d.volumes import unpacker
 from keras_unet3d.words import by, plural
 
 
@@ -33,7 +33,7 @@ def read_sources(
     held = held_in_memory(examples, memory)
     listener.say(_memory_in_words(examples, held, memory))
     size = sum(_packed_size(example) for example, hold in zip(examples, held, strict=True) if not hold)
-    unpack: Callable[[Volume], Volume] = _nothing_to_unpack
+    unpack = None
     if size:
         folder = beside.resolve().parent if beside else temporary_place()
         listener.say(f"unpacking what is compressed and not held in memory, {_bytes(size)} in {folder} until the end")
@@ -41,10 +41,6 @@ def read_sources(
     return [
         read_source(example, table, hold, normalization, unpack) for example, hold in zip(examples, held, strict=True)
     ]
-
-
-def _nothing_to_unpack(volume: Volume) -> Volume:
-    return volume
 
 
 def weigh_classes(holdout: Holdout, table: LabelTable, text: str | None, listener: Listener) -> list[float] | None:
