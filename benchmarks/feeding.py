@@ -16,7 +16,7 @@ from keras_unet3d import Listener
 from keras_unet3d.augment.draw import AugmentSettings
 from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.datasets import phantom
-from keras_unet3d.labels import UNLABELLED
+from keras_unet3d.labels import UNLABELLED, LabelTable
 from keras_unet3d.machine import precision
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.unet import build
@@ -107,7 +107,7 @@ def run(side: str, source: Source, options) -> tuple[list[float], float]:
         ends.append(time.perf_counter())
         waited.append(waiting.seconds)
 
-    shown = Shown(training_sample([source], settings, 0, 0), phantom.NAMES, None)
+    shown = Shown(training_sample([source], settings, 0, 0), LabelTable((0, 1, 2), phantom.NAMES), None)
     schedule = Schedule(1, WARM_UP + options.steps, 1e-3, "crossentropy+dice")
     with tempfile.TemporaryDirectory() as folder:
         train(model, feed, schedule, RunFolder(Path(folder)), shown=shown, listener=Listener(print, progress))

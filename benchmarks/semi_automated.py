@@ -100,7 +100,7 @@ def learn(dense: Dense, classes: np.ndarray, variant: Variant) -> Predictor:
     model = build(plan.spec.architecture)
     position = validation_positions(holdout.validation, plan.unchanged_patches, 1)[0]
     sample = validation_sample(holdout.validation, plan.unchanged_patches, position)
-    shown = Shown(sample, dense.table.names, plan.spec.spacing)
+    shown = Shown(sample, dense.table, plan.spec.spacing)
     with tempfile.TemporaryDirectory() as run:
         train(model, make_feed(holdout, plan), plan.schedule, RunFolder(Path(run)), shown=shown)
     return trained_predictor(model, plan.spec)

@@ -15,7 +15,7 @@ from keras_unet3d.settings import FitSettings, PredictSettings
 @click.argument("data", nargs=-1)
 @options.images
 @options.labels
-@options.settings(FitSettings, only=("unlabelled",))
+@options.settings(FitSettings, only=("unlabelled", "annotated"))
 @click.option("--held-out", is_flag=True, help="Only the volumes that the fit of MODEL, a run, held out.")
 @click.option("--instances", is_flag=True, help="Also compare the cells that predict --instances cuts.")
 @click.option("--compare", "other", metavar="MODEL", help="Another model on the same volumes, and which is better.")
@@ -32,6 +32,7 @@ def command(
     images,
     labels,
     unlabelled,
+    annotated,
     held_out,
     instances,
     other,
@@ -77,6 +78,7 @@ def command(
                     labels=labels,
                     keys=replace(predictors[0].spec.keys, **keys),
                     unlabelled=unlabelled,
+                    annotated=annotated,
                     only=only,
                     settings=settings,
                     instances=instances,

@@ -74,10 +74,15 @@ def _option(settings: type, field: Field) -> Callable:
         return click.option(f"{option}/--no-{option[2:]}", default=None, help=text)
     if kind == Triple:
         return click.option(option, type=int, nargs=3, default=None, metavar="Z Y X", help=text)
-    if kind == tuple[int, ...]:
-        return click.option(option, type=int, multiple=True, metavar="VALUE", help=text)
+    if kind in _REPEATED:
+        word, metavar = _REPEATED[kind]
+        return click.option(option, type=word, multiple=True, metavar=metavar, help=text)
     choices = field.metadata["choices"]
     return click.option(option, type=click.Choice(choices) if choices else kind, default=None, help=text)
+
+
+# Type of a field that is a repeatable option -> the type of each, and what it is called.
+_REPEATED: dict = {tuple[int, ...]: (int, "VALUE"), tuple[str, ...]: (str, "FILES=VALUES")}
 
 
 def _shown(default) -> str:

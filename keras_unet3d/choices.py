@@ -28,6 +28,6 @@ PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 MERGES = ("exact", "blend")
 BORDERS = ("mirror", "edge")
 # "classes" is for programs; people are offered the others.
-OUTPUTS = ("labels", "classes", "probabilities", "logits", "uncertainty")
+OUTPUTS = ("labels", "classes", "masks", "probabilities", "logits", "uncertainty")
 PREDICTION_ENGINES = ("keras", "savedmodel", "onnx", "openvino")
 PREDICTION_PRECISIONS = ("float32", "bfloat16")

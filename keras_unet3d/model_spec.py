@@ -53,6 +53,8 @@ class ModelSpec(Validated):
         classes = self.architecture.num_classes
         if self.labels.num_classes != classes:
             yield f"labels: expected {classes} classes like the network's, found {self.labels.num_classes}."
+        if self.labels.overlapping and not self.overlapping:
+            yield "labels: expected a network with a sigmoid per class where classes overlap, found another one."
         if not self.temperature > 0:
             yield f"temperature: expected a number above 0, found {self.temperature}."
         if self.overlapping and (self.temperature != 1 or self.cleaning):

@@ -3,14 +3,16 @@
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, fields
+from itertools import zip_longest
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import Validated
 from keras_unet3d.geometry import Triple, triple
+from keras_unet3d.labels import LabelTable
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.volumes.grey_values import Rescaling
 
-SCHEMA = 4
+SCHEMA = 5
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
@@ -146,10 +148,15 @@ def _derived(spec: ModelSpec) -> dict:
         "preprocessing": [{"name": grey if isinstance(grey, str) else grey.config(), "over": over, "per": "channel"}],
         "classes": [
             {"class": number, "value": value, "name": name}
-            for number, (value, name) in enumerate(zip(labels.values, labels.names, strict=True))
+            for number, (value, name) in enumerate(_values_and_names(labels))
         ],
         "unlabelled": labels.unlabelled,
     }
+
+
+def _values_and_names(labels: LabelTable) -> Iterator[tuple[int | None, str]]:
+    """Return the label value that a prediction writes for every class, None for a class that has a channel, and its name."""
+    return zip_longest(labels.values, labels.names)
 
 
 def from_metadata(metadata: dict, source: str) -> Card:
@@ -189,22 +196,30 @@ def _to_schema_4(metadata: dict) -> dict:
     return metadata | {"schema": 4}
 
 
+def _to_schema_5(metadata: dict) -> dict:
+    # Partly labelled volumes and classes that overlap are new, and there are none by default.
+    return metadata | {"schema": 5}
+
+
 # Schema -> what makes the content of a card of that schema one of the next.
-_MIGRATIONS = {1: _to_schema_2, 2: _to_schema_3, 3: _to_schema_4}
+_MIGRATIONS = {1: _to_schema_2, 2: _to_schema_3, 3: _to_schema_4, 4: _to_schema_5}
 
 
 def to_readme(card: Card, files: Collection[str] = ()) -> str:
     """Return the card for people; `files` are those of the bundle."""
     spec = card.spec
     rows = "\n".join(
-        f"| {number} | {value} | {name} |"
-        for number, (value, name) in enumerate(zip(spec.labels.values, spec.labels.names, strict=True))
+        f"| {number} | {'channel' if value is None else value} | {name} |"
+        for number, (value, name) in enumerate(_values_and_names(spec.labels))
     )
     figures = "\n".join(_figures(card.evaluation)) or "None recorded."
     networks = spec.architecture.networks
     ensemble = f"- An ensemble: the mean of the probabilities of {networks} networks.\n" if networks > 1 else ""
     if spec.overlapping:
-        ensemble += "- Classes may overlap: every channel is a probability by itself, and there are no labels (`--output probabilities`).\n"
+        which = (
+            "what they are in the training data" if spec.labels.overlapping else "nowhere: there are `--output masks`"
+        )
+        ensemble += f"- Classes may overlap: every channel is a probability by itself. Labels are {which}.\n"
     grey = spec.normalization.in_words() if isinstance(spec.normalization, Rescaling) else "normalised per volume"
     voxel = " x ".join(f"{size:g}" for size in spec.spacing) + f" {spec.unit or ''}" if spec.spacing else "not recorded"
     return f"""# {card.name} {card.version}
@@ -242,7 +257,7 @@ SavedModel is a program: load one only from people you trust. `model.onnx` is wh
 
 def _settled(spec: ModelSpec) -> str:
     """Return lines on what was fitted after the training."""
-    names = dict(zip(spec.labels.values, spec.labels.names, strict=True))
+    names = dict(_values_and_names(spec.labels))
     steps = "; ".join(f"{names[step.value]}: {step.in_words()}" for step in spec.cleaning)
     lines = [f"- Labels are cleaned by `predict`: {steps}.\n"] if steps else []
     if spec.temperature != 1:

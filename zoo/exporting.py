@@ -167,7 +167,7 @@ def _draw_cover(model: keras.Model, spec: ModelSpec, volume: Volume | None, path
         Panel("volume", image, np.full_like(shown, UNLABELLED), 0, volume.spacing),
         Panel("prediction", image, shown, 0, volume.spacing),
     ]
-    draw_annotations([panels], path, spec.labels.names)
+    draw_annotations([panels], path, spec.labels.shown_names)
     return path
 
 

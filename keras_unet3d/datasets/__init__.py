@@ -1,6 +1,7 @@
 """What the user calls DATA: which image, label and weight volumes belong together."""
 
-from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found, misfits
+from keras_unet3d.datasets.annotated import annotated_in, parse_annotated
+from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Declared, Example, Found, misfits
 from keras_unet3d.datasets.finding import (
     CELLS,
     EMBEDDED,
@@ -20,10 +21,12 @@ __all__ = [
     "Case",
     "DataKeys",
     "DataSet",
+    "Declared",
     "Example",
     "Found",
     "Globs",
     "agreed",
+    "annotated_in",
     "find_data",
     "find_images",
     "find_pairs",
@@ -31,4 +34,5 @@ __all__ = [
     "misfits",
     "open_examples",
     "open_partly_labelled",
+    "parse_annotated",
 ]

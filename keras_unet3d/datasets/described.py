@@ -1,5 +1,6 @@
 """Folders with a `dataset.json`: the layouts of the Medical Segmentation Decathlon and of nnU-Net."""
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,51 @@ def find_described(folder: Path, keys: DataKeys) -> Found:
     cases, faults = find(folder, described, keys)
     if not cases and not faults:
         raise InputError(f"{path}: expected training volumes, found none.")
-    names = _label_names(path, described)
+    regions, region_values = _regions(path, described)
+    names = {} if regions else _label_names(path, described)
     # nnU-Net's word for unlabelled voxels.
     ignored = tuple(value for value, name in names.items() if name == "ignore")
     return Found(
-        tuple(cases), {value: name for value, name in names.items() if name != "ignore"}, ignored, faults=faults
+        cases=tuple(cases),
+        faults=faults,
+        label_names={value: name for value, name in names.items() if name != "ignore"},
+        unlabelled=ignored or regions.pop("ignore", ()),
+        regions=regions,
+        region_values=region_values,
+        annotated=_annotated(path, described),
     )
+
+
+def _annotated(path: Path, described: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return which values were annotated in which files; no format has a word for it, and ours is "annotated"."""
+    rules = described.get("annotated", {})
+    if not isinstance(rules, dict) or not all(isinstance(values, list) and _whole(values) for values in rules.values()):
+        raise InputError(
+            f"{path}: expected patterns of file names with lists of label values in 'annotated', found {rules!r}."
+        )
+    return {str(pattern): tuple(values) for pattern, values in rules.items()}
+
+
+def _regions(path: Path, described: dict[str, Any]) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
+    """Return classes that overlap, nnU-Net's regions, each with its raw values, and the values that predictions write.
+
+    Its labels are regions where a name has a list of values; the background, 0, is none of them.
+    """
+    labels, order = described.get("labels", {}), described.get("regions_class_order", [])
+    if not isinstance(labels, dict) or not any(isinstance(value, list) for value in labels.values()):
+        return {}, ()
+    regions = {str(name): tuple(value) if isinstance(value, list) else (value,) for name, value in labels.items()}
+    if not all(values and _whole(values) for values in regions.values()):
+        raise InputError(f"{path}: expected regions that are lists of whole numbers, found {labels!r}.")
+    of_interest = {name: values for name, values in regions.items() if values != (0,)}
+    count = len(of_interest) - ("ignore" in of_interest)
+    if order and (not isinstance(order, list) or not _whole(order) or len(order) != count):
+        raise InputError(f"{path}: expected a whole number per region in 'regions_class_order', found {order!r}.")
+    return of_interest, tuple(order)
+
+
+def _whole(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
 
 
 def _label_names(path: Path, described: dict[str, Any]) -> dict[int, str]:

@@ -1,7 +1,7 @@
 """An image with its labels and weights: as a case that is yet to be opened, and as an example that fits together."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
 
@@ -39,12 +39,17 @@ def open_labels(opener: Callable[..., Volume], path: Path, key: str, axes: str |
 
 @dataclass(frozen=True)
 class Example:
-    """An image with its labels, and with weights where there are some; they lie on the same voxels."""
+    """An image with its labels, and with weights where there are some; they lie on the same voxels.
+
+    Attributes:
+        annotated: the raw label values that were annotated; None for all.
+    """
 
     name: str
     image: Volume
     label: Volume
     weight: Volume | None = None
+    annotated: tuple[int, ...] | None = None
 
     @property
     def file(self) -> str:
@@ -70,33 +75,50 @@ class Case:
         return Example(self.name, self.image(), self.label(), self.weight())
 
 
-@dataclass(frozen=True)
-class Found:
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What a data set declares about its labels.
+
+    Attributes:
+        label_names: names of raw label values.
+        unlabelled: raw values that mean "nobody said".
+        target: what label values are, one of `choices.TARGETS`; None where nothing is said.
+        regions: names of classes that overlap, and the raw values that each is made of.
+        region_values: the raw value that a prediction writes for every one of them, the last one on top; empty where it
+            follows from them.
+        annotated: patterns of file names, and the raw values that were annotated in such files; in all others all were.
+    """
+
+    label_names: dict[int, str] = field(default_factory=dict)
+    unlabelled: tuple[int, ...] = ()
+    target: str | None = None
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    region_values: tuple[int, ...] = ()
+    annotated: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def declared(self) -> "Declared":
+        """Return the declarations alone."""
+        return Declared(**{entry.name: getattr(self, entry.name) for entry in fields(Declared)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found(Declared):
     """The cases that DATA names, and what the data set declares.
 
     Attributes:
         cases: image, labels and weights that belong together.
-        label_names: names of raw label values.
-        unlabelled: raw values that mean "nobody said".
-        target: what label values are, one of `choices.TARGETS`; None where nothing is said.
         faults: sentences on files that are missing beside those of the cases.
     """
 
     cases: tuple[Case, ...]
-    label_names: dict[int, str]
-    unlabelled: tuple[int, ...] = ()
-    target: str | None = None
     faults: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class DataSet:
+@dataclass(frozen=True, kw_only=True)
+class DataSet(Declared):
     """The opened examples that DATA names, and what the data set declares."""
 
     examples: tuple[Example, ...]
-    label_names: dict[int, str]
-    unlabelled: tuple[int, ...] = ()
-    target: str | None = None
 
 
 def misfits(image: Volume, other: Volume) -> Iterator[str]:

@@ -8,7 +8,7 @@ from keras_unet3d.choices import TARGETS
 from keras_unet3d.datasets.cells import UNLABELLED as NOT_PAINTED
 from keras_unet3d.datasets.cells import touching_cells
 from keras_unet3d.datasets.described import DESCRIPTION, find_described
-from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found, open_labels
+from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Declared, Example, Found, open_labels
 from keras_unet3d.datasets.pairing import Globs, find_pairs
 from keras_unet3d.datasets.phantom import NAMES, UNLABELLED, Phantom, phantom
 from keras_unet3d.errors import InputError, refuse
@@ -44,7 +44,7 @@ def open_examples(data: Sequence[str | Path], keys: DataKeys = DataKeys(), globs
         sources.append(find_pairs(globs, keys))
     whole = joined(sources)
     refuse(whole.faults)
-    return DataSet(tuple(case.opened() for case in whole.cases), whole.label_names, whole.unlabelled, whole.target)
+    return DataSet(examples=tuple(case.opened() for case in whole.cases), **vars(whole.declared()))
 
 
 def joined(sources: Sequence[Found]) -> Found:
@@ -58,14 +58,14 @@ def joined(sources: Sequence[Found]) -> Found:
             "DATA: expected HDF5 or Zarr volumes, a folder, `images` and `labels`, or a word, sample or cells; found none."
         )
     return Found(
-        tuple(case for source in sources for case in source.cases),
-        *agreed(sources),
-        tuple(fault for source in sources for fault in source.faults),
+        cases=tuple(case for source in sources for case in source.cases),
+        faults=tuple(fault for source in sources for fault in source.faults),
+        **vars(agreed(sources)),
     )
 
 
-def agreed(declaring: Sequence[Found | DataSet]) -> tuple[dict[int, str], tuple[int, ...], str | None]:
-    """Return the names of label values, the unlabelled values, and what label values are, as all declare together.
+def agreed(declaring: Sequence[Declared]) -> Declared:
+    """Return what all data sets declare together.
 
     Raises:
         InputError: a label value that means one thing here and another there.
@@ -83,9 +83,20 @@ def agreed(declaring: Sequence[Found | DataSet]) -> tuple[dict[int, str], tuple[
                     f"DATA: expected data sets that agree on their labels, found {value} to mean {meanings[value]!r} "
                     f"in one and {name!r} in another; fit them apart."
                 )
-    names = {value: name for source in declaring for value, name in source.label_names.items()}
-    unlabelled = tuple(dict.fromkeys(value for source in declaring for value in source.unlabelled))
-    return names, unlabelled, targets[0] if targets else None
+    with_regions = [source for source in declaring if source.regions]
+    if any(
+        (source.regions, source.region_values) != (with_regions[0].regions, with_regions[0].region_values)
+        for source in with_regions
+    ):
+        raise InputError("DATA: expected data sets of the same regions, found others; fit them apart.")
+    return Declared(
+        label_names={value: name for source in declaring for value, name in source.label_names.items()},
+        unlabelled=tuple(dict.fromkeys(value for source in declaring for value in source.unlabelled)),
+        target=targets[0] if targets else None,
+        regions=with_regions[0].regions if with_regions else {},
+        region_values=with_regions[0].region_values if with_regions else (),
+        annotated={pattern: values for source in declaring for pattern, values in source.annotated.items()},
+    )
 
 
 def find_data(path: str | Path, keys: DataKeys) -> Found:
@@ -101,7 +112,7 @@ def find_data(path: str | Path, keys: DataKeys) -> Found:
     if (path / DESCRIPTION).is_file():
         return find_described(path, keys)
     if _holds_several(path):
-        return Found((_case(path, keys),), {})
+        return Found(cases=(_case(path, keys),))
     if path.is_dir():
         return _find_in_folder(path, keys)
     if not path.exists():
@@ -111,7 +122,7 @@ def find_data(path: str | Path, keys: DataKeys) -> Found:
             f"{path}: expected an HDF5 or Zarr volume that holds image and labels, found {path.suffix or 'no suffix'}; "
             "for other formats give `images=GLOB` and `labels=GLOB`."
         )
-    return Found((_case(path, keys),), {})
+    return Found(cases=(_case(path, keys),))
 
 
 def _holds_several(path: Path) -> bool:
@@ -132,7 +143,7 @@ def _embedded(name: str, stack: Phantom, names: dict[int, str], unlabelled: int,
         partial(from_array, array, of, stack.spacing, "um")
         for array, of in ((stack.image, name), (stack.sparse, f"{name} labels"))
     )
-    return Found((Case(name, image, label),), names, (unlabelled,), target)
+    return Found(cases=(Case(name, image, label),), label_names=names, unlabelled=(unlabelled,), target=target)
 
 
 # Word of DATA -> what is embedded in the package.
@@ -147,7 +158,7 @@ def _find_in_folder(folder: Path, keys: DataKeys) -> Found:
             f"{folder}: expected HDF5 or Zarr volumes or a dataset.json, found neither; "
             "for pairs of other files give `images=GLOB` and `labels=GLOB`."
         )
-    return Found(tuple(_case(file, keys) for file in files), {})
+    return Found(cases=tuple(_case(file, keys) for file in files))
 
 
 def _case(path: Path, keys: DataKeys) -> Case:

@@ -60,7 +60,7 @@ def find_pairs(globs: Globs, keys: DataKeys) -> Found:
             for path, key in zip((label, *weight), (keys.label, keys.weight), strict=False)
         ]
         cases.append(Case(image.name, partial(open_volume, image, keys.raw, keys.axes), *others))
-    return Found(tuple(cases), {}, faults=tuple(faults))
+    return Found(cases=tuple(cases), faults=tuple(faults))
 
 
 def find_images(pattern: str, keys: DataKeys) -> list[Volume]:

@@ -18,14 +18,34 @@ class Counts:
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(self.both + other.both, self.predicted + other.predicted, self.truth + other.truth)
 
+    def only(self, classes: np.ndarray) -> "Counts":
+        """Return the counts of some classes, true in `classes`, and none of the others."""
+        return Counts(self.both * classes, self.predicted * classes, self.truth * classes)
 
-def count(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> Counts:
-    """Count two arrays of classes; voxels whose truth is `UNLABELLED` count nowhere."""
+
+def count(truth: np.ndarray, predicted: np.ndarray, num_classes: int, meanings: np.ndarray | None = None) -> Counts:
+    """Count what labels say and what was predicted; voxels whose truth is `UNLABELLED` count nowhere.
+
+    Args:
+        truth: labels, of any shape.
+        predicted: class numbers of the same shape, or a mask per class, `(..., classes)`.
+        num_classes: number of classes.
+        meanings: what every label says of every class, `(labels, classes)`: 1 it is, 0 it is not, -1 it may be, so that it does
+            not count for the class; None where label n is class n.
+    """
     labelled = truth != UNLABELLED
-    truth, predicted = truth[labelled].astype(np.int64), predicted[labelled].astype(np.int64)
-    confusion = np.bincount(truth * num_classes + predicted, minlength=num_classes**2)
-    confusion = confusion.reshape(num_classes, num_classes)
-    return Counts(np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1))
+    rows, chosen = truth[labelled].astype(np.int64), predicted[labelled]
+    says = np.eye(num_classes, dtype=np.int64) if meanings is None else meanings
+    labels = len(says)
+    if chosen.ndim == 1:
+        cells = np.bincount(rows * num_classes + chosen, minlength=labels * num_classes)
+        table = cells.reshape(labels, num_classes)
+    else:
+        columns = [np.bincount(rows[mask], minlength=labels) for mask in (chosen > 0).T]
+        table = np.stack(columns, axis=1)
+    voxels = np.bincount(rows, minlength=labels)
+    is_class, counts = says == 1, says != -1
+    return Counts((table * is_class).sum(axis=0), (table * counts).sum(axis=0), voxels @ is_class)
 
 
 def figures(counts: Counts, names: tuple[str, ...]) -> dict[str, dict | None]:

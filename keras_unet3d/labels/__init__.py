@@ -9,11 +9,14 @@ from keras_unet3d.labels.inference import (
     doubtful_values,
     infer_table,
     infer_unlabelled,
+    not_annotated,
     propose_table,
     table_faults,
     unknown_in,
     value_faults,
+    with_groups,
 )
+from keras_unet3d.labels.regions import combined, parse_regions, region_table
 from keras_unet3d.labels.slices import AnnotatedSlices, annotated_slices
 from keras_unet3d.labels.survey import Survey, per_plane, survey
 from keras_unet3d.labels.table import (
@@ -36,16 +39,21 @@ __all__ = [
     "check_class_weights",
     "class_volume",
     "class_weights",
+    "combined",
     "doubtful_values",
     "infer_table",
     "infer_unlabelled",
+    "not_annotated",
     "parse_classes",
+    "parse_regions",
     "per_plane",
     "propose_table",
+    "region_table",
     "shown_class",
     "smallest_type",
     "survey",
     "table_faults",
     "unknown_in",
     "value_faults",
+    "with_groups",
 ]

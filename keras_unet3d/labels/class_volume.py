@@ -1,7 +1,8 @@
 """Raw label volumes as volumes of classes, read by crops; instances as boundaries, or as insides and boundaries."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -11,15 +12,28 @@ from keras_unet3d.labels.table import UNLABELLED, LabelTable
 from keras_unet3d.volumes import Volume
 
 
-def class_volume(volume: Volume, table: LabelTable) -> Volume:
-    """Return the volume of classes (uint8, `UNLABELLED` where nobody said) of a raw label volume."""
+def class_volume(volume: Volume, table: LabelTable, annotated: Sequence[int] | None = None) -> Volume:
+    """Return the volume of classes (uint8, `UNLABELLED` where nobody said) of a raw label volume.
+
+    Where classes overlap, or where only some raw values are `annotated` in this volume (None for all), it holds labels, whose
+    `meanings` the table has.
+    """
     refuse_channels(volume)
     read = _read_instances if table.of_instances else _read_semantic
+    group = table.partly(annotated)
+    read = partial(_read_partly, group) if group else read
     return replace(volume, dtype=np.dtype(np.uint8), read=lambda box: read(volume, table, box))
 
 
 def _read_semantic(volume: Volume, table: LabelTable, box: Box) -> np.ndarray:
     return table.to_classes(volume.read(box), volume.name)
+
+
+def _read_partly(group: tuple[int, ...], volume: Volume, table: LabelTable, box: Box) -> np.ndarray:
+    # What looks like background may be any of the classes that nobody looked for.
+    labels = np.arange(UNLABELLED + 1, dtype=np.uint8)
+    labels[table.background] = table.num_classes + table.partial.index(group)
+    return labels[_read_semantic(volume, table, box)]
 
 
 def _read_instances(volume: Volume, table: LabelTable, box: Box) -> np.ndarray:

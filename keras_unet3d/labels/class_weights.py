@@ -37,12 +37,12 @@ def check_class_weights(text: str) -> dict[str, float] | None:
 
 
 def class_weights(text: str | None, table: LabelTable, counts: np.ndarray) -> list[float] | None:
-    """Return one weight per class, None for 1 everywhere.
+    """Return one weight per class, or per label where these are others, None for 1 everywhere.
 
     Args:
         text: "balanced", weights by name or raw value (a class not named has 1), or None.
         table: the classes.
-        counts: labelled voxels per class, of the training volumes.
+        counts: labelled voxels per class, or label, of the training volumes.
 
     "balanced" gives every class the same influence on the loss, the weights' mean over the labelled voxels
     being 1: less for the frequent background, more for rare classes (Çiçek et al. 2016, section 3.2).
@@ -55,9 +55,9 @@ def class_weights(text: str | None, table: LabelTable, counts: np.ndarray) -> li
     given = check_class_weights(text)
     if given is None:
         return _balanced(counts)
-    numbers = dict(zip(map(str, table.values), range(table.num_classes), strict=True))
-    numbers |= dict(zip(table.names, range(table.num_classes), strict=True))
-    weights = [1.0] * table.num_classes
+    numbers = {str(value): number for number, value in enumerate(table.raw_values)}
+    numbers |= {name: number for number, name in enumerate(table.label_names)}
+    weights = [1.0] * table.num_labels
     if len({numbers.get(name, name) for name in given}) < len(given):
         raise InputError(f"class_weights: expected every class once, by its name or its value; found {text!r}.")
     for name, weight in given.items():
@@ -66,6 +66,11 @@ def class_weights(text: str | None, table: LabelTable, counts: np.ndarray) -> li
                 f"class_weights: expected classes of {table.shown()}; found {name!r}.{did_you_mean(name, numbers)}"
             )
         weights[numbers[name]] = weight
+    # What may be of several classes looks like background, and weighs as much.
+    groups = range(table.num_labels - len(table.partial), table.num_labels)
+    for number in groups:
+        if table.label_names[number] not in given:
+            weights[number] = weights[table.background]
     if not np.dot(weights, counts) > 0:
         raise InputError(f"class_weights: expected a weight above 0 for a class that is labelled, found {text!r}.")
     return weights

@@ -80,6 +80,9 @@ def table_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> 
     first = next(iter(counts))
     if table.of_instances:
         yield from _instance_faults(table, counts)
+    if table.overlapping:
+        yield from _region_faults(table, counts)
+        return
     if table.num_classes == 1:
         yield (
             f"{first}: expected at least two classes, found only the label {table.shown()} in all volumes; "
@@ -96,6 +99,20 @@ def table_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> 
             )
 
 
+def _region_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> Iterator[str]:
+    """Yield a sentence on regions that are made of values which no volume holds."""
+    held = {value for of_volume in counts.values() for value in of_volume}
+    for name, region in zip(table.names, table.regions, strict=True):
+        missing = [value for value in region if value not in held]
+        if missing and not table.by_channel:
+            yield (
+                f"regions: expected label values that the volumes hold, {some(sorted(held))}; found {some(missing)} in "
+                f"{name!r}; correct it."
+            )
+        if not held & {*region}:
+            yield f"regions: expected voxels of {name!r} in some volume, found none; leave it out."
+
+
 def _instance_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]]) -> Iterator[str]:
     """Yield a sentence where there are too few instances to learn anything from."""
     others = {*table.unlabelled, table.background_value} if table.target == "cells" else {*table.unlabelled}
@@ -110,6 +127,33 @@ def _instance_faults(table: LabelTable, counts: Mapping[str, Mapping[int, int]])
         yield (
             f"{first}: expected at least two instances, between which there is a boundary, found only {held}; label another "
             "one."
+        )
+
+
+def with_groups(table: LabelTable, annotated: Iterable[Sequence[int] | None]) -> LabelTable:
+    """Return the table with a label for every group of classes that the background of a partly labelled volume may be."""
+    groups = [table.partly(values) for values in annotated]
+    return replace(table, partial=tuple(dict.fromkeys(group for group in groups if group)))
+
+
+def not_annotated(
+    volume: str, counts: Mapping[int, int], table: LabelTable, annotated: Sequence[int] | None
+) -> Iterator[str]:
+    """Yield a sentence where a volume holds classes that are said not to be annotated in it, or what is said is no class."""
+    if annotated is None:
+        return
+    unknown = [value for value in annotated if value not in table.values]
+    if unknown:
+        yield f"annotated: expected the labels {table.shown()}, found {some(unknown)} for {volume}; correct it."
+    others = [table.values[number] for number in table.partly(annotated) if number != table.background]
+    wrong = [value for value in others if counts.get(value)]
+    if wrong:
+        yield unknown_values(
+            volume,
+            wrong,
+            [counts[value] for value in wrong],
+            f"no labels but {', '.join(map(str, annotated))}, those that `annotated` says were looked for",
+            "add VALUE there, or correct the labels",
         )
 
 
@@ -146,7 +190,7 @@ def unknown_in(volume: str, counts: Mapping[int, int], table: LabelTable, mend: 
     rest is as in `value_faults`.
     """
     instances = table.of_instances
-    known = {*table.values, *table.unlabelled, *((table.background_value,) if table.target == "cells" else ())}
+    known = {*table.raw_values, *table.unlabelled, *((table.background_value,) if table.target == "cells" else ())}
     wrong = [value for value in counts if value not in known and not (instances and value >= 0)]
     if wrong:
         expected = "labels of 0 or more" if instances or not table.values else f"the labels {table.shown()}"

@@ -20,14 +20,20 @@ _UNKNOWN = 254
 class LabelTable(Validated):
     """The raw value and the name of every class, in the order of the classes.
 
+    A label volume is read as a number per voxel, its label: that of its class, or of several that it may be or is (`meanings`).
+
     Attributes:
-        values: raw value per class; what a prediction writes.
+        values: raw value per class; what a prediction writes. Empty where classes overlap and have a channel each in label files.
         names: name per class.
         unlabelled: raw values that mean "nobody said".
         target: "semantic" (a value is a class), "boundaries" (values are instances; class 1 is where two of them touch,
             class 0 everything else) or "cells" (values are instances and a background; class 1 is the inside of
             an instance, class 2 where it touches another one or the background, class 0 the background).
-        background_value: the raw value of the background where the others are instances, with the target "cells".
+        background_value: the raw value of the background where the others are instances, with the target "cells", or
+            where classes overlap.
+        partial: the classes that the background of partly labelled volumes may be, a group for each kind of them; their labels
+            are numbered behind those of the classes.
+        regions: where classes overlap, the raw values that every one of them is made of; labels are then these values, in order.
     """
 
     WHAT = "a label table"
@@ -37,9 +43,13 @@ class LabelTable(Validated):
     unlabelled: tuple[int, ...] = ()
     target: str = checked("semantic", TARGETS)
     background_value: int = 0
+    partial: tuple[tuple[int, ...], ...] = ()
+    regions: tuple[tuple[int, ...], ...] = ()
 
     def faults(self) -> Iterator[str]:
-        if len(self.names) != len(self.values):
+        if self.regions:
+            yield from self._region_faults()
+        elif len(self.names) != len(self.values):
             yield f"label table: expected a name per value, found {self.names} for {self.values}."
         # With instances, `values` are what a prediction writes and `unlabelled` what files hold: both may have a 0.
         both = () if self.of_instances else set(self.values) & set(self.unlabelled)
@@ -51,16 +61,111 @@ class LabelTable(Validated):
                 "one, or take `target=boundaries`."
             )
 
+        if any(not 0 <= number < self.num_classes for group in self.partial for number in group):
+            yield f"label table: expected numbers of classes in its groups, found {self.partial}."
+
+    def _region_faults(self) -> Iterator[str]:
+        if len(self.regions) != len(self.names) or len(self.values) not in (0, len(self.names)):
+            yield f"label table: expected values for every region, found {self.regions} for {self.names}."
+        if not all(self.regions) or set(self.unlabelled) & {value for region in self.regions for value in region}:
+            yield f"regions: expected values that are labelled, found {self.regions} and unlabelled {self.unlabelled}."
+        if self.of_instances or self.partial:
+            yield "regions: expected classes that are labelled in all volumes, and no instances; leave one of them out."
+
     @property
     def num_classes(self) -> int:
         """Number of classes."""
-        return len(self.values)
+        return len(self.names)
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether a voxel may be of several classes, or of none."""
+        return bool(self.regions)
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether classes overlap and have a channel each in label files."""
+        return self.overlapping and not self.values
+
+    @property
+    def raw_values(self) -> tuple[int, ...]:
+        """The raw values that label volumes hold, in the order of their labels; without those of instances."""
+        if not self.regions:
+            return self.values
+        return tuple(sorted({self.background_value}.union(*self.regions)))
+
+    @property
+    def num_labels(self) -> int:
+        """Number of labels that a voxel can have."""
+        return len(self.raw_values) + len(self.partial)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What messages call the labels: the classes' names, or the raw values where classes overlap."""
+        if self.regions:
+            return tuple(map(str, self.raw_values))
+        return (*self.names, *(" or ".join(self.names[number] for number in group) for group in self.partial))
+
+    @property
+    def meanings(self) -> np.ndarray:
+        """What every label says of every class, `(labels, classes)`: 1 it is, 0 it is not, -1 it may be."""
+        if self.regions:
+            return np.array([[int(value in region) for region in self.regions] for value in self.raw_values])
+        groups = [[-int(number in group) for number in range(self.num_classes)] for group in self.partial]
+        return np.array([*np.eye(self.num_classes, dtype=int).tolist(), *groups])
+
+    def as_classes(self, labels: np.ndarray) -> np.ndarray:
+        """Return labels as the class numbers that a prediction has, uint8; `UNLABELLED` where a voxel may be of several classes."""
+        if not (self.regions or self.partial):
+            return labels
+        numbers = np.full(UNLABELLED + 1, UNLABELLED, np.uint8)
+        if self.regions:
+            numbers[: self.num_labels] = self.painted(self.meanings > 0)
+        else:
+            numbers[: self.num_classes] = range(self.num_classes)
+        return numbers[labels]
+
+    @property
+    def shown_names(self) -> tuple[str, ...]:
+        """The names of the class numbers that a prediction has; where classes overlap, 0 is none of them."""
+        return ("none", *self.names) if self.regions else self.names
+
+    @property
+    def compared(self) -> str:
+        """The output of a prediction that is compared with labels: class numbers, or where they overlap a mask for each."""
+        return "masks" if self.regions else "classes"
 
     @property
     def background(self) -> int:
-        """The class that means nothing of interest: the one of that name, else the first."""
-        named = not self.of_instances and "background" in self.names
+        """The class number that means nothing of interest: the one of that name, else the first."""
+        named = not (self.of_instances or self.regions) and "background" in self.names
         return self.names.index("background") if named else 0
+
+    @property
+    def background_name(self) -> str | None:
+        """The name of the class that means nothing of interest; None where classes overlap, and all are of interest."""
+        return None if self.regions else self.names[self.background]
+
+    @property
+    def background_raw(self) -> int:
+        """The raw value that a prediction writes where there is nothing of interest."""
+        return self.background_value if self.regions else self.values[self.background]
+
+    def partly(self, annotated: Sequence[int] | None) -> tuple[int, ...]:
+        """Return the classes that the background may be of a volume in which only these raw values are annotated."""
+        if annotated is None or self.regions or self.of_instances:
+            return ()
+        group = {
+            number for number, value in enumerate(self.values) if value not in annotated or number == self.background
+        }
+        return tuple(sorted(group)) if len(group) > 1 else ()
+
+    def painted(self, masks: np.ndarray) -> np.ndarray:
+        """Return class numbers of the masks of classes that overlap, `(..., classes)`: of several the last, 0 for none."""
+        numbers = np.zeros(masks.shape[:-1], np.uint8)
+        for number in range(masks.shape[-1]):
+            numbers[masks[..., number]] = number + 1
+        return numbers
 
     @property
     def of_instances(self) -> bool:
@@ -68,14 +173,14 @@ class LabelTable(Validated):
         return self.target != "semantic"
 
     def to_classes(self, raw: np.ndarray, name: str = "labels") -> np.ndarray:
-        """Return the class of every voxel, uint8, `UNLABELLED` where the value says so.
+        """Return the class of every voxel, uint8, `UNLABELLED` where the value says so; where classes overlap, the label.
 
         Raises:
             InputError: a value that is neither a class nor unlabelled.
         """
         classes = np.full(raw.shape, _UNKNOWN, np.uint8)
         meanings = dict.fromkeys(self.unlabelled, UNLABELLED) | {
-            value: index for index, value in enumerate(self.values)
+            value: index for index, value in enumerate(self.raw_values)
         }
         if raw.dtype in (np.uint8, np.uint16):
             # A table of all values is much faster than a look for each.
@@ -94,20 +199,27 @@ class LabelTable(Validated):
         return classes
 
     def declared(self) -> str:
-        """Return the classes as `parse_classes` reads them: "7=cell,40"."""
+        """Return classes that do not overlap as `parse_classes` reads them: "7=cell,40"."""
         pairs = zip(self.values, self.names, strict=True)
         return ",".join(f"{value}" if str(value) == name else f"{value}={name}" for value, name in pairs)
 
     def shown(self) -> str:
         """Return values and names for messages: "7 cell, 40 wall"; a name that is only the value stands once."""
+        if self.regions:
+            parts = [
+                " + ".join(map(str, region)) if self.values else f"channel {number}"
+                for number, region in enumerate(self.regions)
+            ]
+            return some([f"{name} = {part}" for name, part in zip(self.names, parts, strict=True)], MOST_CLASSES)
         # As many as there may be classes are worth reading.
         return some(
             [shown_class(value, name) for value, name in zip(self.values, self.names, strict=True)], MOST_CLASSES
         )
 
     def to_values(self, classes: np.ndarray) -> np.ndarray:
-        """Return the raw values of `classes`, in the smallest integer type that holds them all."""
-        return np.asarray(self.values, smallest_type(self.values))[classes]
+        """Return the raw values of class numbers, in the smallest integer type that holds them all."""
+        values = (self.background_value, *self.values) if self.regions else self.values
+        return np.asarray(values, smallest_type(values))[classes]
 
 
 BOUNDARY_TABLE = LabelTable((0, 1), ("interior", "boundary"), target="boundaries")

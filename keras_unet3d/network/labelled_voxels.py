@@ -11,7 +11,11 @@ from keras_unet3d.machine.tensors import Tensor, concrete, shape_of
 
 
 def labelled_voxels(
-    y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None, ignore_label: int | None = None
+    y_true: Tensor,
+    y_pred: Tensor,
+    sample_weight: Tensor | None = None,
+    ignore_label: int | None = None,
+    count: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return labels (int32) and weights (float32), shaped like `y_pred` without its channels.
 
@@ -22,6 +26,7 @@ def labelled_voxels(
         y_pred: predictions `(batch, z, y, x, classes)`, of a float type.
         sample_weight: weights of the labels' shape, `None` for 1 everywhere.
         ignore_label: a label that counts nowhere.
+        count: how many labels there are; None for one per class.
 
     Raises:
         InputError: labels or weights of any other shape, or that are no numbers; where they can be read, outside of a
@@ -29,7 +34,7 @@ def labelled_voxels(
     """
     labels = _per_voxel("y_true", y_true, y_pred)
     weights = None if sample_weight is None else _per_voxel("sample_weight", sample_weight, y_pred)
-    refuse(_value_faults(y_true, sample_weight, y_pred.shape[-1], ignore_label))
+    refuse(_value_faults(y_true, sample_weight, count or y_pred.shape[-1], ignore_label))
     labels = ops.cast(labels, "int32")
     weights = ops.ones_like(labels, dtype="float32") if weights is None else ops.cast(weights, "float32")
     labelled = weights > 0
@@ -59,24 +64,24 @@ def numbers(name: str, values: Tensor) -> Tensor:
 
 
 def _value_faults(
-    y_true: Tensor, sample_weight: Tensor | None, classes: int | None, ignore_label: int | None
+    y_true: Tensor, sample_weight: Tensor | None, count: int | None, ignore_label: int | None
 ) -> Iterator[str]:
     """Yield a sentence on what can be read of labels and weights and is wrong where it counts."""
     labels, weights = concrete(y_true), np.float32(1) if sample_weight is None else concrete(sample_weight)
-    if labels is None or weights is None or classes is None:
+    if labels is None or weights is None or count is None:
         return
     labels, weights = np.ravel(labels), np.ravel(weights)
     counts = np.bool_(True) if ignore_label is None else labels != ignore_label
     wrong = counts & ~((weights >= 0) & (weights < np.inf))
     if wrong.any():
         yield f"sample_weight: expected finite numbers of at least 0, found {weights[wrong][0]}."
-    is_class = (labels >= 0) & (labels < classes)
+    is_class = (labels >= 0) & (labels < count)
     if labels.dtype.kind not in "biu":
         is_class &= labels % 1 == 0
     wrong = counts & (weights > 0) & ~is_class
     if wrong.any():
         yield (
-            f"y_true: expected whole numbers from 0 to {classes - 1}, the classes, where the weight is above 0; found "
+            f"y_true: expected whole numbers from 0 to {count - 1}, the classes, where the weight is above 0; found "
             f"{labels[wrong][0]}."
         )
 

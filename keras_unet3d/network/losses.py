@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_unet3d.errors import InputError
@@ -11,9 +12,12 @@ from keras_unet3d.fields import validated
 from keras_unet3d.machine import devices
 from keras_unet3d.machine.tensors import Tensor
 from keras_unet3d.network.labelled_voxels import labelled_voxels, predictions
+from keras_unet3d.network.meanings import Meanings, checked_meanings, meanings_of, said_of
 
 # Smaller probabilities count as this one, the smallest float32 whose reciprocal is finite.
 _TINY = 1.2e-38
+# The logarithm of a probability that counts for nothing in a sum.
+_NOTHING = -1e9
 
 
 @keras.saving.register_keras_serializable(package="keras_unet3d")
@@ -38,6 +42,12 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
             plain sums as in nnU-Net).
         normalize: whether the weights are divided by `sum(w * c[y])`; False where whoever made them has done that, over
             several batches whose gradients are added.
+        meanings: what every label says of every class, `(labels, classes)`: 1 it is, 0 it is not, -1 it may be. `None` where
+            label n is class n. A label that may be one of several classes costs `-log` of the sum of their probabilities
+            (the marginal loss, Shi et al. 2021), and soft Dice leaves the voxel out for these classes. `class_weights` have
+            then one factor per label.
+        overlapping: whether a voxel may have several classes or none, each with a sigmoid of its own: l is the mean over the
+            classes of the binary cross-entropy, those left out that the voxel may be.
 
     Under replicas (`tf.distribute`) all sums are those of the whole batch, so that it does not matter which replica has
     the labelled voxels; each returns its share of the loss, as Keras' own losses do.
@@ -55,6 +65,8 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
         ignore_label: int | None = None,
         dice_weight: float = 0.0,
         normalize: bool = True,
+        meanings: Meanings | None = None,
+        overlapping: bool = False,
         name: str | None = "sample_weighted_sparse_crossentropy",
     ):
         # The reduction is this class' own: Keras' would divide by all voxels.
@@ -64,6 +76,8 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
         self.ignore_label = ignore_label
         self.dice_weight = dice_weight
         self.normalize = normalize
+        self.meanings = checked_meanings(meanings)
+        self.overlapping = overlapping
         if self.class_weights is not None and not all(weight >= 0 for weight in self.class_weights):
             raise InputError(f"class_weights: expected numbers of at least 0, found {class_weights}.")
         if ignore_label is not None and not -(2**31) <= ignore_label < 2**31:
@@ -77,30 +91,39 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
     def call(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         y_pred = ops.cast(predictions(y_pred), "float32")
         classes = y_pred.shape[-1]
-        labels, weights = labelled_voxels(y_true, y_pred, sample_weight, self.ignore_label)
+        table = meanings_of(classes, self.meanings)
+        labels, weights = labelled_voxels(y_true, y_pred, sample_weight, self.ignore_label, len(table))
         labelled = ops.expand_dims(weights > 0, -1)
         # A constant stands in before anything is computed, so that no NaN can reach a gradient.
         y_pred = ops.where(labelled, y_pred, 1.0 / classes)
-        is_class = ops.equal(ops.expand_dims(labels, -1), ops.arange(classes, dtype="int32"))
-        log_p = ops.log_softmax(y_pred, axis=-1) if self.from_logits else ops.log(ops.maximum(y_pred, _TINY))
-        crossentropy = ops.sum(ops.where(is_class, -log_p, 0.0), axis=-1)
-        crossentropy = ops.where(ops.any(is_class, axis=-1), crossentropy, float("nan"))
-        class_weighted = weights * self._class_factors(labels, classes)
+        is_class, may_be, known = self._said_of(labels, table)
+        of_voxels = _OVERLAPPING[self.overlapping](y_pred, is_class, may_be, self.from_logits)
+        crossentropy = ops.where(known, of_voxels, float("nan"))
+        class_weighted = weights * self._class_factors(labels, len(table))
         loss, weight = _totals(ops.sum(class_weighted * crossentropy), ops.sum(class_weighted))
         if self.normalize:
             loss = _ratio(loss, weight)
         if self.dice_weight:
-            probabilities = ops.softmax(y_pred, axis=-1) if self.from_logits else y_pred
-            loss += self.dice_weight * _dice_loss(probabilities, is_class, labelled)
+            probabilities = _ACTIVATIONS[self.overlapping](y_pred) if self.from_logits else y_pred
+            counts = labelled if may_be is None else ops.logical_and(labelled, ops.logical_not(may_be))
+            loss += self.dice_weight * _dice_loss(probabilities, is_class, counts)
         return loss
 
-    def _class_factors(self, labels: Tensor, classes: int) -> Tensor:
-        """Return the factor of every voxel's class."""
+    def _said_of(self, labels: Tensor, table: np.ndarray) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return whether voxels are, and may be, of every class, and whether they have a label; None where none may be."""
+        if self.meanings is not None:
+            return said_of(labels, table)
+        # The usual case without a table, which takes time.
+        is_class = ops.equal(ops.expand_dims(labels, -1), ops.arange(len(table), dtype="int32"))
+        return is_class, None, ops.any(is_class, axis=-1)
+
+    def _class_factors(self, labels: Tensor, count: int) -> Tensor:
+        """Return the factor of every voxel's class, or label, of which there are so many."""
         if self.class_weights is None:
             return 1.0
-        if len(self.class_weights) != classes:
+        if len(self.class_weights) != count:
             raise InputError(
-                f"class_weights: expected one per class, {classes}; found {len(self.class_weights)}: {self.class_weights}."
+                f"class_weights: expected one per class, {count}; found {len(self.class_weights)}: {self.class_weights}."
             )
         return ops.take(ops.convert_to_tensor(self.class_weights, dtype="float32"), labels, axis=0)
 
@@ -111,8 +134,35 @@ class SampleWeightedSparseCrossentropy(keras.losses.Loss):
             "ignore_label": self.ignore_label,
             "dice_weight": self.dice_weight,
             "normalize": self.normalize,
+            "meanings": self.meanings,
+            "overlapping": self.overlapping,
             "name": self.name,
         }
+
+
+def _of_one_class(y_pred: Tensor, is_class: Tensor, may_be: Tensor | None, from_logits: bool) -> Tensor:
+    """Return minus the logarithm of the probability that a voxel is of the class, or of one of those, that its label says."""
+    log_p = ops.log_softmax(y_pred, axis=-1) if from_logits else ops.log(ops.maximum(y_pred, _TINY))
+    if may_be is None:
+        return ops.sum(ops.where(is_class, -log_p, 0.0), axis=-1)
+    return -ops.logsumexp(ops.where(ops.logical_or(is_class, may_be), log_p, _NOTHING), axis=-1)
+
+
+def _of_every_class(y_pred: Tensor, is_class: Tensor, may_be: Tensor | None, from_logits: bool) -> Tensor:
+    """Return the mean of the binary cross-entropy over the classes of which a voxel's label says whether it is of them."""
+    if from_logits:
+        wrong = ops.softplus(ops.where(is_class, -y_pred, y_pred))
+    else:
+        wrong = -ops.log(ops.maximum(ops.where(is_class, y_pred, 1.0 - y_pred), _TINY))
+    if may_be is None:
+        return ops.mean(wrong, axis=-1)
+    counts = ops.cast(ops.logical_not(may_be), "float32")
+    return ops.sum(counts * wrong, axis=-1) / ops.maximum(ops.sum(counts, axis=-1), 1.0)
+
+
+# Whether classes may overlap -> the cross-entropy of every voxel, and what makes probabilities of logits.
+_OVERLAPPING = {False: _of_one_class, True: _of_every_class}
+_ACTIVATIONS = {False: ops.softmax, True: ops.sigmoid}
 
 
 def _totals(*sums: Tensor) -> tuple[Tensor, ...]:
@@ -125,9 +175,9 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return ops.where(denominator > 0, numerator / ops.where(denominator > 0, denominator, 1.0), 0.0)
 
 
-def _dice_loss(probabilities: Tensor, is_class: Tensor, labelled: Tensor) -> Tensor:
+def _dice_loss(probabilities: Tensor, is_class: Tensor, counts: Tensor) -> Tensor:
     voxels = tuple(range(len(probabilities.shape) - 1))
-    mask = ops.cast(labelled, "float32")
+    mask = ops.cast(counts, "float32")
     truth = ops.cast(is_class, "float32") * mask
     probabilities = probabilities * mask
     in_truth, in_prediction, in_both = _totals(

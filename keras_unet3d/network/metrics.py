@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_unet3d.errors import InputError
@@ -10,6 +11,7 @@ from keras_unet3d.fields import validated
 from keras_unet3d.geometry import MOST_CHANNELS
 from keras_unet3d.machine.tensors import Tensor
 from keras_unet3d.network.labelled_voxels import labelled_voxels, predictions
+from keras_unet3d.network.meanings import IS, MAY_BE, Meanings, checked_meanings, meanings_of
 
 # Counters hold count = high * _CARRY + low in two 32-bit integers: exact to 2**51 voxels on every backend.
 _CARRY = 2**20
@@ -26,6 +28,8 @@ class _Overlap(keras.metrics.Metric):
         name: str | None = None,
         dtype: Any = None,
         background: int | None = None,
+        meanings: Meanings | None = None,
+        threshold: float | None = None,
     ):
         super().__init__(name=name, dtype=dtype)
         if not 1 <= num_classes <= MOST_CHANNELS:
@@ -36,6 +40,8 @@ class _Overlap(keras.metrics.Metric):
         self.num_classes = num_classes
         self.class_id = class_id
         self.background = background
+        self.meanings = checked_meanings(meanings)
+        self.threshold = threshold
         self.counts = self.add_variable((2, 3, num_classes), initializer="zeros", dtype="int32", name="counts")
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
@@ -45,18 +51,29 @@ class _Overlap(keras.metrics.Metric):
                 f"y_pred: expected predictions of {self.num_classes} classes, the metric's `num_classes`; found shape "
                 f"{tuple(y_pred.shape)}."
             )
-        labels, weights = labelled_voxels(y_true, y_pred, sample_weight)
-        # One pass over the voxels makes a table of truth and prediction, instead of a pass per class. Labels that are no
-        # class, and voxels without a label, have a row each behind those of the classes.
-        classes = self.num_classes
-        is_class = ops.logical_and(labels >= 0, labels < classes)
-        row = ops.where(weights > 0, ops.where(is_class, labels, classes), classes + 1)
-        chosen = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
-        cell = ops.reshape(row * classes + chosen, (-1,))
-        table = ops.segment_sum(ops.ones_like(cell), cell, num_segments=(classes + 2) * classes)
-        table = ops.reshape(table, (classes + 2, classes))[: classes + 1]
-        truth = table[:classes]
-        new = ops.stack([ops.diagonal(truth), ops.sum(table, axis=0), ops.sum(truth, axis=1)])
+        says = meanings_of(self.num_classes, self.meanings)
+        count = len(says)
+        labels, weights = labelled_voxels(y_true, y_pred, sample_weight, count=count)
+        # One pass over the voxels makes a table of label and prediction, instead of a pass per class. What is no label, and
+        # voxels without one, have a row each behind those of the labels.
+        is_label = ops.logical_and(labels >= 0, labels < count)
+        rows = ops.reshape(ops.where(weights > 0, ops.where(is_label, labels, count), count + 1), (-1,))
+        if self.threshold is None:
+            chosen = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
+            cells = rows * self.num_classes + ops.reshape(chosen, (-1,))
+            table = ops.segment_sum(ops.ones_like(cells), cells, num_segments=(count + 2) * self.num_classes)
+            table = ops.reshape(table, (count + 2, self.num_classes))
+            voxels = ops.sum(table, axis=1)
+        else:
+            chosen = ops.reshape(ops.cast(y_pred > self.threshold, "int32"), (-1, self.num_classes))
+            table = ops.segment_sum(chosen, rows, num_segments=count + 2)
+            voxels = ops.segment_sum(ops.ones_like(rows), rows, num_segments=count + 2)
+        is_class = ops.convert_to_tensor((says == IS).astype("int32"))
+        # A voxel does not count for the classes that it may be; what is no label is a wrong prediction of any.
+        counted = ops.convert_to_tensor(np.pad((says != MAY_BE).astype("int32"), ((0, 1), (0, 0)), constant_values=1))
+        both = ops.sum(table[:count] * is_class, axis=0)
+        predicted = ops.sum(table[: count + 1] * counted, axis=0)
+        new = ops.stack([both, predicted, ops.sum(ops.expand_dims(voxels[:count], -1) * is_class, axis=0)])
         low = self.counts[1] + new
         carried = ops.floor_divide(low, _CARRY)
         self.counts.assign(ops.stack([self.counts[0] + carried, low - carried * _CARRY]))
@@ -90,6 +107,8 @@ class _Overlap(keras.metrics.Metric):
             "num_classes": self.num_classes,
             "class_id": self.class_id,
             "background": self.background,
+            "meanings": self.meanings,
+            "threshold": self.threshold,
             "name": self.name,
             "dtype": self.dtype,
         }
@@ -103,6 +122,10 @@ class IoU(_Overlap):
         num_classes: number of classes; predictions are `(batch, z, y, x, num_classes)`, labels integers.
         class_id: the class to report; `None` for the mean over the classes that occur.
         background: a class that is left out of that mean, as `evaluate` does; `None` for none.
+        meanings: what every label says of every class, as in `SampleWeightedSparseCrossentropy`; a voxel counts for the classes
+            that it is known to be or not to be.
+        threshold: where classes may overlap, the value above which a voxel is predicted to be of one: 0.5 of probabilities, 0
+            of logits. `None` takes the class of the largest value.
 
     The weights only select voxels, they do not scale. Counts are integers, accumulated over the epoch. What is wrong is
     refused as by `SampleWeightedSparseCrossentropy`; in a graph a label that is no class counts as a wrong prediction.
@@ -115,8 +138,10 @@ class IoU(_Overlap):
         name: str | None = "iou",
         dtype: Any = None,
         background: int | None = None,
+        meanings: Meanings | None = None,
+        threshold: float | None = None,
     ):
-        super().__init__(num_classes, class_id, name, dtype, background)
+        super().__init__(num_classes, class_id, name, dtype, background, meanings, threshold)
 
     @staticmethod
     def _figure(both: Tensor, predicted: Tensor, truth: Tensor) -> Tensor:
@@ -134,8 +159,10 @@ class Dice(_Overlap):
         name: str | None = "dice",
         dtype: Any = None,
         background: int | None = None,
+        meanings: Meanings | None = None,
+        threshold: float | None = None,
     ):
-        super().__init__(num_classes, class_id, name, dtype, background)
+        super().__init__(num_classes, class_id, name, dtype, background, meanings, threshold)
 
     @staticmethod
     def _figure(both: Tensor, predicted: Tensor, truth: Tensor) -> Tensor:

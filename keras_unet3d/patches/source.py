@@ -47,7 +47,7 @@ class LabelIndex:
 
 @dataclass(frozen=True)
 class Source:
-    """A volume that patches are drawn from: image, classes (`UNLABELLED` where nobody said) and weights; `label` as files have it."""
+    """A volume that patches are drawn from: image, labels as classes (`UNLABELLED` where nobody said) and weights; `label` as files have it."""
 
     name: str
     image: Volume
@@ -62,6 +62,10 @@ class Source:
     def sparse(self) -> bool:
         """Whether less than half of the volume is labelled."""
         return self.index.per_class.sum() < _DENSE * np.prod(self.image.shape, dtype=float)
+
+    def annotated(self, meanings: np.ndarray) -> np.ndarray:
+        """Return of which classes it is known of every labelled voxel whether it is of them, by the labels' `meanings`."""
+        return (meanings[self.index.per_class > 0] != -1).all(axis=0)
 
     @property
     def file(self) -> str:
@@ -95,12 +99,12 @@ def read_source(
         return unpack(volume) if unpack and volume.packed else volume
 
     image = keep(example.image)
-    classes = keep(class_volume(example.label, table))
+    classes = keep(class_volume(example.label, table, example.annotated))
     weight = keep(example.weight) if example.weight else None
     if weight:
         refuse(weight_faults(weight, classes))
         classes = where_weighted(classes, weight)
-    index = index_labels(classes, table.num_classes)
+    index = index_labels(classes, table.num_labels)
     return Source(example.name, image, classes, weight, measure(image, normalization), index, hold, example.label)
 
 
@@ -129,22 +133,22 @@ def where_weighted(classes: Volume, weight: Volume) -> Volume:
     return replace(classes, read=read)
 
 
-def index_labels(classes: Volume, num_classes: int, boxes: Iterable[Box] | None = None) -> LabelIndex:
+def index_labels(classes: Volume, num_labels: int, boxes: Iterable[Box] | None = None) -> LabelIndex:
     """Return the index of a class volume, or of some of its `boxes`, each read once."""
-    parts = list(in_threads(partial(_indexed, classes, num_classes), classes.boxes() if boxes is None else boxes))
+    parts = list(in_threads(partial(_indexed, classes, num_labels), classes.boxes() if boxes is None else boxes))
     return LabelIndex(
         np.concatenate([corners for corners, _ in parts] or [np.empty((0, 3), int)]),
-        np.concatenate([counts for _, counts in parts] or [np.empty((0, num_classes), int)]),
+        np.concatenate([counts for _, counts in parts] or [np.empty((0, num_labels), int)]),
     )
 
 
-def _indexed(classes: Volume, num_classes: int, box: Box) -> tuple[np.ndarray, np.ndarray]:
+def _indexed(classes: Volume, num_labels: int, box: Box) -> tuple[np.ndarray, np.ndarray]:
     """Return corners and counts of the index' blocks in a box."""
     voxels = classes.read(box)[..., 0]
     grid = triple(-(-size // BLOCK) for size in voxels.shape)
-    counts = np.zeros((*grid, num_classes), int)
+    counts = np.zeros((*grid, num_labels), int)
     low, high = int(voxels.min()), int(voxels.max())
-    for number in range(low, min(high, num_classes - 1) + 1):
+    for number in range(low, min(high, num_labels - 1) + 1):
         counts[..., number] = _per_block(voxels == number)
     held = counts.any(axis=-1)
     starts = np.array([part.start for part in box])

@@ -1,4 +1,4 @@
-"""What can be made of a network's output: label values, class numbers, probabilities, logits, uncertainty."""
+"""What can be made of a network's output: label values, class numbers, masks, probabilities, logits, uncertainty."""
 
 from collections.abc import Callable
 
@@ -7,15 +7,29 @@ import numpy as np
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.prediction.entropy import entropy
 
+# A voxel is of a class that may overlap with others where its probability is above this.
+_IS = 0.5
+
+
+def masks(values: np.ndarray, table: LabelTable | None = None) -> np.ndarray:
+    """Return 1 where a voxel is of a class, else 0, uint8 `(z, y, x, classes)`: where classes overlap it may be of several."""
+    if table is None or table.overlapping:
+        return (values > _IS).astype(np.uint8)
+    return np.eye(values.shape[-1], dtype=np.uint8)[values.argmax(axis=-1)]
+
 
 def class_numbers(values: np.ndarray, table: LabelTable | None = None) -> np.ndarray:
-    """Return the most probable class of every voxel of `(z, y, x, classes)`."""
+    """Return the most probable class of every voxel of `(z, y, x, classes)`; where classes overlap as `LabelTable.painted`."""
+    if table is not None and table.overlapping:
+        return table.painted(masks(values, table) > 0)
     return values.argmax(axis=-1).astype(np.uint8 if values.shape[-1] <= 256 else np.uint16)
 
 
 def label_values(values: np.ndarray, table: LabelTable | None) -> np.ndarray:
-    """Return the raw label value of the most probable class; its number where there is no table."""
-    classes = class_numbers(values)
+    """Return the raw label value of the most probable class, or its number where there is no table; masks where files have these."""
+    if table is not None and table.by_channel:
+        return masks(values, table)
+    classes = class_numbers(values, table)
     return classes if table is None else table.to_values(classes)
 
 
@@ -36,6 +50,7 @@ def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 OUTPUTS: dict[str, Callable[[np.ndarray, LabelTable | None], np.ndarray]] = {
     "labels": label_values,
     "classes": class_numbers,
+    "masks": masks,
     "probabilities": _as_they_are,
     "logits": _as_they_are,
     "uncertainty": lambda values, table: entropy(values),

@@ -104,7 +104,7 @@ class Predictor:
         Any other output, and labels where the settings say so, are returned as they are.
         """
         table = self.spec.labels
-        if output not in ("labels", "classes") or not (settings.clean and table):
+        if output not in ("labels", "classes") or not (settings.clean and table and self.spec.cleaning):
             return labels
         # Classes are cleaned by their numbers.
         names = table.values if output == "labels" else range(table.num_classes)
@@ -131,7 +131,8 @@ class Predictor:
 
         Args:
             volume: any size.
-            output: one of `choices.OUTPUTS`: "labels" (raw label values, `(z, y, x)`), "classes" (their numbers),
+            output: one of `choices.OUTPUTS`: "labels" (raw label values, `(z, y, x)`), "classes" (their numbers), "masks" (uint8
+                `(z, y, x, classes)`, 1 where a voxel is of a class),
                 "probabilities" or "logits" (`(z, y, x, classes)`, float32), or "uncertainty" (`(z, y, x)`, float32: the
                 entropy of the probabilities, 0 sure, 1 no idea). Probabilities have the temperature of the `ModelSpec`,
                 logits are the network's own.
@@ -200,9 +201,11 @@ class Predictor:
         """Raise `InputError` where an output cannot be had in this way."""
         if output not in OUTPUTS:
             raise InputError(f"output: expected one of {', '.join(OUTPUTS)}; found {output!r}.")
-        if self.spec.overlapping and output not in ("probabilities", "logits"):
+        possible = self._possible_outputs()
+        if output not in possible:
             raise InputError(
-                f"output: expected probabilities or logits of this network, whose classes may overlap (a sigmoid each), found {output}."
+                f"output: expected {' or '.join(possible)} of this network, whose classes may overlap (a sigmoid each), found "
+                f"{output}."
             )
         if output == "logits" and self.logits is None:
             raise InputError("output: expected one of what the network returns, probabilities; found 'logits'.")
@@ -215,6 +218,13 @@ class Predictor:
             )
         if settings.rotations:
             refuse_turns(self.spec.geometry)
+
+    def _possible_outputs(self) -> tuple[str, ...]:
+        """Return the outputs that the network's classes allow."""
+        if not self.spec.overlapping:
+            return tuple(OUTPUTS)
+        by_values = ("labels", "classes") if self.spec.labels and self.spec.labels.overlapping else ()
+        return (*by_values, "masks", "probabilities", "logits")
 
     def refuse_instances(self) -> None:
         """Raise `InputError` where the network does not find boundaries, along which instances could be cut."""

@@ -20,10 +20,10 @@ from keras_unet3d.choices import (
     SECTIONS,
     TARGETS,
 )
-from keras_unet3d.datasets import DataKeys
+from keras_unet3d.datasets import DataKeys, parse_annotated
 from keras_unet3d.fields import MOST_SEED, Validated, option
 from keras_unet3d.geometry import AXES, MOST_BATCH, MOST_CHANNELS, MOST_LEVELS, MOST_SIZE, Triple
-from keras_unet3d.labels import MOST_CLASSES, check_class_weights, parse_classes
+from keras_unet3d.labels import MOST_CLASSES, check_class_weights, parse_classes, parse_regions
 from keras_unet3d.settings.texts import flip_faults, parse_filters, parse_fold
 
 # Far beyond anything sensible; more would be found out only after the data were read, or take all of the machine.
@@ -55,6 +55,16 @@ class DataOptions(Validated):
     )
     background: int = option(
         0, "Raw label value of what is no cell, for `target=cells`.", least=_LEAST_LABEL, most=_MOST_LABEL
+    )
+    regions: str | None = option(
+        None,
+        "Classes that overlap, as unions of label values, like whole=1+2,core=2; or their names alone, like whole,core, where "
+        "label files have a channel each.",
+    )
+    annotated: tuple[str, ...] = option(
+        (),
+        "Files in which only some label values were annotated, like b_*.nii.gz=0,2; may be repeated. What is background there "
+        "may be any of the other classes.",
     )
     raw_key: str = option("raw", "Data set of the image in HDF5 or Zarr.")
     label_key: str = option("label", "Data set of the labels in HDF5 or Zarr.")
@@ -90,6 +100,18 @@ class DataOptions(Validated):
             yield f"background: expected with `target=cells`, found it with `target={self.target}`; leave it out."
         if self.num_classes is not None and self.target != "semantic":
             yield f"num_classes: expected none with `target={self.target}`, found {self.num_classes}; leave one of them out."
+        if self.regions is not None:
+            parse_regions(self.regions)
+            others = {"classes": self.classes, "num_classes": self.num_classes, "annotated": self.annotated or None}
+            if self.target != "semantic" or any(value is not None for value in others.values()):
+                other = next(
+                    (f"`{name}`" for name, value in others.items() if value is not None), f"`target={self.target}`"
+                )
+                yield f"regions: expected to be given alone, found {other} too; leave one of them out."
+        if self.annotated:
+            parse_annotated(self.annotated)
+            if self.target != "semantic":
+                yield f"annotated: expected with classes, found `target={self.target}`; leave one of them out."
         if self.classes is not None:
             both = set(parse_classes(self.classes)) & set(self.unlabelled)
             if both:

@@ -15,6 +15,7 @@ import keras
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import whole_file, write_text
+from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.listener import Listener
 from keras_unet3d.patches.batches import Waiting
 from keras_unet3d.pictures.curves import draw_curves
@@ -223,8 +224,12 @@ class Records(keras.callbacks.Callback):
 
     def _draw_slices(self, path: Path) -> None:
         x, y, w = self.shown.sample
-        probabilities = keras.ops.convert_to_numpy(self.network(x[None], training=False))
-        draw_patch(x[..., 0], y, w > 0, probabilities[0].argmax(-1), path, self.shown.names, self.shown.spacing)
+        probabilities = keras.ops.convert_to_numpy(self.network(x[None], training=False))[0]
+        table = self.shown.labels
+        truth = table.as_classes(y)
+        predicted = table.painted(probabilities > 0.5) if table.overlapping else probabilities.argmax(-1)
+        labelled = (w > 0) & (truth != UNLABELLED)
+        draw_patch(x[..., 0], truth, labelled, predicted, path, table.shown_names, self.shown.spacing)
 
 
 def write_history(path: Path, rows: list[dict]) -> None:

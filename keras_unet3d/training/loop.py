@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import keras
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.labels import LabelTable
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.network.losses import OfLogits, SampleWeightedSparseCrossentropy
 from keras_unet3d.network.metrics import Dice, IoU
@@ -69,7 +71,7 @@ def train(
         Diverged: figures are no longer finite; an `InputError` and a `FloatingPointError`.
         OSError: what is to be kept could not be written, up to the last epoch.
     """
-    loss = training_loss(schedule, own)
+    loss = training_loss(schedule, own, feed.labels)
     trained = trained_network(model, loss, schedule.deep_supervision, feed.augmentation, own.teacher)
     before = read_facts(run.state) if resume else None
     if before:
@@ -78,7 +80,7 @@ def train(
     rows = facts["rows"]
     if schedule.minutes is not None:
         if not facts.get("pace"):
-            _compile(model, trained, schedule, loss, 0, feed.background)
+            _compile(model, trained, schedule, loss, 0, feed.labels)
             facts["pace"] = _pace(trained, feed, schedule, shown)
         schedule = replace(schedule, **facts["pace"])
     records = Records(model, feed, shown, run, facts, listener)
@@ -86,7 +88,7 @@ def train(
         if len(rows) >= end or out_of_patience(rows, schedule.early_stop):
             continue
         if schedule.minutes is None or not trained.compiled:
-            _compile(model, trained, schedule, loss, begun, feed.background)
+            _compile(model, trained, schedule, loss, begun, feed.labels)
         if len(rows) > begun:
             restore_optimizer(run.state, trained.optimizer)
         if not before and not rows:
@@ -110,12 +112,13 @@ def train(
     return rows, facts["best"]
 
 
-def training_loss(schedule: Schedule, own: OwnParts = _NO_PARTS) -> keras.losses.Loss:
+def training_loss(schedule: Schedule, own: OwnParts = _NO_PARTS, labels: LabelTable | None = None) -> keras.losses.Loss:
     """Return the loss of a training, called with logits: the schedule's, or the caller's own.
 
     Raises:
-        InputError: settings of the schedule's loss beside a loss of the caller's own.
+        InputError: settings of the schedule's loss beside a loss of the caller's own, or labels that this does not know.
     """
+    meanings = _meanings(labels)
     if own.loss is None:
         return SampleWeightedSparseCrossentropy(
             from_logits=True,
@@ -123,6 +126,12 @@ def training_loss(schedule: Schedule, own: OwnParts = _NO_PARTS) -> keras.losses
             dice_weight=DICE_WEIGHTS[schedule.loss],
             # The feed has divided the weights by their sum over all batches of a step.
             normalize=schedule.accumulate == 1,
+            meanings=meanings,
+            overlapping=labels is not None and labels.overlapping,
+        )
+    if meanings is not None:
+        raise InputError(
+            "loss: expected none of your own with `regions` or `annotated`, whose labels are not the classes' numbers; leave it out."
         )
     if schedule.class_weights is not None or schedule.accumulate > 1:
         raise InputError(
@@ -132,11 +141,18 @@ def training_loss(schedule: Schedule, own: OwnParts = _NO_PARTS) -> keras.losses
     return own.loss if getattr(own.loss, "from_logits", False) else OfLogits(own.loss)
 
 
-def compiled_network(model: keras.Model, schedule: Schedule, own: OwnParts = _NO_PARTS) -> Trained:
+def _meanings(labels: LabelTable | None) -> list[list[int]] | None:
+    """Return what labels say of classes; None where label n is class n."""
+    return labels.meanings.tolist() if labels and (labels.overlapping or labels.partial) else None
+
+
+def compiled_network(
+    model: keras.Model, schedule: Schedule, own: OwnParts = _NO_PARTS, labels: LabelTable | None = None
+) -> Trained:
     """Return the network that is trained in the place of `model`, ready for its first step, without augmentation."""
-    loss = training_loss(schedule, own)
+    loss = training_loss(schedule, own, labels)
     trained = trained_network(model, loss, schedule.deep_supervision, None, own.teacher)
-    _compile(model, trained, schedule, loss, 0)
+    _compile(model, trained, schedule, loss, 0, labels)
     return trained
 
 
@@ -154,15 +170,21 @@ def _compile(
     schedule: Schedule,
     loss: keras.losses.Loss,
     begun: int,
-    background: int | None = None,
+    labels: LabelTable | None = None,
 ) -> None:
     for layer in model.layers:
         layer.trainable = begun >= schedule.freeze_encoder or not layer.name.startswith("analysis_")
-    classes = model.output_shape[-1]
+    classes, overlapping = model.output_shape[-1], labels is not None and labels.overlapping
+    figures: dict[str, Any] = {
+        "background": None if labels is None or overlapping else labels.background,
+        "meanings": _meanings(labels),
+        # Of logits.
+        "threshold": 0.0 if overlapping else None,
+    }
     trained.compile(
         optimizer=make_optimizer(schedule, begun * schedule.steps_per_epoch),
         loss=loss,
-        weighted_metrics=[IoU(classes, background=background), Dice(classes, background=background)],
+        weighted_metrics=[IoU(classes, **figures), Dice(classes, **figures)],
     )
     trained.optimizer.build(trained.trainable_variables)
 

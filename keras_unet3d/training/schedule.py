@@ -8,6 +8,7 @@ import keras
 
 from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.errors import InputError, list_faults, refuse, shown
+from keras_unet3d.labels import LabelTable
 from keras_unet3d.patches.batches import Waiting
 from keras_unet3d.patches.samples import Sample, Transform
 from keras_unet3d.words import plural
@@ -74,7 +75,7 @@ class Feed:
         advice: what to do where the input is waited for.
         origin: number of a batch -> from where its patches were taken, for a message.
         end: has no more samples made, and waits for those under way.
-        background: the class that the means of the training's figures leave out; None for none.
+        labels: what the labels of the batches mean; None where label n is class n.
         held_out: whether `validation` is of what is not trained on; else the last network is the best.
     """
 
@@ -85,7 +86,7 @@ class Feed:
     advice: str
     origin: Callable[[int], str]
     end: Callable[[], None] = lambda: None
-    background: int | None = None
+    labels: LabelTable | None = None
     held_out: bool = True
 
 
@@ -131,8 +132,8 @@ def _name(part: Any) -> str:
 
 @dataclass(frozen=True)
 class Shown:
-    """What `slices.png` shows: a validation sample, the names of its classes, and its voxel size (z, y, x)."""
+    """What `slices.png` shows: a validation sample, what its labels mean, and its voxel size (z, y, x)."""
 
     sample: Sample
-    names: tuple[str, ...]
+    labels: LabelTable
     spacing: tuple[float, float, float] | None

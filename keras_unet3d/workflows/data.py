@@ -1,20 +1,34 @@
 """`open_data`: DATA opened, and one label table for all of it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from keras_unet3d.datasets import DataSet, Example, Globs, agreed, open_examples
+from keras_unet3d.datasets import (
+    DataSet,
+    Declared,
+    Example,
+    Globs,
+    agreed,
+    annotated_in,
+    open_examples,
+    parse_annotated,
+)
 from keras_unet3d.errors import InputError, expect, refuse
 from keras_unet3d.labels import (
     LabelTable,
     Survey,
+    combined,
     doubtful_values,
     infer_unlabelled,
+    not_annotated,
     parse_classes,
+    parse_regions,
     propose_table,
+    region_table,
     survey,
     table_faults,
+    with_groups,
 )
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.settings import DataOptions
@@ -91,10 +105,28 @@ def open_data(
     expect("options", options, DataOptions)
     expect("listener", listener, Listener, "Listener(print) prints the lines")
     training = open_examples(listed(data), options.keys, Globs(images, labels, weights))
-    validation = open_examples(listed(val), options.keys) if listed(val) else DataSet((), {})
+    validation = open_examples(listed(val), options.keys) if listed(val) else DataSet(examples=())
     refuse(twice([example.image for example in (*training.examples, *validation.examples)]))
-    table = _label_table(training, validation, options, listener)
-    return LabelledData(training.examples, validation.examples, table, options)
+    declared = agreed([training, validation])
+    count, examples = len(training.examples), (*training.examples, *validation.examples)
+    examples = tuple(labelled_examples(examples, declared, options))
+    table = _label_table(examples, count, declared, options, listener)
+    return LabelledData(examples[:count], examples[count:], table, options)
+
+
+def labelled_examples(examples: Sequence[Example], declared: Declared, options: DataOptions) -> list[Example]:
+    """Return the examples with what is said of their labels: which values were annotated, and what their channels mean.
+
+    Raises:
+        InputError: patterns that fit no file, or labels of other channels.
+    """
+    rules = annotated_in(declared.annotated | parse_annotated(options.annotated), examples)
+    examples = [replace(example, annotated=values) for example, values in zip(examples, rules, strict=True)]
+    regions = parse_regions(options.regions) if options.regions else declared.regions
+    if regions and not all(regions.values()):
+        masks = [combined(example.label, len(regions), options.unlabelled) for example in examples]
+        examples = [replace(example, label=label) for example, label in zip(examples, masks, strict=True)]
+    return examples
 
 
 def listed(data: str | Path | Sequence[str | Path]) -> list[str | Path]:
@@ -129,37 +161,39 @@ def other_channels(images: Sequence[Volume]) -> Iterator[str]:
             )
 
 
-def _label_table(training: DataSet, validation: DataSet, options: DataOptions, listener: Listener) -> LabelTable:
-    """Return the label table of the training volumes; what validation holds must be in it."""
-    surveys = [survey(example.label) for example in training.examples]
-    table = proposed_table(surveys, *agreed([training, validation]), options, listener)
-    held_out = [survey(example.label) for example in validation.examples]
-    refuse(table_faults(table, {held.name: held.counts for held in (*surveys, *held_out)}))
+def _label_table(
+    examples: Sequence[Example], count: int, declared: Declared, options: DataOptions, listener: Listener
+) -> LabelTable:
+    """Return the label table of the training volumes, the first `count`; what validation holds must be in it."""
+    surveys = [survey(example.label) for example in examples]
+    table = proposed_table(surveys[:count], declared, options, listener)
+    table = with_groups(table, [example.annotated for example in examples])
+    refuse(table_faults(table, {held.name: held.counts for held in surveys}))
+    for example, held in zip(examples, surveys, strict=True):
+        refuse(not_annotated(example.label.name, held.counts, table, example.annotated))
     return table
 
 
 def proposed_table(
-    surveys: Sequence[Survey],
-    names: dict[int, str],
-    unlabelled: tuple[int, ...],
-    target: str | None,
-    options: DataOptions,
-    listener: Listener = SILENT,
+    surveys: Sequence[Survey], declared: Declared, options: DataOptions, listener: Listener = SILENT
 ) -> LabelTable:
     """Return the table that the surveyed volumes and the declarations suggest, and say what was inferred.
 
-    What the user declares wins over what the data set declares (`names`, `unlabelled`, `target`), which wins over the values that
-    the volumes hold.
+    What the user declares wins over what the data set declares, which wins over the values that the volumes hold.
     """
-    unlabelled = tuple(dict.fromkeys((*options.unlabelled, *unlabelled)))
-    target = target if target and options.target == DataOptions.target else options.target
-    declared = parse_classes(options.classes) if options.classes else names
-    if not (declared or unlabelled or options.num_classes or target != "semantic"):
+    unlabelled = tuple(dict.fromkeys((*options.unlabelled, *declared.unlabelled)))
+    if options.regions:
+        return region_table(parse_regions(options.regions), (), unlabelled)
+    if declared.regions and not options.classes:
+        return region_table(declared.regions, declared.region_values, unlabelled)
+    target = declared.target if declared.target and options.target == DataOptions.target else options.target
+    names = parse_classes(options.classes) if options.classes else declared.label_names
+    if not (names or unlabelled or options.num_classes or target != "semantic"):
         unlabelled, why = infer_unlabelled(surveys)
         if unlabelled:
             listener.say(f"unlabelled: {unlabelled[0]}, {why} (if that is wrong, declare the values by `classes`)")
     counts = {held.name: held.counts for held in surveys}
-    table = propose_table(counts, options.num_classes, unlabelled, target, declared, options.background)
-    for doubt in () if declared else doubtful_values(surveys, table):
+    table = propose_table(counts, options.num_classes, unlabelled, target, names, options.background)
+    for doubt in () if names else doubtful_values(surveys, table):
         listener.say(doubt)
     return table

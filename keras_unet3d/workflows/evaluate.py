@@ -17,14 +17,22 @@ from keras_unet3d.evaluation.overlap import Counts, count, figures, means
 from keras_unet3d.evaluation.spread import Mean, mean_over_volumes, paired_test
 from keras_unet3d.evaluation.surfaces import surface_distances, surface_figures
 from keras_unet3d.fields import validated
-from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume, survey, unknown_in
+from keras_unet3d.labels import (
+    UNLABELLED,
+    LabelTable,
+    class_volume,
+    not_annotated,
+    survey,
+    unknown_in,
+    with_groups,
+)
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.segments.cells import evidence, instances_of
-from keras_unet3d.settings.predict import PredictSettings
+from keras_unet3d.settings import DataOptions, PredictSettings
 from keras_unet3d.volumes import whole_numbers
 from keras_unet3d.words import plural, some
-from keras_unet3d.workflows.data import listed, twice
+from keras_unet3d.workflows.data import labelled_examples, listed, twice
 
 # Figures of a class in a volume: of its voxels, and of its surface.
 OVERLAP = ("iou", "dice", "sensitivity", "precision", "volume_error")
@@ -42,6 +50,7 @@ def evaluate(
     labels: str | None = None,
     keys: DataKeys | None = None,
     unlabelled: Sequence[int] = (),
+    annotated: Sequence[str] = (),
     only: Sequence[str] | None = None,
     settings: PredictSettings = DEFAULTS,
     instances: bool = False,
@@ -54,6 +63,7 @@ def evaluate(
         data, images, labels: as in `fit`.
         keys: names and axes in the files; `None` takes those that the network was trained with.
         unlabelled: further raw values that mean "nobody said", beside those of the training.
+        annotated: in which files only some classes were annotated, as in `fit`; the others have no figures there.
         only: paths of the images to take; `None` takes all.
         settings: how volumes are predicted.
         instances: whether instances are cut, as `predict --instances` does, and compared too.
@@ -84,18 +94,22 @@ def evaluate(
         predictor.refuse_instances()
     predictor.refuse_output("labels", settings)
     opened = open_examples(listed(data), keys or predictor.spec.keys, Globs(images, labels))
-    classes = () if table.of_instances else set(unlabelled) & set(table.values)
+    classes = () if table.of_instances else set(unlabelled) & set(table.raw_values)
     if classes:
         raise InputError(
             f"unlabelled: expected values that are no class of the network, {table.shown()}; found {min(classes)}; leave it out."
         )
     table = replace(table, unlabelled=tuple(dict.fromkeys((*table.unlabelled, *opened.unlabelled, *unlabelled))))
-    examples = [example for example in opened.examples if only is None or example.file in only]
+    channels = ",".join(table.names) if table.by_channel else None
+    options = DataOptions(annotated=tuple(annotated), regions=channels, unlabelled=tuple(unlabelled))
+    labelled = labelled_examples(opened.examples, opened, options)
+    table = with_groups(table, [example.annotated for example in labelled])
+    examples = [example for example in labelled if only is None or example.file in only]
     if not examples:
         raise InputError("DATA: expected volumes that the fit held out, found none of them; give the fit's own DATA.")
     refuse(twice([example.image for example in examples]))
     _refuse_other_labels(examples, table)
-    background = table.names[table.background]
+    background = table.background_name
     totals: list[tuple[Counts, Calibration]] = []
     found: list[Matches] = []
     volumes: list[dict[str, Any]] = []
@@ -125,22 +139,27 @@ def _compared(
     predictor: Predictor, example: Example, table: LabelTable, settings: PredictSettings, instances: bool
 ) -> tuple[Counts, Calibration, dict[str, Any], Matches | None]:
     """Return what is counted in an example over its labelled voxels, its figures, and which instances are found."""
-    truth = class_volume(example.label, table).array()[..., 0]
+    truth = class_volume(example.label, table, example.annotated).array()[..., 0]
+    classes = table.as_classes(truth)
     # Of what the network says in numbers only boxes are held.
-    network, predicted = predictor.uncalibrated, np.empty(truth.shape, np.uint8)
+    network, shape = predictor.uncalibrated, (*truth.shape, table.num_classes)
+    predicted = np.empty(shape if table.overlapping else truth.shape, np.uint8)
     certain = np.empty((*truth.shape, table.num_classes - 1), np.uint8) if instances else None
-    sureness = calibration(truth[:0], np.empty((*truth[:0].shape, table.num_classes), np.float32))
+    sureness = calibration(truth[:0], np.empty((0, *shape[1:]), np.float32))
     for box, values in network.boxes(example.image, "probabilities", settings):
-        predicted[box] = network.convert(values, "classes")
-        sureness += calibration(truth[box], predictor.convert(values, "probabilities"))
+        predicted[box] = network.convert(values, table.compared)
+        if not table.overlapping:
+            sureness += calibration(classes[box], predictor.convert(values, "probabilities"))
         if certain is not None:
             certain[box] = evidence(values)
-    predicted = predictor.cleaned(predicted, "classes", settings)
-    counts = count(truth, predicted, table.num_classes)
+    predicted = predictor.cleaned(predicted, table.compared, settings)
+    # What nobody looked for in this volume would have nothing but wrong predictions in it.
+    looked_for = ~np.isin(np.arange(table.num_classes), table.partly(example.annotated))
+    counts = count(truth, predicted, table.num_classes, table.meanings).only(looked_for)
     by_class = figures(counts, table.names)
     volume = {
         "classes": by_class,
-        **means(by_class, table.names[table.background]),
+        **means(by_class, table.background_name),
         "calibration_error": sureness.error,
         **_add_surfaces(by_class, truth, predicted, example, table),
     }
@@ -172,12 +191,14 @@ def _add_surfaces(
     tolerance = max(spacing) if spacing else 1.0
     # What is not labelled may be more of a class: nobody knows where its surface is.
     is_dense = not (truth == UNLABELLED).any()
-    for number, figure in enumerate(by_class.values()):
+    for number, (name, figure) in enumerate(by_class.items()):
         if figure is None:
             continue
         figure |= dict.fromkeys(SURFACES)
-        if is_dense and number != table.background:
-            figure |= surface_figures(surface_distances(truth == number, predicted == number, spacing), tolerance)
+        if is_dense and name != table.background_name:
+            is_class = table.meanings[:, number] == 1
+            found = predicted[..., number] > 0 if table.overlapping else predicted == number
+            figure |= surface_figures(surface_distances(is_class[truth], found, spacing), tolerance)
     unit = (example.image.unit or "units of the file") if spacing else "voxels"
     return {"unit": unit, "tolerance": tolerance, "dense": is_dense}
 
@@ -212,9 +233,10 @@ def _refuse_other_labels(examples: Sequence[Example], table: LabelTable) -> None
             )
         mend = "correct the labels, or add `unlabelled=VALUE` if it means unlabelled"
         refuse(unknown_in(example.label.name, counts, table, mend))
+        refuse(not_annotated(example.label.name, counts, table, example.annotated))
 
 
-def _lines(result: dict[str, Any], background: str) -> Iterator[str]:
+def _lines(result: dict[str, Any], background: str | None) -> Iterator[str]:
     names, volumes = [*result["classes"]], result["volumes"]
     width = max(len(name) for name in [*names, "mean"])
     yield (
@@ -224,9 +246,11 @@ def _lines(result: dict[str, Any], background: str) -> Iterator[str]:
     for name, figure in result["classes"].items():
         yield f"{name:<{width}} {_row(figure) if figure else 'absent from truth and prediction'}"
     if result["mean_iou"] is not None:
-        yield f"{'mean':<{width}} {result['mean_iou']:.4f} {result['mean_dice']:.4f}   without {background}"
+        without = f"   without {background}" if background else ""
+        yield f"{'mean':<{width}} {result['mean_iou']:.4f} {result['mean_dice']:.4f}{without}"
         yield from _lines_of_volumes(result, background, width)
-    yield f"calibration error: {result['calibration_error']:.4f} (0 where of voxels that are 0.9 sure nine in ten are right)"
+    if result["calibration_error"] is not None:
+        yield f"calibration error: {result['calibration_error']:.4f} (0 where of voxels that are 0.9 sure nine in ten are right)"
     if cells := result.get("instances"):
         yield from _lines_of_instances(cells, result["adapted_rand_error"])
 
@@ -253,7 +277,7 @@ def _shown(value: float | None, form: str) -> str:
     return "     -" if value is None else f"{value:{form}}"
 
 
-def _lines_of_volumes(result: dict[str, Any], background: str, width: int) -> Iterator[str]:
+def _lines_of_volumes(result: dict[str, Any], background: str | None, width: int) -> Iterator[str]:
     """Yield the means over volumes with their intervals, and the worst volumes."""
     volumes, per_volume = result["volumes"], result["per_volume"]
     distances = any(volume["dense"] for volume in volumes)

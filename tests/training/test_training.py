@@ -12,6 +12,7 @@ import tensorflow as tf
 import keras_unet3d
 from keras_unet3d import InputError, choices
 from keras_unet3d.evaluation.overlap import count, figures
+from keras_unet3d.labels import LabelTable
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import precision
 from keras_unet3d.network.copies import logits_model
@@ -44,7 +45,7 @@ def trained(
 
     feed = Feed(lambda first: data.repeat(), validation, waiting or Waiting(), None, "use `engine=native`", origin)
     schedule = Schedule(epochs, 4, rate, "crossentropy+dice", **options)
-    shown = Shown((X[0], Y[0], W[0]), ("below", "above"), None)
+    shown = Shown((X[0], Y[0], W[0]), LabelTable((0, 1), ("below", "above")), None)
     rows, _ = train(model, feed, schedule, RunFolder(tmp_path), shown=shown, listener=listener)
     return model, {name: [row[name] for row in rows] for name in rows[0]}
 

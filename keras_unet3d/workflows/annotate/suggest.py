@@ -66,6 +66,10 @@ def suggest(
     if table is None:
         raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
     predictor.refuse_output("labels", settings)
+    if table.overlapping:
+        raise InputError(
+            "suggest: expected a network of classes that do not overlap, whose labels can be painted; found another one."
+        )
     if count < 1 or not across or not set(across) <= set(AXES):
         raise InputError(f"suggest: expected a count of 1 or more, across z, y or x; found {count}, {across!r}.")
     with whole_folder(out, overwrite, "folder of suggestions", (LIST,)) as folder:

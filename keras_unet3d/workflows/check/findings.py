@@ -1,12 +1,15 @@
 """What `check` found, in words and pictures: doubts, a description of every volume, lines, panels."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_unet3d.datasets import Example
+from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import AXES, Triple
 from keras_unet3d.labels import MOST_CLASSES, AnnotatedSlices, LabelTable, Survey, shown_class
 from keras_unet3d.listener import Listener
@@ -29,6 +32,7 @@ class CheckedCase:
         image, label, weight: its volumes.
         statistics: of the grey values.
         survey: which label values it holds.
+        annotated: the raw label values that were annotated; None for all.
         classes: the labels as classes, where all of them are in order.
         slices: which of its slices are annotated.
     """
@@ -37,15 +41,23 @@ class CheckedCase:
     image: Volume | None
     label: Volume | None
     weight: Volume | None
-    statistics: Statistics | None
-    survey: Survey | None
+    statistics: Statistics | None = None
+    survey: Survey | None = None
+    annotated: tuple[int, ...] | None = None
     classes: Volume | None = None
     slices: AnnotatedSlices | None = None
+
+    @property
+    def example(self) -> Example | None:
+        """Image and labels, where both are there and fit together."""
+        with suppress(InputError):
+            return Example(self.name, self.image, self.label) if self.image and self.label else None
+        return None
 
 
 def doubts(table: LabelTable | None, surveys: Sequence[Survey], images: Sequence[Volume]) -> Iterator[str]:
     """Yield a word on everything that may be a mistake and may be meant."""
-    if table and not table.of_instances and table.num_classes <= MOST_CLASSES:
+    if table and not (table.of_instances or table.overlapping) and table.num_classes <= MOST_CLASSES:
         yield from _rare_classes(table, surveys)
         yield from _lone_classes(table, surveys)
     yield from _odd_sizes(images)
@@ -53,7 +65,7 @@ def doubts(table: LabelTable | None, surveys: Sequence[Survey], images: Sequence
 
 def _rare_classes(table: LabelTable, surveys: Sequence[Survey]) -> Iterator[str]:
     """Yield a word on labels that are in no volume, or in a single one of many: they may be mistakes."""
-    for value, name in zip(table.values, table.names, strict=True):
+    for value, name in zip(table.values, table.names, strict=False):
         holding = [volume for volume in surveys if value in volume.counts]
         if not holding:
             yield f"the class {shown_class(value, name)} is declared, but occurs in no volume"
@@ -112,7 +124,11 @@ def _labels_described(counts: dict[int, int] | None, table: LabelTable | None) -
         return {"label_values": None, "labelled": None, "unlabelled": None}
     labelled = None
     if not table.of_instances:
-        labelled = {name: counts.get(value, 0) for value, name in zip(table.values, table.names, strict=True)}
+        members = table.regions or [(value,) for value in table.values]
+        labelled = {
+            name: sum(counts.get(value, 0) for value in values)
+            for values, name in zip(members, table.names, strict=True)
+        }
     return {
         "label_values": {str(value): count for value, count in counts.items()},
         "labelled": labelled,
@@ -171,11 +187,19 @@ def draw(cases: Sequence[CheckedCase], table: LabelTable | None, path: Path, lis
     rows: list[list[Panel]] = []
     for case in cases:
         image, classes, slices = case.image, case.classes, case.slices
-        if len(rows) < _DRAWN and case.statistics and image and classes and slices and image.shape == classes.shape:
+        if (
+            table
+            and len(rows) < _DRAWN
+            and case.statistics
+            and image
+            and classes
+            and slices
+            and image.shape == classes.shape
+        ):
             chosen = _to_draw(slices, classes.shape)
-            rows.append([_panel(case.name, image, classes, axis, plane) for axis, plane in chosen])
+            rows.append([_panel(case.name, image, classes, table, axis, plane) for axis, plane in chosen])
     if rows and table:
-        draw_annotations(rows, path, table.names)
+        draw_annotations(rows, path, table.shown_names)
         listener.say(f"picture: {path}")
     else:
         listener.say(f"picture: nothing to draw, {path} is not written")
@@ -190,7 +214,7 @@ def _to_draw(slices: AnnotatedSlices, shape: Triple) -> list[tuple[int, int]]:
     return [planes[number] for number in chosen]
 
 
-def _panel(name: str, image: Volume, classes: Volume, axis: int, plane: int) -> Panel:
+def _panel(name: str, image: Volume, classes: Volume, table: LabelTable, axis: int, plane: int) -> Panel:
     box = tuple(slice(plane, plane + 1) if a == axis else slice(0, size) for a, size in enumerate(classes.shape))
-    grey, labels = image.read(box)[..., 0], classes.read(box)[..., 0]
+    grey, labels = image.read(box)[..., 0], table.as_classes(classes.read(box)[..., 0])
     return Panel(f"{name}, {AXES[axis]} = {plane}", grey.squeeze(axis), labels.squeeze(axis), axis, image.spacing)

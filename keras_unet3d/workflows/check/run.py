@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from keras_unet3d.datasets import Case, Found, Globs, find_data, find_pairs, joined, misfits
+from keras_unet3d.datasets import Case, Declared, Found, Globs, find_data, find_pairs, joined, misfits
 from keras_unet3d.errors import InputError, collecting
 from keras_unet3d.fields import validated
 from keras_unet3d.labels import (
@@ -12,9 +12,11 @@ from keras_unet3d.labels import (
     LabelTable,
     annotated_slices,
     class_volume,
+    not_annotated,
     survey,
     table_faults,
     value_faults,
+    with_groups,
 )
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.patches.holdout import SHARE, split_one
@@ -23,7 +25,7 @@ from keras_unet3d.settings import DataOptions
 from keras_unet3d.volumes.grey_values import measure
 from keras_unet3d.workflows.check import findings
 from keras_unet3d.workflows.check.findings import CheckedCase
-from keras_unet3d.workflows.data import listed, other_channels, proposed_table, twice
+from keras_unet3d.workflows.data import labelled_examples, listed, other_channels, proposed_table, twice
 
 
 @validated
@@ -55,18 +57,18 @@ def check(
     faults: list[str] = []
     notes: list[str] = []
     data_set = _find(listed(data), Globs(images, labels, weights), settings, faults)
+    opened = _with_labels([_open(case, faults) for case in data_set.cases], data_set, settings, faults)
     cases = []
-    for done, case in enumerate(data_set.cases, 1):
+    for done, case in enumerate(opened, 1):
         cases.append(_read(case, faults))
-        listener.progress(done, len(data_set.cases))
+        listener.progress(done, len(opened))
     images_read = [case.image for case in cases if case.image]
     faults += [*twice(images_read), *other_channels(images_read)]
     surveys = [case.survey for case in cases if case.survey]
     table = None
     if surveys:
-        table = proposed_table(
-            surveys, data_set.label_names, data_set.unlabelled, data_set.target, settings, Listener(notes.append)
-        )
+        table = proposed_table(surveys, data_set, settings, Listener(notes.append))
+        table = with_groups(table, [case.annotated for case in cases])
         faults += table_faults(table, {volume.name: volume.counts for volume in surveys})
         cases = [_with_classes(case, table, faults) for case in cases]
     notes += findings.doubts(table, surveys, images_read)
@@ -95,27 +97,47 @@ def _find(data: Sequence[str | Path], globs: Globs, settings: DataOptions, fault
             data_set = joined(parts)
             faults += data_set.faults
             return data_set
-    return Found(tuple(case for part in parts for case in part.cases), {})
+    return Found(cases=tuple(case for part in parts for case in part.cases))
 
 
-def _read(case: Case, faults: list[str]) -> CheckedCase:
-    image = label = weight = statistics = surveyed = None
+def _open(case: Case, faults: list[str]) -> CheckedCase:
+    image = label = weight = None
     with collecting(faults):
         image = case.image()
     with collecting(faults):
         label = case.label()
     with collecting(faults):
         weight = case.weight()
-    for other in (label, weight):
-        if image and other:
-            faults += misfits(image, other)
-    if image:
+    return CheckedCase(case.name, image, label, weight)
+
+
+def _with_labels(
+    cases: list[CheckedCase], declared: Declared, settings: DataOptions, faults: list[str]
+) -> list[CheckedCase]:
+    """Return the cases with what is said of their labels: which were annotated, and what their channels mean."""
+    with collecting(faults):
+        examples = iter(labelled_examples([case.example for case in cases if case.example], declared, settings))
+        said = [(case, next(examples) if case.example else None) for case in cases]
+        return [
+            replace(case, label=example.label, annotated=example.annotated) if example else case
+            for case, example in said
+        ]
+    return cases
+
+
+def _read(case: CheckedCase, faults: list[str]) -> CheckedCase:
+    """Return the case with its grey values and label values."""
+    statistics = surveyed = None
+    for other in (case.label, case.weight):
+        if case.image and other:
+            faults += misfits(case.image, other)
+    if case.image:
         with collecting(faults):
-            statistics = measure(image)
-    if label:
+            statistics = measure(case.image)
+    if case.label:
         with collecting(faults):
-            surveyed = survey(label)
-    return CheckedCase(case.name, image, label, weight, statistics, surveyed)
+            surveyed = survey(case.label)
+    return replace(case, statistics=statistics, survey=surveyed)
 
 
 def _with_classes(case: CheckedCase, table: LabelTable, faults: list[str]) -> CheckedCase:
@@ -123,10 +145,12 @@ def _with_classes(case: CheckedCase, table: LabelTable, faults: list[str]) -> Ch
     classes = None
     few = table.num_classes <= MOST_CLASSES
     if few and case.label and case.survey and not any(value_faults(case.name, case.survey.counts, table)):
-        classes = class_volume(case.label, table)
+        wrong = [*not_annotated(case.label.name, case.survey.counts, table, case.annotated)]
+        classes = None if wrong else class_volume(case.label, table, case.annotated)
+        faults += wrong
     if case.weight:
         weighed = classes if classes and case.weight.shape == classes.shape else None
-        wrong: list[str] = []
+        wrong = []
         with collecting(wrong):
             wrong += weight_faults(case.weight, weighed)
         faults += wrong
@@ -140,5 +164,5 @@ def _holdout_faults(case: CheckedCase, table: LabelTable | None, share: float) -
     faults: list[str] = []
     if case.classes and case.slices and table:
         with collecting(faults):
-            split_one(case.classes, index_labels(case.classes, table.num_classes), case.slices, share, seed=0)
+            split_one(case.classes, index_labels(case.classes, table.num_labels), case.slices, share, seed=0)
     return faults

@@ -77,6 +77,9 @@ def settled(predictor: Predictor, holdout: Holdout, plan: Plan, listener: Listen
             "nothing was held out to fit a temperature to, or to choose how labels are cleaned and instances cut"
         )
         return spec
+    if spec.overlapping:
+        listener.say("no temperature is fitted, and no cleaning chosen, where classes overlap")
+        return spec
     # Fixed by the plan and not by the clock: a fit that is repeated is the same.
     schedule = plan.schedule
     trained = prod(plan.patches.patch) * plan.batching.batch_size * schedule.steps_per_epoch * schedule.epochs
@@ -138,13 +141,16 @@ def _looked_at(predictor: Predictor, sources: list[Source], budget: int) -> Iter
 
 def _see(predictor: Predictor, source: Source, most: int, fitted: int, rng: np.random.Generator) -> _Seen:
     box = _part(source, most, rng)
+    # A voxel that may be of several classes tells as little as one that nobody labelled.
+    table = predictor.spec.labels
     truth = source.classes.read(box)[..., 0]
+    truth = table.as_classes(truth) if table else truth
     labelled = truth != UNLABELLED
     # About as many voxels as are asked for, wherever they are.
     taken = labelled & (rng.random(truth.shape) * labelled.sum() < fitted)
     predicted = np.empty(truth.shape, np.uint8)
     classes, probabilities = [], []
-    table, certain = predictor.spec.labels, None
+    certain = None
     if source.label and table and table.of_instances:
         certain = np.empty((*truth.shape, table.num_classes - 1), np.uint8)
     image = cropped(source.image, box)

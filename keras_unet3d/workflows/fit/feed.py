@@ -49,7 +49,7 @@ def make_feed(holdout: Holdout, plan: Plan) -> Feed:
         advice(holdout, plan),
         origin,
         under_way.end,
-        plan.spec.labels.background,
+        plan.spec.labels,
         holdout.validation is not holdout.training,
     )
 

@@ -13,7 +13,7 @@ from keras_unet3d.errors import InputError, expect
 from keras_unet3d.evaluation.overlap import count, figures, means
 from keras_unet3d.fields import argument
 from keras_unet3d.files import read_json, write_json
-from keras_unet3d.labels import LabelTable, class_volume
+from keras_unet3d.labels import class_volume
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.locks import Taken
 from keras_unet3d.patches.holdout import folds_of_slices, folds_of_volumes, hold_out
@@ -180,8 +180,9 @@ def _refuse_few(data: LabelledData, number: int) -> None:
     if len(data.training) > 1:
         folds_of_volumes(len(data.training), number)
     else:
-        classes = class_volume(data.training[0].label, data.table)
-        folds_of_slices(classes, index_labels(classes, data.num_classes), number)
+        example = data.training[0]
+        classes = class_volume(example.label, data.table, example.annotated)
+        folds_of_slices(classes, index_labels(classes, data.table.num_labels), number)
 
 
 def _is_done(run: RunFolder, settings: FitSettings) -> bool:
@@ -202,14 +203,11 @@ def _held_out_figures(folder: RunFolder, run: Run) -> dict[str, Any]:
     predictor, table = kept_predictor(folder, config.model), data.table
     volumes = []
     for source in held:
-        predicted = predictor.predict(source.image, "classes")
-        by_class = figures(count(source.classes.array()[..., 0], predicted, table.num_classes), table.names)
-        volumes.append({"file": source.name, "classes": by_class, **means(by_class, _background(table))})
-    return {"best": config.best, "background": _background(table), "volumes": volumes}
-
-
-def _background(table: LabelTable) -> str:
-    return table.names[table.background]
+        predicted = predictor.predict(source.image, table.compared)
+        counts = count(source.classes.array()[..., 0], predicted, table.num_classes, table.meanings)
+        by_class = figures(counts.only(source.annotated(table.meanings)), table.names)
+        volumes.append({"file": source.name, "classes": by_class, **means(by_class, table.background_name)})
+    return {"best": config.best, "background": table.background_name, "volumes": volumes}
 
 
 def _cross_validated(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -257,7 +255,7 @@ def in_words(result: dict[str, Any]) -> list[str]:
     for name, summary in rows.items():
         by_fold = " ".join(_shown(value) for value in summary["of_folds"])
         lines.append(f"{name:<{width}}  {_shown(summary['mean'])} +- {_shown(summary['std'])}   {by_fold}")
-    lines[-1] += f"   without {result['background']}"
+    lines[-1] += f"   without {result['background']}" if result["background"] else ""
     return lines
 
 

@@ -129,6 +129,7 @@ def make_plan(
         start or _architecture(shape, spacing, settings, data.num_classes, settings.seed),
         input_shape=(None, None, None, images[0].channels),
         num_classes=data.num_classes,
+        output="sigmoid" if data.table.overlapping else "probabilities",
     )
     if settings.deep_supervision and architecture.padding == "valid":
         raise InputError("deep_supervision: expected `padding=same`, found valid; leave one of the two out.")

@@ -30,7 +30,7 @@ def write_profile(path: Path, plan: Plan, feed: Feed, own: OwnParts, listener: L
     """
     with precision.dtype_policy(plan.precision):
         model = build(plan.spec.architecture)
-    trained = compiled_network(model, plan.schedule, own)
+    trained = compiled_network(model, plan.schedule, own, plan.spec.labels)
     batches = iter(feed.training(0))
     batch = next(batches)
     seconds = {"input": _seconds(lambda: next(batches))}

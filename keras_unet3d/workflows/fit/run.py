@@ -37,7 +37,7 @@ from keras_unet3d.workflows.fit.profile import write_profile
 from keras_unet3d.workflows.fit.resume import content, go_on, resumed_settings, say_other_versions
 from keras_unet3d.workflows.fit.samples_sheet import draw_sheet
 from keras_unet3d.workflows.fit.sources import padding_in_words, read_sources, weigh_classes
-from keras_unet3d.workflows.fit.start import Start, other_settings, take_weights
+from keras_unet3d.workflows.fit.start import Start, other_settings, refuse_other_kind, take_weights
 from keras_unet3d.workflows.fit.teacher import Teacher, refuse_other_plan, taught_data, taught_settings, taught_spec
 
 # Files of the size of the weights that a run keeps: networks, state, and one that is being written.
@@ -144,12 +144,14 @@ def fit(
         begins_with = before.model.architecture if before else start.architecture if start else None
         plan = make_plan(opened, settings, begins_with, transforms)
         refuse_hopeless(plan)
+        if start:
+            refuse_other_kind(start, plan)
         if teacher:
             refuse_other_plan(teacher, plan)
         holdout = _held_out(opened, plan, run, teacher, listener)
         plan = plan.with_class_weights(weigh_classes(holdout, opened.table, settings.class_weights, listener))
         # What cannot be trained by is refused before the run takes the place of an earlier one.
-        training_loss(plan.schedule, own)
+        training_loss(plan.schedule, own, plan.spec.labels)
         with devices.spread_over(plan.devices), memory_in_words(plan):
             with precision.dtype_policy(plan.precision):
                 model = build(plan.spec.architecture)
@@ -293,4 +295,4 @@ def _shown(holdout: Holdout, plan: Plan) -> Shown:
     positions = validation_positions(holdout.validation, plan.unchanged_patches, _LOOKED_AT)
     samples = (validation_sample(holdout.validation, plan.unchanged_patches, position) for position in positions)
     most = max(samples, key=lambda sample: minority(sample[1], sample[2] > 0).sum())
-    return Shown(most, plan.spec.labels.names, plan.spec.spacing)
+    return Shown(most, plan.spec.labels, plan.spec.spacing)

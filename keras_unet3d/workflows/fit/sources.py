@@ -44,11 +44,11 @@ def read_sources(
 
 
 def weigh_classes(holdout: Holdout, table: LabelTable, text: str | None, listener: Listener) -> list[float] | None:
-    """Return the weight of every class that `text` asks for, by the training's labelled voxels; None for 1 everywhere."""
+    """Return the weight of every class, or label, that `text` asks for, by the training's labelled voxels; None for 1 everywhere."""
     counts = np.sum([source.index.per_class for source in holdout.training], axis=0)
     weights = class_weights(text, table, counts)
     if weights:
-        by_name = ", ".join(f"{name}: {weight:.3g}" for name, weight in zip(table.names, weights, strict=True))
+        by_name = ", ".join(f"{name}: {weight:.3g}" for name, weight in zip(table.label_names, weights, strict=True))
         listener.say(f"class weights: {by_name}")
     return weights
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 import keras
 
+from keras_unet3d.errors import InputError
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.network.unet import architecture_of
 from keras_unet3d.settings import FitSettings
-from keras_unet3d.workflows.fit.plan import network_options
+from keras_unet3d.workflows.fit.plan import Plan, network_options
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,18 @@ def other_settings(settings: FitSettings, start: Start) -> Iterator[str]:
             f"start: expected one network to train further, found {start.name}, the mean of {networks}; make one network of "
             "it first (distill)."
         )
-    if start.architecture.output == "sigmoid":
-        yield f"start: expected a network of classes, found {start.name}, whose classes may overlap (a sigmoid each)."
     for name, value in network_options(start.architecture).items():
         asked = getattr(settings, name)
         if asked not in (getattr(default, name), value):
             yield f"{name}: expected {value}, that of {start.name}, found {asked}; leave it out with `start`."
+
+
+def refuse_other_kind(start: Start, plan: Plan) -> None:
+    """Raise `InputError` where classes of the data do not overlap and those of the network to begin with may."""
+    if start.architecture.output == "sigmoid" and plan.spec.architecture.output != "sigmoid":
+        raise InputError(
+            f"start: expected a network of classes, found {start.name}, whose classes may overlap (a sigmoid each)."
+        )
 
 
 def take_weights(model: keras.Model, start: Start) -> str:

@@ -55,7 +55,7 @@ class Teacher:
             if (classes == UNLABELLED).any():
                 classes = np.where(classes == UNLABELLED, predictor.predict(source.image, "classes"), classes)
                 volume = from_array(classes.astype(np.uint8), source.classes.name)
-                source = replace(source, classes=volume, index=index_labels(volume, self.spec.labels.num_classes))
+                source = replace(source, classes=volume, index=index_labels(volume, self.spec.labels.num_labels))
             complete.append(source)
             listener.progress(done, len(sources))
         return complete
@@ -67,8 +67,12 @@ def taught_settings(settings: FitSettings, teacher: Teacher) -> FitSettings:
     Raises:
         InputError: settings that say otherwise.
     """
+    if teacher.spec.overlapping:
+        raise InputError(
+            f"{teacher.name}: expected a teacher of classes, found one whose classes may overlap (a sigmoid each); take another one."
+        )
     default = FitSettings()
-    for name in ("num_classes", "classes", "target", "background", "fold"):
+    for name in ("num_classes", "classes", "target", "background", "regions", "annotated", "fold"):
         if getattr(settings, name) != getattr(default, name):
             raise InputError(
                 f"{name}: expected what {teacher.name} was trained with, found {getattr(settings, name)!r}; leave it out."
@@ -148,8 +152,6 @@ def _faults(teacher: Teacher, plan: Plan) -> Iterator[str]:
                 f"{teacher.name}: expected a teacher of the same {what} as the data, {getattr(plan.spec, what)}, found "
                 f"{getattr(spec, what)}; take another one."
             )
-    if spec.overlapping:
-        yield f"{teacher.name}: expected a teacher of classes, found one whose classes may overlap (a sigmoid each); take another one."
     spec.geometry.check(patch, "patch")
     if spec.geometry.output_of(patch) != plan.patches.output:
         yield f"padding: expected {spec.geometry.padding}, that of {teacher.name}, found {plan.spec.geometry.padding}."

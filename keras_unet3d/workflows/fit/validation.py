@@ -16,6 +16,7 @@ from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.patches.holdout import Holdout
 from keras_unet3d.patches.source import BLOCK, Source
 from keras_unet3d.prediction.array_api import network_predictor
+from keras_unet3d.prediction.outputs import OUTPUTS
 from keras_unet3d.prediction.predictor import NotFinite, Predictor
 from keras_unet3d.prediction.tiling import Tiling
 from keras_unet3d.settings import PredictSettings
@@ -60,8 +61,8 @@ def validator(holdout: Holdout, plan: Plan) -> Callable[[keras.Model], dict[str,
             compared = [_compared(predictors[0], part, plan.spec.labels) for part in parts]
         except NotFinite:
             return dict.fromkeys(("val_loss", "val_iou", "val_dice"), float("nan"))
-        counts, losses = zip(*compared, strict=True)
-        return _figures(reduce(add, counts), sum(losses), plan.spec.labels)
+        counts, losses, voxels = zip(*compared, strict=True)
+        return _figures(reduce(add, counts), sum(losses), sum(voxels), plan.spec.labels)
 
     return measured
 
@@ -92,28 +93,38 @@ def _labelled_parts(predictor: Predictor, source: Source, patch: Triple, most_vo
             yield _Part(source, tiling.part(box))
 
 
-def _compared(predictor: Predictor, part: _Part, table: LabelTable) -> tuple[Counts, float]:
-    """Return the counts of a part, and the sum of its labelled voxels' cross-entropy."""
-    total, loss = [], 0.0
+def _compared(predictor: Predictor, part: _Part, table: LabelTable) -> tuple[Counts, float, int]:
+    """Return the counts of a part, the sum of its labelled voxels' cross-entropy, and how many these are."""
+    total, loss, voxels = [], 0.0, 0
     source = part.source
     predicted = predictor.boxes(source.image, "probabilities", tiling=part.tiling, statistics=source.statistics)
     for box, probabilities in predicted:
         truth = source.classes.read(box)[..., 0]
-        total.append(count(truth, probabilities.argmax(axis=-1), table.num_classes))
+        total.append(count(truth, OUTPUTS[table.compared](probabilities, table), table.num_classes, table.meanings))
         labelled = truth != UNLABELLED
-        of_truth = np.take_along_axis(probabilities[labelled], truth[labelled][:, None].astype(int), axis=1)
-        loss -= float(np.log(np.maximum(of_truth, _TINY)).sum(dtype=np.float64))
-    return reduce(add, total), loss
+        loss += float(_crossentropy(probabilities[labelled], truth[labelled], table).sum(dtype=np.float64))
+        voxels += int(labelled.sum())
+    # A volume in which nobody looked for a class would show nothing but wrong predictions of it.
+    return reduce(add, total).only(source.annotated(table.meanings)), loss, voxels
 
 
-def _figures(counts: Counts, loss: float, table: LabelTable) -> dict[str, float]:
+def _crossentropy(probabilities: np.ndarray, labels: np.ndarray, table: LabelTable) -> np.ndarray:
+    """Return the cross-entropy of every voxel, as the loss of the training has it, of probabilities `(voxels, classes)`."""
+    says = table.meanings[labels]
+    if table.overlapping:
+        right = np.where(says == 1, probabilities, 1 - probabilities)
+        return -np.log(np.maximum(right, _TINY)).mean(axis=-1)
+    return -np.log(np.maximum((probabilities * (says != 0)).sum(axis=-1), _TINY))
+
+
+def _figures(counts: Counts, loss: float, labelled: int, table: LabelTable) -> dict[str, float]:
     by_class = figures(counts, table.names)
-    mean = means(by_class, table.names[table.background])
+    mean = means(by_class, table.background_name)
     if mean["mean_iou"] is None:
         # Nothing but background, in truth and prediction.
         mean = means(by_class, None)
     return {
-        "val_loss": loss / max(int(counts.truth.sum()), 1),
+        "val_loss": loss / max(labelled, 1),
         "val_iou": float(mean["mean_iou"] or 0.0),
         "val_dice": float(mean["mean_dice"] or 0.0),
     }

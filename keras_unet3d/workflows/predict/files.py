@@ -180,7 +180,7 @@ def _measured(
 ) -> None:
     """Write the table of a label volume that has been written."""
     labels = predictor.spec.labels
-    background = labels.values[labels.background] if labels and not cleaning.instances else 0
+    background = labels.background_raw if labels and not cleaning.instances else 0
     out, quiet = table_beside(target), Listener(listener.say)
     try:
         measure(open_volume(target, "label"), volume, out, background=background, overwrite=overwrite, listener=quiet)
@@ -277,7 +277,7 @@ def _refuse_uncleanable(volume: Volume) -> None:
 def _cleaned(labels: np.ndarray, predictor: Predictor, cleaning: CleanSettings) -> np.ndarray:
     table = predictor.spec.labels
     # Instances are cut out of everything; there, 0 is what was removed.
-    background = table.values[table.background] if table and not cleaning.instances else 0
+    background = table.background_raw if table and not cleaning.instances else 0
     if cleaning.keep_largest:
         labels = keep_largest(labels, background)
     if cleaning.remove_small:

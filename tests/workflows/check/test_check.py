@@ -79,6 +79,8 @@ def test_the_sample_by_hand():
         "unlabelled": [3],
         "target": "semantic",
         "background_value": 0,
+        "partial": [],
+        "regions": [],
     }
     (volume,) = result["volumes"]
     grey = volume.pop("grey_values")

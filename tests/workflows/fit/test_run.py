@@ -335,7 +335,7 @@ def test_fit_refuses_a_broken_dataset_json_by_name(decathlon, tmp_path, content)
         {"training": [{"image": 1, "label": 2}]},
         {"modality": 5},
         {"modality": {"0": "T1", "1": "T2"}},
-        {"labels": {"organ": [1, 2]}},
+        {"labels": {"organ": [1, "two"]}},
         {"labels": {"organ": 1.5}},
         {"labels": 5},
     ],
