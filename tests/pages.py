@@ -83,6 +83,10 @@ def write_world() -> None:
     cells[:, 16:], cells[:, :, 16:] = 2, 3
     _write_h5("cells.h5", raw=image, label=cells)
     _write_h5("nuclei.h5", raw=image, label=cells)
+    Path("cohort").mkdir()
+    for number, name in enumerate(("a_1", "a_2", "b_1")):
+        cohort_image, cohort_labels = _stack(number, values=(0, 2 if name == "b_1" else 1))
+        _write_h5(f"cohort/{name}.h5", raw=cohort_image, label=np.where(cohort_labels == 255, 0, cohort_labels))
     tifffile.imwrite("stack.tif", image)
     for name in ("c1", "c2"):
         for folder, array in (("img", image), ("lab", labels)):

@@ -33,7 +33,7 @@ ALLOWED = {
     "model_spec": {"datasets", "labels", "network", "segments", "volumes"},
     "run_folder": {"model_spec"},
     # from the batches to a network, and from a network to label volumes and figures
-    "training": {"augment", "machine", "network", "patches", "pictures", "run_folder"},
+    "training": {"augment", "labels", "machine", "network", "patches", "pictures", "run_folder"},
     "prediction": {
         "datasets",
         "labels",
