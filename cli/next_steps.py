@@ -29,10 +29,13 @@ def after_fit(run: "Run") -> str:
     ]
     evaluated = shlex.quote(named.arguments[0]) if named.arguments else " ".join(patterns) if named.globs[1] else "DATA"
     cut = " --instances" if run.data.table.of_instances else ""
+    partly = "".join(f" --annotated {shlex.quote(rule)}" for rule in run.data.options.annotated)
     steps = [(f"unet3d-cli predict {folder} {volume} --out LABELS{cut}", "segment a volume")]
-    if run.data.table.unlabelled:
+    if run.data.table.unlabelled and not run.data.table.overlapping:
         steps.append((f"unet3d-cli suggest {folder} {volume} --out DIR", "which slices to annotate next"))
-    steps.append((f"unet3d-cli evaluate {folder} {evaluated}{cut}", "IoU and Dice; give data it was not trained on"))
+    steps.append(
+        (f"unet3d-cli evaluate {folder} {evaluated}{partly}{cut}", "IoU and Dice; give data it was not trained on")
+    )
     steps.append((f"unet3d-cli export {folder} --name NAME --out models", "a bundle for the zoo"))
     kept = "model.keras, config.json, history.csv, curves.png, slices.png, samples.png"
     return f"\nrun folder: {run.path}  ({kept})\nnext:\n{_aligned(steps)}"

@@ -151,7 +151,11 @@ def made_tiny(command: str) -> str:
 
 def _spread(words: list[str]) -> list[str]:
     """Return the words with patterns replaced by files, as a shell does; what stood between quotes is quoted no more."""
-    quoted = {word for i, word in enumerate(words) if i and words[i - 1] in ("--images", "--labels", "--weights")}
+    quoted = {
+        word
+        for i, word in enumerate(words)
+        if i and words[i - 1] in ("--images", "--labels", "--weights", "--annotated")
+    }
     return [file for word in words for file in (sorted(glob(word)) if "*" in word and word not in quoted else [word])]
 
 

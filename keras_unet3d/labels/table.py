@@ -107,6 +107,11 @@ class LabelTable(Validated):
         return (*self.names, *(" or ".join(self.names[number] for number in group) for group in self.partial))
 
     @property
+    def plain(self) -> bool:
+        """Whether label n is class n, and no other."""
+        return not (self.regions or self.partial)
+
+    @property
     def meanings(self) -> np.ndarray:
         """What every label says of every class, `(labels, classes)`: 1 it is, 0 it is not, -1 it may be."""
         if self.regions:
@@ -116,7 +121,7 @@ class LabelTable(Validated):
 
     def as_classes(self, labels: np.ndarray) -> np.ndarray:
         """Return labels as the class numbers that a prediction has, uint8; `UNLABELLED` where a voxel may be of several classes."""
-        if not (self.regions or self.partial):
+        if self.plain:
             return labels
         numbers = np.full(UNLABELLED + 1, UNLABELLED, np.uint8)
         if self.regions:

@@ -143,7 +143,7 @@ def training_loss(schedule: Schedule, own: OwnParts = _NO_PARTS, labels: LabelTa
 
 def _meanings(labels: LabelTable | None) -> list[list[int]] | None:
     """Return what labels say of classes; None where label n is class n."""
-    return labels.meanings.tolist() if labels and (labels.overlapping or labels.partial) else None
+    return None if labels is None or labels.plain else labels.meanings.tolist()
 
 
 def compiled_network(

@@ -62,6 +62,11 @@ class LabelledData:
         """Number of classes."""
         return self.table.num_classes
 
+    @property
+    def meanings(self) -> list[list[int]] | None:
+        """What every label of `make_batches` says of every class, for loss and metrics; None where label n is class n."""
+        return None if self.table.plain else self.table.meanings.tolist()
+
     def in_words(self) -> str:
         """Return what it is, for the user to recognise: volumes, pairs of files, classes."""
         first, count = self.training[0], len(self.training)
@@ -75,6 +80,9 @@ class LabelledData:
             files = [(example.image.path, example.label.path) for example in self.training[:3]]
             pairs = ", ".join(f"{raw.name} + {label.name}" for raw, label in files if raw and label)
             lines.append(f"pairs: {pairs}{', ...' if count > 3 else ''}")
+        partly = sum(example.annotated is not None for example in self.training)
+        if partly:
+            lines.append(f"annotated: some classes only in {partly} of {plural(count, 'volume')}")
         unlabelled = f"; unlabelled: {', '.join(map(str, self.table.unlabelled))}" if self.table.unlabelled else ""
         return "\n".join([*lines, f"classes: {self.table.shown()}{unlabelled}"])
 

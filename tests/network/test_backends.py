@@ -35,6 +35,13 @@ for metric in (keras_unet3d.IoU(3), keras_unet3d.Dice(3)):
     metric.update_state(y, model(x), w)
     values[metric.name] = float(metric.result())
 values["empty"] = float(loss(y, trained(x), 0 * w))
+values["regions"] = float(keras_unet3d.SampleWeightedSparseCrossentropy(
+    True, dice_weight=1.0, meanings=[[0, 0, 0], [1, 0, -1], [1, 1, 0]], overlapping=True)(y, trained(x), w))
+partly = {"meanings": [[1, 0, 0], [0, 1, 0], [-1, 0, -1]]}
+values["partly"] = float(keras_unet3d.SampleWeightedSparseCrossentropy(True, dice_weight=1.0, **partly)(y, trained(x), w))
+for metric in (keras_unet3d.IoU(3, **partly), keras_unet3d.IoU(3, name="over", threshold=0.3, **partly)):
+    metric.update_state(y, model(x), w)
+    values["partly " + metric.name] = float(metric.result())
 trained.compile(keras.optimizers.SGD(0.1), loss, weighted_metrics=[keras_unet3d.IoU(3)])
 trained.fit(x, y, sample_weight=w, batch_size=2, epochs=2, verbose=0, shuffle=False)
 values["after"] = float(loss(y, trained(x), w))
