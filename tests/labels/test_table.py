@@ -153,6 +153,8 @@ def test_a_table_is_rebuilt_from_its_config():
         "unlabelled": (9,),
         "target": "semantic",
         "background_value": 0,
+        "partial": (),
+        "regions": (),
     }
     assert LabelTable(**table.config()) == LabelTable.from_config(table.config(), "a file") == table
     assert table.num_classes == 2
