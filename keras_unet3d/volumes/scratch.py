@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,20 @@ def scratch(
     with unnamed_file(beside.parent, size) as file:
         # Mapped anew every time, because the pages of a lasting map count as memory of this process.
         yield lambda mode: np.memmap(file, dtype, mode, shape=shape)
+
+
+@contextmanager
+def kept(boxes: Iterator[tuple[Box, np.ndarray]], like: Volume, beside: Path) -> Iterator[Volume]:
+    """Yield the volume that is made of boxes `(z, y, x)` or `(z, y, x, channels)`; a large one is kept on the disk of `beside`."""
+    # The first box tells the type and the channels.
+    box, values = next(boxes)
+    channels = values.shape[3] if values.ndim == 4 else 1
+    with scratch(beside, (*like.shape, channels), values.dtype) as array:
+        for place, voxels in chain([(box, values)], boxes):
+            array("r+")[place] = voxels.reshape(*voxels.shape[:3], channels)
+        yield replace(
+            like, channels=channels, dtype=values.dtype, read=lambda part: np.array(array("r")[part]), packed=False
+        )
 
 
 def unpacker(folder: Path, size: int) -> Callable[[Volume], Volume]:

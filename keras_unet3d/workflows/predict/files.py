@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
+from itertools import chain
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +17,14 @@ from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import memory
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
-from keras_unet3d.segments.cells import evidence, instances_of
-from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_small
+from keras_unet3d.segments.cleaning import Cleaning, cleaned
 from keras_unet3d.segments.measures import NoObject
 from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.volumes import (
     Volume,
     fill_volume,
-    from_array,
     in_threads,
+    kept,
     nearest,
     open_volume,
     readable_by_crops,
@@ -32,17 +33,16 @@ from keras_unet3d.volumes import (
     volume_format,
     whole_volume,
 )
-from keras_unet3d.words import gigabytes
 from keras_unet3d.workflows.measure import measure
 from keras_unet3d.workflows.predict.blocks import BlockWork, Recipe, predict_blocks
 from keras_unet3d.workflows.predict.dry_run import say_plans
 from keras_unet3d.workflows.predict.instances import predicted_instances
 from keras_unet3d.workflows.predict.targets import refuse_same, targets_of
-from keras_unet3d.workflows.predict.voxel_size import at_training_size, other_size_in_words
+from keras_unet3d.workflows.predict.voxel_size import at_training_size, other_size_in_words, refuse_too_fine
 
 AS_THEY_ARE, INSTANCES = CleanSettings(), CleanSettings(instances=True)
-# Memory per voxel of a label volume that is cleaned: its numbers, its pieces and two copies.
-_CLEANING_BYTES = 24
+# A box of a volume, and its voxels.
+_Values = tuple[Box, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def predict(
         predictor.refuse_instances()
     if scheduler and (recipe is None or cleaning not in (AS_THEY_ARE, INSTANCES) or resample):
         raise InputError("scheduler: expected a trained model, and neither cleaning nor resampling; leave one out.")
-    if scheduler and _is_cleaned(predictor, wanted):
+    if scheduler and predictor.cleaning(output, settings):
         listener.say("blocks are not cleaned, which takes the whole volume: the labels are those of `clean=False`")
     paths = [Path(path) for path in inputs]
     targets = targets_of(paths, Path(out), suffix, overwrite)
@@ -128,9 +128,10 @@ def predict(
         with collecting(faults):
             volume = open_volume(path, *keys)
             # What the memory does not allow is said before hours are spent.
-            predictor.tiling(at_training_size(volume, predictor.spec, resample).shape, wanted.settings)
-            if _is_cleaned(predictor, wanted) and not scheduler:
-                _refuse_uncleanable(volume)
+            working = at_training_size(volume, predictor.spec, resample)
+            predictor.tiling(working.shape, wanted.settings)
+            if working is not volume:
+                refuse_too_fine(volume, working, predictor.spec, target.parent)
             refuse_unwritable(target)
             if table:
                 for suffixed in (table_beside(target), table_beside(target).with_suffix(".png")):
@@ -179,8 +180,7 @@ def _measured(
     predictor: Predictor, volume: Volume, target: Path, cleaning: CleanSettings, overwrite: bool, listener: Listener
 ) -> None:
     """Write the table of a label volume that has been written."""
-    labels = predictor.spec.labels
-    background = labels.values[labels.background] if labels and not cleaning.instances else 0
+    background = 0 if cleaning.instances else predictor.background()
     out, quiet = table_beside(target), Listener(listener.say)
     try:
         measure(open_volume(target, "label"), volume, out, background=background, overwrite=overwrite, listener=quiet)
@@ -203,7 +203,7 @@ def _memory_in_words(volume: Volume) -> Iterator[None]:
             raise
         raise InputError(
             f"{volume.name}: expected memory for the prediction, found too little; give a smaller `tile`, `batch_size` or "
-            "`max_ram`, and no cleaning of the whole volume."
+            "`max_ram`."
         ) from error
 
 
@@ -224,7 +224,7 @@ def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wa
                     counts[int(value)] = counts.get(int(value), 0) + int(count)
 
         # Written in a thread, while the network is at the next tile.
-        for _ in in_threads(put, _chained((box, values), results), 1):
+        for _ in in_threads(put, chain([(box, values)], results), 1):
             pass
     shape = " x ".join(map(str, volume.shape + values.shape[3:]))
     return f"{shape}, {_shares(counts) if wanted.output == 'labels' else wanted.output}"
@@ -232,59 +232,55 @@ def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wa
 
 def _results(
     predictor: Predictor, volume: Volume, wanted: _Wanted, beside: Path, listener: Listener
-) -> Iterator[tuple[Box, np.ndarray]]:
+) -> Iterator[_Values]:
     """Yield boxes of the volume with what is wanted of them; what is too large for memory is kept on the disk of `beside`."""
     statistics = predictor.examine(volume)
     working = at_training_size(volume, predictor.spec, wanted.resample)
-    if working is volume and wanted.cleaning == AS_THEY_ARE and not _is_cleaned(predictor, wanted):
-        yield from predictor.boxes(volume, wanted.output, wanted.settings, statistics=statistics, listener=listener)
-        return
-    if working is volume and wanted.cleaning == INSTANCES:
-        yield from predicted_instances(
-            predictor, volume, wanted.settings, beside, statistics=statistics, listener=listener
-        )
-        return
-    # What looks at more than a tile needs the whole.
-    output = "probabilities" if wanted.cleaning.instances or working is not volume else wanted.output
     statistics = statistics if working is volume else predictor.examine(working)
-    as_it_is = replace(wanted.settings, clean=False)
-    whole = predictor.uncalibrated.predict(working, output, as_it_is, statistics=statistics, listener=listener)
+    options: dict[str, Any] = {"statistics": statistics, "listener": listener}
     if wanted.cleaning.instances:
-        # At the voxel size that their settings were found at.
-        whole = nearest(instances_of(evidence(whole), working.spacing, predictor.spec.instances), volume.shape)
+        boxes = predicted_instances(predictor, working, wanted.settings, beside, **options)
+    elif working is volume:
+        boxes = predictor.boxes(volume, wanted.output, wanted.settings, **options)
     else:
-        whole = whole if working is volume else resampled(from_array(whole), volume.shape).array()
-        whole = whole if output == wanted.output != "probabilities" else predictor.convert(whole, wanted.output)
-    whole = predictor.cleaned(whole, wanted.output, wanted.settings)
-    yield tuple(slice(0, size) for size in volume.shape), _cleaned(whole, predictor, wanted.cleaning)
+        boxes = predictor.uncalibrated.boxes(working, "probabilities", wanted.settings, **options)
+    if working is not volume:
+        boxes = _brought_back(boxes, predictor, working, volume, wanted, beside)
+    if cleanings := _cleanings(predictor, wanted):
+        # Instances are cut out of everything; there, 0 is what was removed.
+        background = 0 if wanted.cleaning.instances else predictor.background()
+        boxes = _cleaned(boxes, volume, cleanings, background, beside)
+    yield from boxes
 
 
-def _is_cleaned(predictor: Predictor, wanted: _Wanted) -> bool:
-    """Return whether labels are cleaned in the way that was found to help after the training."""
-    return wanted.output == "labels" and wanted.settings.clean and bool(predictor.spec.cleaning)
+def _brought_back(
+    boxes: Iterator[_Values], predictor: Predictor, working: Volume, volume: Volume, wanted: _Wanted, beside: Path
+) -> Iterator[_Values]:
+    """Yield boxes of the volume of what was predicted at another voxel size."""
+    with kept(boxes, working, beside) as predicted:
+        # Instances are cut at the voxel size that their settings were found at.
+        back = (nearest if wanted.cleaning.instances else resampled)(predicted, volume.shape)
+        for box in back.boxes():
+            values = back.read(box)
+            yield box, values[..., 0] if wanted.cleaning.instances else predictor.convert(values, wanted.output)
 
 
-def _refuse_uncleanable(volume: Volume) -> None:
-    """Raise `InputError` where there is too little memory to clean the labels of a volume."""
-    needed, room = prod(volume.shape) * _CLEANING_BYTES, memory.available_memory()
-    if room is not None and needed > room:
-        raise InputError(
-            f"{volume.name}: expected {gigabytes(needed)} of memory for the cleaning that this network comes with, found "
-            f"{gigabytes(room)}; leave it out by `clean=False`."
-        )
+def _cleaned(
+    boxes: Iterator[_Values], volume: Volume, cleanings: Sequence[Cleaning], background: int, beside: Path
+) -> Iterator[_Values]:
+    """Yield boxes of labels that are cleaned as a whole."""
+    with kept(boxes, volume, beside) as labels:
+        slabs = cleaned(volume.shape, lambda box: labels.read(box)[..., 0], cleanings, background)
+        # Slabs are thin: written as they are they would be put into every chunk of a file many times.
+        with kept(slabs, volume, beside) as result:
+            for box in result.boxes():
+                yield box, result.read(box)[..., 0]
 
 
-def _cleaned(labels: np.ndarray, predictor: Predictor, cleaning: CleanSettings) -> np.ndarray:
-    table = predictor.spec.labels
-    # Instances are cut out of everything; there, 0 is what was removed.
-    background = table.values[table.background] if table and not cleaning.instances else 0
-    if cleaning.keep_largest:
-        labels = keep_largest(labels, background)
-    if cleaning.remove_small:
-        labels = remove_small(labels, cleaning.remove_small, background)
-    if cleaning.fill_holes:
-        labels = fill_holes(labels, background)
-    return labels
+def _cleanings(predictor: Predictor, wanted: _Wanted) -> tuple[Cleaning, ...]:
+    """Return what was found after the training to help labels, and what is asked for."""
+    asked = Cleaning(**{entry.name: getattr(wanted.cleaning, entry.name) for entry in fields(Cleaning)})
+    return (*predictor.cleaning(wanted.output, wanted.settings), *([asked] if asked != Cleaning() else []))
 
 
 def _shares(counts: dict[int, int]) -> str:
@@ -297,8 +293,3 @@ def _shares(counts: dict[int, int]) -> str:
 
 def _channels(values: np.ndarray) -> int | None:
     return values.shape[3] if values.ndim == 4 else None
-
-
-def _chained(first, rest: Iterator) -> Iterator:
-    yield first
-    yield from rest

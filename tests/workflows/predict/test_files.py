@@ -353,10 +353,24 @@ def test_labels_are_cleaned_as_the_fit_found_to_help(predictor, tmp_path):
     np.testing.assert_array_equal(further, fill_holes(expected, VALUES[0]))
 
 
-def test_labels_that_no_memory_can_clean_are_refused(predictor, tmp_path, monkeypatch):
-    cleaned = replace(predictor, spec=replace(predictor.spec, cleaning=(ClassCleaning(value=5, fill_holes=True),)))
-    write_pair(tmp_path / "v.h5")
-    monkeypatch.setattr("keras_unet3d.workflows.predict.files._CLEANING_BYTES", 2**50)
-    with pytest.raises(InputError, match="of memory for the cleaning that this network comes with, .*`clean=False`"):
-        predict(cleaned, [tmp_path / "v.h5"], tmp_path / "o.h5")
-    assert predict(cleaned, [tmp_path / "v.h5"], tmp_path / "o.h5", settings=PredictSettings(clean=False))
+def test_labels_are_cleaned_and_resampled_without_holding_a_volume(predictor, tmp_path, monkeypatch):
+    path = write_pair(tmp_path / "v.h5", 3, spacing=(1.0, 1.5, 0.7))
+    warm = replace(predictor, spec=replace(predictor.spec, temperature=2.0))
+    cases = {
+        "labels": dict(cleaning=CleanSettings(remove_small=4, fill_holes=True)),
+        "probabilities": dict(output="probabilities"),
+        "uncertainty": dict(output="uncertainty"),
+    }
+    for name, options in cases.items():
+        predict(warm, [path], tmp_path / f"{name}.h5", resample=True, **options)
+    # A file per volume, boxes of a few voxels, slabs of one plane.
+    monkeypatch.setattr("keras_unet3d.volumes.scratch.MOST_BYTES", 10)
+    monkeypatch.setattr("keras_unet3d.volumes.volume._BLOCK", 5)
+    monkeypatch.setattr("keras_unet3d.segments.regions.SLAB", 1)
+    for name, options in cases.items():
+        predict(warm, [path], tmp_path / f"boxes_{name}.h5", resample=True, **options)
+        key = "label" if name == "labels" else name
+        whole, boxes = (open_volume(tmp_path / f"{start}{name}.h5", key).array() for start in ("", "boxes_"))
+        np.testing.assert_array_equal(boxes, whole)
+        assert len(np.unique(whole)) > 1
+    assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")) == []
