@@ -2,63 +2,41 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from itertools import chain
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from keras_unet3d.errors import InputError, collecting
 from keras_unet3d.fields import validated
-from keras_unet3d.files import refuse_existing, refuse_unwritable
+from keras_unet3d.files import made_folder, refuse_existing, refuse_unwritable, temporary_place
 from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import memory
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
-from keras_unet3d.segments.cleaning import Cleaning, cleaned
 from keras_unet3d.segments.measures import NoObject
 from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.volumes import (
     Volume,
     fill_volume,
     in_threads,
-    kept,
-    nearest,
     open_volume,
     readable_by_crops,
-    resampled,
     stem,
     volume_format,
     whole_volume,
 )
+from keras_unet3d.volumes.grey_values import Statistics
 from keras_unet3d.workflows.measure import measure
 from keras_unet3d.workflows.predict.blocks import BlockWork, Recipe, predict_blocks
 from keras_unet3d.workflows.predict.dry_run import say_plans
-from keras_unet3d.workflows.predict.instances import predicted_instances
+from keras_unet3d.workflows.predict.results import AS_THEY_ARE, INSTANCES, Wanted, results
 from keras_unet3d.workflows.predict.targets import refuse_same, targets_of
 from keras_unet3d.workflows.predict.voxel_size import at_training_size, other_size_in_words, refuse_too_fine
 
-AS_THEY_ARE, INSTANCES = CleanSettings(), CleanSettings(instances=True)
-# A box of a volume, and its voxels.
-_Values = tuple[Box, np.ndarray]
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What is to come out of every volume; see `predict`."""
-
-    output: str
-    settings: PredictSettings
-    cleaning: CleanSettings
-    resample: bool
-
-    def __post_init__(self):
-        if self.cleaning != AS_THEY_ARE and self.output != "labels":
-            raise InputError(f"output: expected labels where they are to be cleaned, found {self.output!r}.")
-        if self.resample and self.output == "logits":
-            raise InputError("resample: expected labels, probabilities or uncertainty, found logits.")
+# An open volume and its statistics -> the predictor that is best for it, and how workers get that.
+Choose = Callable[[Volume, Statistics], tuple[Predictor, Recipe | None]]
 
 
 @validated
@@ -77,6 +55,7 @@ def predict(
     suffix: str | None = None,
     scheduler: str | None = None,
     recipe: Recipe | None = None,
+    choose: Choose | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     listener: Listener = SILENT,
@@ -100,6 +79,8 @@ def predict(
         scheduler: address of a Dask scheduler whose workers compute blocks of Zarr volumes, or "here": in this process. What
             was stopped goes on with the next call.
         recipe: with a scheduler, how workers get the predictor.
+        choose: returns, of an open volume and its statistics, the predictor that is to compute in the place of `predictor`, and
+            its recipe; asked once all that is cheap has been checked. `zoo.chooser` makes one.
         overwrite: whether files that are there may be replaced; never an input.
         dry_run: say what would be done, and do nothing.
         listener: is told lines, and voxels done and voxels in all.
@@ -107,13 +88,13 @@ def predict(
     Raises:
         InputError: a `ValueError`: a wrong call, or anything wrong with one of the files, all of which are named.
     """
-    wanted = _Wanted(output, settings, cleaning, resample)
+    wanted = Wanted(output, settings, cleaning, resample)
     predictor.refuse_output(output, settings)
     if table and output != "labels":
         raise InputError(f"table: expected labels, whose objects are measured, found {output!r}; leave it out.")
     if cleaning.instances:
         predictor.refuse_instances()
-    if scheduler and (recipe is None or cleaning not in (AS_THEY_ARE, INSTANCES) or resample):
+    if scheduler and ((recipe or choose) is None or cleaning not in (AS_THEY_ARE, INSTANCES) or resample):
         raise InputError("scheduler: expected a trained model, and neither cleaning nor resampling; leave one out.")
     if scheduler and predictor.cleaning(output, settings):
         listener.say("blocks are not cleaned, which takes the whole volume: the labels are those of `clean=False`")
@@ -141,25 +122,32 @@ def predict(
             if scheduler and volume_format(target) != ".zarr":
                 raise InputError(f"{target}: expected Zarr, whose blocks are written apart; end it in .zarr.")
             jobs.append((path, volume, target))
+    choose = choose or (lambda volume, statistics: (predictor, recipe))
     if dry_run:
-        say_plans(
-            predictor, [at_training_size(volume, predictor.spec, resample) for _, volume, _ in jobs], settings, listener
-        )
+        computing, in_order = predictor, []
+        for _, volume, _ in jobs:
+            with collecting(faults):
+                computing, _ = choose(*_examined(predictor, volume, temporary_place()))
+                in_order.append(at_training_size(volume, predictor.spec, resample))
+        say_plans(computing, in_order, settings, listener)
         jobs = []
     total, before, written = sum(prod(volume.shape) for _, volume, _ in jobs), 0, []
     for path, volume, target in jobs:
-        with collecting(faults):
+        with collecting(faults), made_folder(target.parent, target), _memory_in_words(volume):
             # One volume's share of the whole.
             share = Listener(listener.say, _share(listener, before, prod(volume.shape), total))
             for line in other_size_in_words(volume, predictor.spec, resample):
                 listener.say(line)
-            if scheduler and recipe:
-                work = BlockWork(recipe, (str(path.resolve()), *keys), target, output, settings, cleaning.instances)
-                predict_blocks(work, predictor, volume, scheduler, share, overwrite)
+            readable, statistics = _examined(predictor, volume, target.parent)
+            computing, how = choose(readable, statistics)
+            computing.refuse_output(output, settings)
+            if scheduler and how:
+                work = BlockWork(how, (str(path.resolve()), *keys), target, output, settings, cleaning.instances)
+                predict_blocks(work, computing, readable, scheduler, share, overwrite)
                 listener.say(f"{target}: {'instances' if cleaning.instances else output}")
             else:
-                with whole_volume(target, overwrite) as partial, _memory_in_words(volume):
-                    written_in_words = _predict_one(predictor, volume, partial, wanted, share)
+                with whole_volume(target, overwrite) as partial:
+                    written_in_words = _predict_one(computing, readable, statistics, partial, wanted, share)
                 listener.say(f"{target}: {written_in_words}")
             written.append(target)
             if table:
@@ -169,6 +157,12 @@ def predict(
         count = [f"{len(faults)} of {len(paths)} inputs failed, the others are done:"] if len(paths) > 1 else []
         raise InputError((" " if len(faults) == 1 else "\n").join(count + faults))
     return written
+
+
+def _examined(predictor: Predictor, volume: Volume, folder: Path) -> tuple[Volume, Statistics]:
+    """Return a volume whose crops are read as they are, what is packed unpacked once on the disk of a folder, and its statistics."""
+    readable = readable_by_crops(volume, folder)
+    return readable, predictor.examine(readable)
 
 
 def table_beside(target: Path) -> Path:
@@ -207,14 +201,15 @@ def _memory_in_words(volume: Volume) -> Iterator[None]:
         ) from error
 
 
-def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wanted, listener: Listener) -> str:
+def _predict_one(
+    predictor: Predictor, volume: Volume, statistics: Statistics, target: Path, wanted: Wanted, listener: Listener
+) -> str:
     """Write the result of one volume to `target`, and return what it is in words."""
-    volume = readable_by_crops(volume, target.parent)
-    results = _results(predictor, volume, wanted, target, listener)
+    parts = results(predictor, volume, statistics, wanted, target, listener)
     counts: dict[int, int] = {}
     key = "label" if wanted.output == "labels" else wanted.output
     # The first box tells the type and the channels.
-    box, values = next(results)
+    box, values = next(parts)
     with fill_volume(target, values.dtype, volume, key, _channels(values)) as write:
 
         def put(item: tuple[Box, np.ndarray]) -> None:
@@ -224,63 +219,10 @@ def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wa
                     counts[int(value)] = counts.get(int(value), 0) + int(count)
 
         # Written in a thread, while the network is at the next tile.
-        for _ in in_threads(put, chain([(box, values)], results), 1):
+        for _ in in_threads(put, chain([(box, values)], parts), 1):
             pass
     shape = " x ".join(map(str, volume.shape + values.shape[3:]))
     return f"{shape}, {_shares(counts) if wanted.output == 'labels' else wanted.output}"
-
-
-def _results(
-    predictor: Predictor, volume: Volume, wanted: _Wanted, beside: Path, listener: Listener
-) -> Iterator[_Values]:
-    """Yield boxes of the volume with what is wanted of them; what is too large for memory is kept on the disk of `beside`."""
-    statistics = predictor.examine(volume)
-    working = at_training_size(volume, predictor.spec, wanted.resample)
-    statistics = statistics if working is volume else predictor.examine(working)
-    options: dict[str, Any] = {"statistics": statistics, "listener": listener}
-    if wanted.cleaning.instances:
-        boxes = predicted_instances(predictor, working, wanted.settings, beside, **options)
-    elif working is volume:
-        boxes = predictor.boxes(volume, wanted.output, wanted.settings, **options)
-    else:
-        boxes = predictor.uncalibrated.boxes(working, "probabilities", wanted.settings, **options)
-    if working is not volume:
-        boxes = _brought_back(boxes, predictor, working, volume, wanted, beside)
-    if cleanings := _cleanings(predictor, wanted):
-        # Instances are cut out of everything; there, 0 is what was removed.
-        background = 0 if wanted.cleaning.instances else predictor.background()
-        boxes = _cleaned(boxes, volume, cleanings, background, beside)
-    yield from boxes
-
-
-def _brought_back(
-    boxes: Iterator[_Values], predictor: Predictor, working: Volume, volume: Volume, wanted: _Wanted, beside: Path
-) -> Iterator[_Values]:
-    """Yield boxes of the volume of what was predicted at another voxel size."""
-    with kept(boxes, working, beside) as predicted:
-        # Instances are cut at the voxel size that their settings were found at.
-        back = (nearest if wanted.cleaning.instances else resampled)(predicted, volume.shape)
-        for box in back.boxes():
-            values = back.read(box)
-            yield box, values[..., 0] if wanted.cleaning.instances else predictor.convert(values, wanted.output)
-
-
-def _cleaned(
-    boxes: Iterator[_Values], volume: Volume, cleanings: Sequence[Cleaning], background: int, beside: Path
-) -> Iterator[_Values]:
-    """Yield boxes of labels that are cleaned as a whole."""
-    with kept(boxes, volume, beside) as labels:
-        slabs = cleaned(volume.shape, lambda box: labels.read(box)[..., 0], cleanings, background)
-        # Slabs are thin: written as they are they would be put into every chunk of a file many times.
-        with kept(slabs, volume, beside) as result:
-            for box in result.boxes():
-                yield box, result.read(box)[..., 0]
-
-
-def _cleanings(predictor: Predictor, wanted: _Wanted) -> tuple[Cleaning, ...]:
-    """Return what was found after the training to help labels, and what is asked for."""
-    asked = Cleaning(**{entry.name: getattr(wanted.cleaning, entry.name) for entry in fields(Cleaning)})
-    return (*predictor.cleaning(wanted.output, wanted.settings), *([asked] if asked != Cleaning() else []))
 
 
 def _shares(counts: dict[int, int]) -> str:

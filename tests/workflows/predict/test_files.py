@@ -117,6 +117,43 @@ def test_a_dry_run_says_and_does_nothing(predictor, tmp_path):
     )
 
 
+def test_a_dry_run_tells_grey_values_that_are_none(predictor, tmp_path):
+    broken = np.array(tiny_volume()[0], np.float32)
+    broken[3, 2, 1] = np.nan
+    paths = [write_pair(tmp_path / "a.h5", raw=broken, label=None), write_pair(tmp_path / "b.h5")]
+    said = []
+    with pytest.raises(InputError, match=r"a\.h5:raw: expected finite grey values, found NaN or infinity in 1 voxels"):
+        predict(predictor, paths, tmp_path / "o", dry_run=True, listener=Listener(said.append))
+    assert len(said) == 1 and said[0].startswith(f"{paths[1]}:raw: 1 tile")
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_best_predictor_is_chosen_once_all_is_checked_by_what_is_unpacked(predictor, tmp_path):
+    nothing = lambda batch: np.eye(2, dtype=np.float32)[np.zeros(batch.shape[:4], int)]  # noqa: E731
+    chosen = []
+
+    def choose(volume, statistics):
+        chosen.append((volume.packed, statistics.mean))
+        return replace(predictor, network=nothing), None
+
+    nibabel.save(nibabel.Nifti1Image(tiny_volume()[0].T, np.eye(4)), tmp_path / "v.nii.gz")
+    (tmp_path / "there.nii").write_bytes(b"")
+    inputs, source = [tmp_path / "v.nii.gz"], open_volume(tmp_path / "v.nii.gz")
+    assert source.packed
+    for out, options in {
+        "there.nii": {},
+        "o.nii": dict(output="probabilities", table=True),
+        "o.h5": dict(settings=PredictSettings(max_ram="1M")),
+    }.items():
+        with pytest.raises(InputError):
+            predict(predictor, inputs, tmp_path / out, choose=choose, **options)
+    assert not chosen
+    predict(predictor, inputs, tmp_path / "o.nii", choose=choose)
+    predict(predictor, inputs, tmp_path / "o.nii", choose=choose, dry_run=True, overwrite=True)
+    assert chosen == [(False, source.array().mean(dtype=float))] * 2
+    assert np.unique(open_volume(tmp_path / "o.nii").array()).tolist() == [VALUES[0]]
+
+
 def test_a_full_disk_is_said_and_leaves_nothing(predictor, tmp_path, monkeypatch):
     monkeypatch.setattr("keras_unet3d.volumes.hdf5.from_order", _full_disk)
     with pytest.raises(InputError, match=r"o\.h5: expected room for the result, found the disk full; make room"):
