@@ -5,7 +5,7 @@ blended, MONAI's sliding window (Gaussian) and pytorch-3dunet's predictor (HDF5 
 a process of its own, in float32 or in bfloat16; they take turns, and the best of the rounds counts. Memory: the most that the process held, and how much
 of it before the first tile (the libraries themselves). With `--workers 1 2` the same by the workers of a local Dask cluster,
 from Zarr to Zarr; with `--growth FOLDER [--sizes 512 1024 2048] [--kinds plain cleaned resampled]` the peak of `predict` over
-volumes of these sizes there, with a stand-in for the network, pages of mapped files aside: it writes up to 3 bytes per voxel.
+volumes of these sizes there, with a stand-in for the network, pages of mapped files aside: it writes up to 2 bytes per voxel.
 """
 
 import argparse
@@ -191,7 +191,8 @@ def grown(options: argparse.Namespace) -> dict:
     """Return time and peak of one prediction with a stand-in for the network, or write the volume."""
     from dataclasses import replace
 
-    from keras_unet3d import Architecture, CleanSettings, PredictSettings, predict
+    from keras_unet3d import CleanSettings, PredictSettings, predict
+    from keras_unet3d.geometry import Geometry
     from keras_unet3d.prediction.array_api import function_predictor
 
     name, kind = options.side.split()
@@ -199,7 +200,9 @@ def grown(options: argparse.Namespace) -> dict:
     if kind == "write":
         write_image(source, int(name.removeprefix("image").split(".")[0]))
         return {}
-    stand_in = function_predictor(lambda batch: np.concatenate([-batch, batch], -1), Architecture(depth=3).geometry)
+    # It looks at little beside a voxel, so that tiles are not mostly context.
+    geometry = Geometry(((3, 3, 3),), (), "same")
+    stand_in = function_predictor(lambda batch: np.concatenate([-batch, batch], -1), geometry)
     # At twice the voxel size of the volume.
     stand_in = replace(stand_in, spec=replace(stand_in.spec, spacing=(2.0, 2.0, 2.0), unit="um"))
     cleaning = (

@@ -4,13 +4,14 @@ What looks at more than a tile is kept on disk in between, so that memory does n
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.fields import narrowed
 from keras_unet3d.geometry import Box
 from keras_unet3d.listener import Listener
 from keras_unet3d.prediction.predictor import Predictor
@@ -71,7 +72,7 @@ def _brought_back(
     boxes: Iterator[Values], predictor: Predictor, working: Volume, volume: Volume, wanted: Wanted, beside: Path
 ) -> Iterator[Values]:
     """Yield boxes of the volume of what was predicted at another voxel size."""
-    with kept(boxes, working, beside) as predicted:
+    with kept(boxes, working, beside) as (predicted, _):
         # Instances are cut at the voxel size that their settings were found at.
         back = (nearest if wanted.cleaning.instances else resampled)(predicted, volume.shape)
         for box in back.boxes():
@@ -83,15 +84,15 @@ def _cleaned(
     boxes: Iterator[Values], volume: Volume, cleanings: Sequence[Cleaning], background: int, beside: Path
 ) -> Iterator[Values]:
     """Yield boxes of labels that are cleaned as a whole."""
-    with kept(boxes, volume, beside) as labels:
-        slabs = cleaned(volume.shape, lambda box: labels.read(box)[..., 0], cleanings, background)
-        # Slabs are thin: written as they are they would be put into every chunk of a file many times.
-        with kept(slabs, volume, beside) as result:
-            for box in result.boxes():
-                yield box, result.read(box)[..., 0]
+    with kept(boxes, volume, beside) as (labels, write):
+        for box, values in cleaned(volume.shape, lambda box: labels.read(box)[..., 0], cleanings, background):
+            write(box, values)
+        # They come in thin slabs, which would be put into every chunk of a file many times.
+        for box in labels.boxes():
+            yield box, labels.read(box)[..., 0]
 
 
 def _cleanings(predictor: Predictor, wanted: Wanted) -> tuple[Cleaning, ...]:
     """Return what was found after the training to help labels, and what is asked for."""
-    asked = Cleaning(**{entry.name: getattr(wanted.cleaning, entry.name) for entry in fields(Cleaning)})
+    asked = narrowed(Cleaning, wanted.cleaning)
     return (*predictor.cleaning(wanted.output, wanted.settings), *([asked] if asked != Cleaning() else []))
