@@ -1,8 +1,9 @@
-"""Memory over many samples: python benchmarks/growth.py [--samples 10000] [--engine native] [--training]
+"""Memory over many samples: python benchmarks/growth.py [--samples 10000] [--engine native] [--training] [--tiles]
 
 Resident memory of the process after every tenth of the samples, for both chains: `tf.data` and the `PyDataset` of the
 other backends. A chain that keeps what it has handed out grows by 60 kB a sample here. With `--training` as many steps of
-a whole `fit` instead, in ten epochs, with all that is written after each.
+a whole `fit` instead, in ten epochs, with all that is written after each; with `--tiles` as many tiles, or some more, of a
+whole `predict`, from file to file.
 """
 
 import argparse
@@ -12,12 +13,13 @@ from tempfile import TemporaryDirectory
 import keras
 import numpy as np
 
-from keras_unet3d import FitSettings, Listener, fit
+from keras_unet3d import FitSettings, Listener, PredictSettings, build_model, fit, predict
 from keras_unet3d.augment.draw import AugmentSettings
 from keras_unet3d.patches import batches as chains
 from keras_unet3d.patches.samples import PatchSettings
 from keras_unet3d.patches.source import Source, index_labels
-from keras_unet3d.volumes import from_array
+from keras_unet3d.prediction.array_api import network_predictor
+from keras_unet3d.volumes import from_array, write_volume
 from keras_unet3d.volumes.grey_values import measure
 
 
@@ -29,9 +31,10 @@ def main() -> None:
     parser.add_argument("--engine", default="native")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--training", action="store_true")
+    parser.add_argument("--tiles", action="store_true")
     options = parser.parse_args()
-    if options.training:
-        training(options)
+    if options.training or options.tiles:
+        training(options) if options.training else tiles(options)
         return
     rng = np.random.default_rng(0)
     image, classes = from_array(rng.normal(size=(64,) * 3).astype(np.float32)), from_array(np.ones((64,) * 3, np.uint8))
@@ -77,6 +80,26 @@ def training(options: argparse.Namespace) -> None:
         fit("sample", Path(folder) / "run", settings=settings, listener=Listener(say))
     shown = ", ".join(f"{size:.0f}" for size in sizes)
     print(f"training: {shown} MB after every {options.samples // 10} steps")
+
+
+def tiles(options: argparse.Namespace) -> None:
+    """Print a row for a prediction."""
+    along = int(np.ceil(options.samples ** (1 / 3)))
+    image = np.random.default_rng(0).normal(size=(along * options.patch,) * 3).astype(np.float32)
+    sizes = []
+
+    def progress(done: int, of: int) -> None:
+        if done * 10 // of > len(sizes):
+            sizes.append(resident())
+
+    predictor = network_predictor(build_model(base_filters=2, depth=2, seed=0))
+    settings = PredictSettings(tile=(options.patch,) * 3, merge="blend", overlap=0.0)
+    with TemporaryDirectory() as folder:
+        write_volume(Path(folder) / "image.h5", image, from_array(image), "raw")
+        paths = [Path(folder) / "image.h5"], Path(folder) / "labels.h5"
+        predict(predictor, *paths, settings=settings, listener=Listener(progress=progress))
+    shown = ", ".join(f"{size:.0f}" for size in sizes)
+    print(f"tiles: {shown} MB after every tenth of {along**3}")
 
 
 def resident() -> float:

@@ -4,8 +4,8 @@ The same network (3 levels, 16 filters) over a volume of noise, probabilities of
 blended, MONAI's sliding window (Gaussian) and pytorch-3dunet's predictor (HDF5 to HDF5, overlaps overwritten). Every side is
 a process of its own, in float32 or in bfloat16; they take turns, and the best of the rounds counts. Memory: the most that the process held, and how much
 of it before the first tile (the libraries themselves). With `--workers 1 2` the same by the workers of a local Dask cluster,
-from Zarr to Zarr; with `--growth FOLDER` the peak of `predict` over a volume of 1 GB and one of 8 GB there, with a stand-in for
-the network, pages of mapped files aside.
+from Zarr to Zarr; with `--growth FOLDER [--sizes 512 1024 2048] [--kinds plain cleaned resampled]` the peak of `predict` over
+volumes of these sizes there, with a stand-in for the network, pages of mapped files aside: it writes up to 2 bytes per voxel.
 """
 
 import argparse
@@ -33,6 +33,9 @@ OURS = {
     "ours, blended, 2 GB, bfloat16": ("blend", "2G", "keras", "bfloat16"),
 }
 
+# What is done to large volumes: nothing more, all that cleans, and a prediction at twice the voxel size.
+KINDS = ("plain", "cleaned", "resampled")
+
 
 def main() -> None:
     """Print a table."""
@@ -45,6 +48,9 @@ def main() -> None:
     parser.add_argument("--peers", metavar="PYTHON", help="of an environment with PyTorch, MONAI and pytorch-3dunet")
     parser.add_argument("--workers", type=int, nargs="+", default=(), help="measure a local Dask cluster instead")
     parser.add_argument("--growth", type=Path, metavar="FOLDER", help="measure memory over large volumes instead")
+    parser.add_argument("--sizes", type=int, nargs="+", default=(512, 1024, 2048), help="of these")
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--format", default=".zarr")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side in OURS:
@@ -164,39 +170,74 @@ def cluster(options: argparse.Namespace, workers: int) -> float:
 
 
 def growth(options: argparse.Namespace) -> None:
-    """Print the peak of file-to-file predictions of a volume and of one eight times as large."""
-    for side in (512, 1024):
-        for suffix in (".zarr", ".nii"):
-            result = _run(
-                [sys.executable, __file__, "--growth", str(options.growth), "--side", f"{side}{suffix}"], options
-            )
-            print(
-                f"{side} x {side} x {2 * side} float32 ({side**3 * 8 / 1e9:.1f} GB) {suffix}: {result['peak']:.2f} GB at most, "
-                f"{result['base']:.2f} GB before; {result['seconds']:.0f} s"
-            )
+    """Print the peak of file-to-file predictions of volumes of several sizes."""
+    print("| voxels | format | | before, GB | at most, GB | s |\n| --- | --- | --- | --- | --- | --- |")
+    for size in options.sizes:
+        image = options.growth / f"image{size}{options.format}"
+        if not image.exists():
+            # In a process of its own, because what it took is not all given back.
+            _run([*_grown(options), "--side", f"{image.name} write"], options)
+        for kind in options.kinds:
+            result = _run([*_grown(options), "--side", f"{image.name} {kind}"], options)
+            figures = f"{result['base']:.2f} | {result['peak']:.2f} | {result['seconds']:.0f}"
+            print(f"| {size}^3 | {options.format} | {kind} | {figures} |", flush=True)
+
+
+def _grown(options: argparse.Namespace) -> list[str]:
+    return [sys.executable, __file__, "--growth", str(options.growth)]
 
 
 def grown(options: argparse.Namespace) -> dict:
-    """Return time and peak of one prediction with a stand-in for the network."""
-    from keras_unet3d import Architecture, PredictSettings, predict
-    from keras_unet3d.prediction.array_api import function_predictor
-    from keras_unet3d.volumes import fill_volume, from_array, whole_volume
+    """Return time and peak of one prediction with a stand-in for the network, or write the volume."""
+    from dataclasses import replace
 
-    side, suffix = options.side.split(".")
-    shape, source = (int(side), int(side), 2 * int(side)), options.growth / f"image{options.side}"
-    if not source.exists():
-        like = from_array(np.broadcast_to(np.float32(0), shape))
-        with whole_volume(source) as partial, fill_volume(partial, np.float32, like, "raw") as write:
-            plane = np.random.default_rng(0).normal(size=(16, *shape[1:])).astype(np.float32)
-            for z in range(0, shape[0], 16):
-                write((slice(z, z + 16), slice(0, shape[1]), slice(0, shape[2])), plane)
-    stand_in = function_predictor(
-        lambda batch: np.concatenate([batch, -batch], -1), Architecture(depth=3).geometry, normalization="none"
+    from keras_unet3d import CleanSettings, PredictSettings, predict
+    from keras_unet3d.geometry import Geometry
+    from keras_unet3d.prediction.array_api import function_predictor
+
+    name, kind = options.side.split()
+    source = options.growth / name
+    if kind == "write":
+        write_image(source, int(name.removeprefix("image").split(".")[0]))
+        return {}
+    # It looks at little beside a voxel, so that tiles are not mostly context.
+    geometry = Geometry(((3, 3, 3),), (), "same")
+    stand_in = function_predictor(lambda batch: np.concatenate([-batch, batch], -1), geometry)
+    # At twice the voxel size of the volume.
+    stand_in = replace(stand_in, spec=replace(stand_in.spec, spacing=(2.0, 2.0, 2.0), unit="um"))
+    cleaning = (
+        CleanSettings(keep_largest=True, remove_small=100, fill_holes=True) if kind == "cleaned" else CleanSettings()
     )
     base, begun, own = own_memory(), time.perf_counter(), Watch()
-    target = options.growth / f"labels.{suffix}"
-    predict(stand_in, [source], target, settings=PredictSettings(tile=(128,) * 3), overwrite=True)
+    predict(
+        stand_in,
+        [source],
+        options.growth / f"labels{source.suffix}",
+        settings=PredictSettings(tile=(128,) * 3),
+        cleaning=cleaning,
+        resample=kind == "resampled",
+        overwrite=True,
+    )
     return {"seconds": time.perf_counter() - begun, "peak": own.most, "base": base, "speed": 0}
+
+
+def write_image(path: Path, size: int) -> None:
+    """Write a volume of smooth bodies with holes and islands in and beside them, 8 bits."""
+    from scipy import ndimage
+
+    from keras_unet3d.volumes import fill_volume, from_array, whole_volume
+
+    noise = np.random.default_rng(0).normal(size=(128,) * 3)
+    smooth = sum(
+        part / part.std() for part in (ndimage.gaussian_filter(noise, sigma, mode="wrap") for sigma in (2, 12))
+    )
+    brick = np.clip(smooth * 40 + 128, 0, 255).astype(np.uint8)
+    like = from_array(np.broadcast_to(np.uint8(0), (size,) * 3), spacing=(1.0, 1.0, 1.0), unit="um")
+    with whole_volume(path) as partial, fill_volume(partial, np.uint8, like, "raw") as write:
+        # Slabs that are no two the same, so that bodies end.
+        for z in range(0, size, 64):
+            slab = np.roll(np.tile(brick[z % 128 : z % 128 + 64], (1, -(-size // 128), -(-size // 128))), 7 * z, axis=2)
+            write((slice(z, min(z + 64, size)), slice(0, size), slice(0, size)), slab[: size - z, :size, :size])
 
 
 def own_memory() -> float:

@@ -71,9 +71,7 @@ def command(
     with live("voxels") as listener:
         # Instances are cut out of probabilities.
         said = "probabilities" if cleaning.instances else output
-        predictor, engine = zoo.fastest_predictor(
-            model, inputs, wanted, output=said, settings=settings, key=raw_key, axes=axes, listener=listener
-        )
+        predictor, choose = zoo.chooser(model, wanted, output=said, settings=settings, listener=listener)
         predict(
             predictor,
             inputs,
@@ -87,7 +85,7 @@ def command(
             axes=axes,
             suffix=suffix,
             scheduler=scheduler,
-            recipe=zoo.recipe(model, *engine) if scheduler else None,
+            choose=choose,
             overwrite=overwrite,
             dry_run=dry_run,
             listener=listener,

@@ -106,13 +106,16 @@ def refuse_unwritable(path: Path) -> None:
         _try_to_write(partial)
 
 
-def refuse_full(folder: Path, needed: int) -> None:
-    """Raise `InputError` if there are less than `needed` bytes on the disk of a folder."""
+def refuse_full(
+    folder: Path, needed: int, purpose: str = "", instead: str = "make room, or choose another path"
+) -> None:
+    """Raise `InputError` if there are less than `needed` bytes on the disk of a folder, which need not be there yet."""
     with writing(folder):
-        free = shutil.disk_usage(folder).free
+        existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+        free = shutil.disk_usage(existing).free
     if free < needed:
         raise InputError(
-            f"{folder}: expected {_bytes(needed)} of free space, found {_bytes(free)}; make room, or choose another path."
+            f"{folder}: expected {_bytes(needed)} of free space{purpose and f' {purpose}'}, found {_bytes(free)}; {instead}."
         )
 
 

@@ -26,7 +26,7 @@ _HOMES = {
     "load": "keras_unet3d.zoo.loading",
     "open_model": "keras_unet3d.zoo.loading",
     "fastest": "keras_unet3d.zoo.choosing",
-    "fastest_predictor": "keras_unet3d.zoo.choosing",
+    "chooser": "keras_unet3d.zoo.choosing",
     "predictor": "keras_unet3d.zoo.engines",
     "recipe": "keras_unet3d.zoo.engines",
     "verify": "keras_unet3d.zoo.verifying",

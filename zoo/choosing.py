@@ -3,11 +3,12 @@
 import hashlib
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,9 @@ from keras_unet3d.settings.predict import EngineSettings, PredictSettings
 from keras_unet3d.volumes import Volume, cropped, from_array, open_volume
 from keras_unet3d.volumes.grey_values import Statistics
 from keras_unet3d.words import by
-from keras_unet3d.zoo.engines import NETWORKS, predictor_in, refuse_other
+from keras_unet3d.workflows.predict.blocks import Recipe
+from keras_unet3d.workflows.predict.files import Choose
+from keras_unet3d.zoo.engines import NETWORKS, predictor_in, recipe, refuse_other
 from keras_unet3d.zoo.loading import bundle_folder, open_model, runs_of
 from keras_unet3d.zoo.trust import stored_input
 
@@ -86,57 +89,106 @@ def fastest(
     Raises:
         InputError: an unknown name, a broken model, or an engine that was asked for and cannot be had.
     """
-    return fastest_predictor(
-        reference, volume, wanted, output=output, settings=settings, key=key, axes=axes, listener=listener
-    )[1]
+    engines = _Engines.of(reference, wanted, output, settings, listener)
+    keys = engines.sure.spec.keys
+    for one in [volume] if isinstance(volume, Volume | str | Path) else volume:
+        # What is wrong with a volume need not stop the others.
+        with suppress(InputError):
+            opened = one if isinstance(one, Volume) else open_volume(one, key or keys.raw, axes or keys.axes)
+            return engines.best(opened)[1]
+    return engines.candidates[0] if len(engines.candidates) == 1 else SURE
 
 
 @validated
-def fastest_predictor(
+def chooser(
     reference: str | Path,
-    volume: Volume | str | Path | Sequence[str | Path],
     wanted: EngineSettings = EngineSettings(),
     *,
     output: str = "labels",
     settings: PredictSettings = DEFAULTS,
-    key: str | None = None,
-    axes: str | None = None,
     listener: Listener = SILENT,
-) -> tuple[Predictor, tuple[str, str]]:
-    """Return the predictor that is best for a volume, and what `fastest` returns for it: the model is opened once."""
-    candidates = _candidates(wanted, output)
-    model, spec = open_model(reference)
-    if candidates == [SURE] or wanted.engine == "savedmodel":
-        return predictor_in(*candidates[0], reference, model, spec), candidates[0]
-    sure = predictor_in(*SURE, reference, model, spec)
-    chosen_here, parts = len(candidates) > 1, list[_Part]()
-    for one in [volume] if isinstance(volume, Volume | str | Path) else volume:
-        # What is wrong with a volume need not stop the others.
-        with suppress(InputError):
-            opened = one if isinstance(one, Volume) else open_volume(one, key or spec.keys.raw, axes or spec.keys.axes)
-            if chosen_here and SURE in candidates and _operations(sure, spec, opened, settings) < _WORTH_IT:
-                return sure, SURE
-            parts = list(_parts(sure, opened))
-            break
-    if not parts:
-        name = SURE if chosen_here else candidates[0]
-        return (sure if name == SURE else predictor_in(*name, reference, model, spec)), name
-    predictors = {SURE: sure}
-    for name in candidates:
-        # Of any engine those count that are installed and work; nobody knows what they raise.
-        with suppress(Exception) if wanted.engine == "auto" else nullcontext():
-            predictors.setdefault(name, predictor_in(*name, reference, model, spec))
-    ranked, why = candidates, ""
-    if chosen_here:
-        seconds = _seconds(predictors, parts[0], spec.architecture)
-        times = ", ".join(f"{' '.join(name)} {spent:.2f} s" for name, spent in seconds.items())
-        why = f"; {by(parts[0].volume.shape)} voxels take {times}"
-        handicap = {name: spent * (1 if name[0] == "keras" else _FASTER) for name, spent in seconds.items()}
-        ranked = sorted(set(seconds) & set(candidates), key=handicap.__getitem__)
-    truth = [(part, part.classes(sure)) for part in (*parts, *_stored(reference, spec))]
-    chosen, proof = _first_proved(ranked, predictors, truth, wanted.most_changed, listener)
-    listener.say(f"engine: {' '.join(chosen)}{proof}{why}")
-    return predictors[chosen], chosen
+) -> tuple[Predictor, Choose]:
+    """Return a predictor by Keras in float32, and a function that returns the best one for the first volume it is given.
+
+    That is what `predict` takes; how the best one is found, and the arguments, see `fastest`.
+    """
+    engines = _Engines.of(reference, wanted, output, settings, listener)
+    chosen: list[tuple[Predictor, Recipe]] = []
+
+    def choose(volume: Volume, statistics: Statistics) -> tuple[Predictor, Recipe]:
+        if not chosen:
+            best, name = engines.best(volume, statistics)
+            chosen.append((best, recipe(reference, *name)))
+        return chosen[0]
+
+    return engines.sure, choose
+
+
+@dataclass(frozen=True)
+class _Engines:
+    """What may compute a prediction.
+
+    Attributes:
+        reference, model, spec: of the model, which is open.
+        wanted, settings, listener: as in `fastest`.
+        candidates: engines and precisions that may be chosen among.
+        predictors: those that were made: the one that is sure, and what was asked for by name.
+    """
+
+    reference: str | Path
+    model: Any
+    spec: ModelSpec
+    wanted: EngineSettings
+    settings: PredictSettings
+    listener: Listener
+    candidates: list[tuple[str, str]]
+    predictors: dict[tuple[str, str], Predictor]
+
+    @staticmethod
+    def of(
+        reference: str | Path, wanted: EngineSettings, output: str, settings: PredictSettings, listener: Listener
+    ) -> "_Engines":
+        """Return them; raises `InputError` for a broken model, and for an engine that was asked for and cannot be had."""
+        candidates = _candidates(wanted, output)
+        model, spec = open_model(reference)
+        named = candidates if wanted.engine != "auto" else []
+        predictors = {name: predictor_in(*name, reference, model, spec) for name in {SURE: 0} | dict.fromkeys(named, 0)}
+        return _Engines(reference, model, spec, wanted, settings, listener, candidates, predictors)
+
+    @property
+    def sure(self) -> Predictor:
+        return self.predictors[SURE]
+
+    def best(self, volume: Volume, statistics: Statistics | None = None) -> tuple[Predictor, tuple[str, str]]:
+        """Return the predictor that is best for a volume, and its name; `statistics` where they are known."""
+        candidates, only = self.candidates, len(self.candidates) == 1
+        if candidates == [SURE] or self.wanted.engine == "savedmodel":
+            return self.predictors[candidates[0]], candidates[0]
+        if not only and SURE in candidates and self._operations(volume) < _WORTH_IT:
+            return self.sure, SURE
+        parts = [*_parts(volume, statistics or self.sure.examine(volume))]
+        for name in candidates if self.wanted.engine == "auto" else ():
+            # Of any engine those count that are installed and work; nobody knows what they raise.
+            with suppress(Exception):
+                self.predictors.setdefault(name, predictor_in(*name, self.reference, self.model, self.spec))
+        ranked, why = candidates, ""
+        if not only:
+            seconds = _seconds(self.predictors, parts[0], self.spec.architecture)
+            times = ", ".join(f"{' '.join(name)} {spent:.2f} s" for name, spent in seconds.items())
+            why = f"; {by(parts[0].volume.shape)} voxels take {times}"
+            handicap = {name: spent * (1 if name[0] == "keras" else _FASTER) for name, spent in seconds.items()}
+            ranked = sorted(set(seconds) & set(candidates), key=handicap.__getitem__)
+        truth = [(part, part.classes(self.sure)) for part in (*parts, *_stored(self.reference, self.spec))]
+        chosen, proof = _first_proved(ranked, self.predictors, truth, self.wanted.most_changed, self.listener)
+        self.listener.say(f"engine: {' '.join(chosen)}{proof}{why}")
+        return self.predictors[chosen], chosen
+
+    def _operations(self, volume: Volume) -> float:
+        """Return the floating-point operations that a prediction takes."""
+        architecture, tiling = self.spec.architecture, self.sure.tiling(volume.shape, self.settings)
+        size = triple(architecture.geometry.legal_at_least(_SIZE, axis) for axis in range(3))
+        single = step_costs(replace(architecture, networks=1), size, 1, "float32")
+        return architecture.networks * single.forward / prod(size) * prod(tiling.tile) * tiling.count
 
 
 def _first_proved(
@@ -167,20 +219,16 @@ def _candidates(wanted: EngineSettings, output: str) -> list[tuple[str, str]]:
     if "auto" not in (wanted.engine, precision):
         refuse_other(wanted.engine, precision)
         return [(wanted.engine, precision)]
-    return [name for name in NETWORKS if wanted.engine in ("auto", name[0]) and precision in ("auto", name[1])]
+    engines = [engine for engine, _ in NETWORKS if wanted.engine in ("auto", engine)]
+    if wanted.engine == "auto" and output == "logits":
+        # Only Keras has them.
+        engines = ["keras"]
+    return [name for name in NETWORKS if name[0] in engines and precision in ("auto", name[1])]
 
 
-def _operations(predictor: Predictor, spec: ModelSpec, volume: Volume, settings: PredictSettings) -> float:
-    """Return the floating-point operations that a prediction takes."""
-    architecture, tiling = spec.architecture, predictor.tiling(volume.shape, settings)
-    size = triple(architecture.geometry.legal_at_least(_SIZE, axis) for axis in range(3))
-    single = step_costs(replace(architecture, networks=1), size, 1, "float32")
-    return architecture.networks * single.forward / prod(size) * prod(tiling.tile) * tiling.count
-
-
-def _parts(predictor: Predictor, volume: Volume) -> Iterator[_Part]:
+def _parts(volume: Volume, statistics: Statistics) -> Iterator[_Part]:
     """Yield parts of a volume along its diagonal, or all of a small one."""
-    size, statistics = triple(min(_SIZE, length) for length in volume.shape), predictor.examine(volume)
+    size = triple(min(_SIZE, length) for length in volume.shape)
     if size == volume.shape:
         yield _Part(volume, statistics)
         return

@@ -103,13 +103,22 @@ class Predictor:
 
         Any other output, and labels where the settings say so, are returned as they are.
         """
+        return clean(labels, self.cleaning(output, settings), self.background(output))
+
+    def cleaning(self, output: str = "labels", settings: PredictSettings = DEFAULTS) -> tuple[ClassCleaning, ...]:
+        """Return what `cleaned` does: of "classes" by their numbers, nothing where it is left out."""
         table = self.spec.labels
-        if output not in ("labels", "classes") or not (settings.clean and table and self.spec.cleaning):
-            return labels
-        # Classes are cleaned by their numbers.
+        if output not in ("labels", "classes") or not (settings.clean and table):
+            return ()
         names = table.values if output == "labels" else range(table.num_classes)
-        steps = [replace(step, value=names[table.values.index(step.value)]) for step in self.spec.cleaning]
-        return clean(labels, steps, names[table.background])
+        return tuple(replace(step, value=names[table.values.index(step.value)]) for step in self.spec.cleaning)
+
+    def background(self, output: str = "labels") -> int:
+        """Return what the background is in "labels", or in "classes"."""
+        table = self.spec.labels
+        if table is None:
+            return 0
+        return table.background_raw if output == "labels" else table.background
 
     @property
     def uncalibrated(self) -> "Predictor":

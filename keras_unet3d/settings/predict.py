@@ -34,7 +34,7 @@ class PredictSettings(Validated):
     skip_below: float | None = option(
         None, "Tiles of which no grey value is above this are background, without asking the network [default: none]."
     )
-    clean: bool = option(True, "Clean labels, held in memory for it, as the fit found to help, where it did.")
+    clean: bool = option(True, "Clean labels as the fit found to help, where it did.")
 
     def faults(self) -> Iterator[str]:
         yield from flip_faults(self.flips)
@@ -69,7 +69,7 @@ class EngineSettings(Validated):
 
 @dataclass(frozen=True, kw_only=True)
 class CleanSettings(Validated):
-    """What is done to a predicted label volume as a whole, which is held in memory for it."""
+    """What is done to a predicted label volume as a whole."""
 
     keep_largest: bool = option(False, "Keep only the largest connected piece of every class.")
     remove_small: int = option(0, "Remove connected pieces of fewer voxels than this.", least=0)

@@ -21,7 +21,7 @@ from keras_unet3d.volumes.hdf5 import create_hdf5, open_hdf5
 from keras_unet3d.volumes.nifti import create_nifti, open_nifti
 from keras_unet3d.volumes.reading import MissingKey, readable
 from keras_unet3d.volumes.resampling import nearest, resampled
-from keras_unet3d.volumes.scratch import readable_by_crops, unpacker
+from keras_unet3d.volumes.scratch import kept, readable_by_crops, unpacker
 from keras_unet3d.volumes.threads import in_threads
 from keras_unet3d.volumes.tiff import create_tiff, open_tiff, read_plane, write_plane
 from keras_unet3d.volumes.volume import (
@@ -61,6 +61,7 @@ __all__ = [
     "in_memory",
     "in_threads",
     "is_volume_name",
+    "kept",
     "micrometres",
     "nearest",
     "open_inside",

@@ -1,5 +1,6 @@
 """A volume at another voxel size, read by crops like any other."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -27,16 +28,29 @@ def resampled(volume: Volume, shape: Triple) -> Volume:
             voxels = below + (above - below) * share
         return voxels
 
+    return _of_other_size(volume, shape, read, np.dtype(np.float32))
+
+
+def nearest(labels: Volume, shape: Triple) -> Volume:
+    """Return the same field of view as `shape` voxels (z, y, x), each with the label that is closest.
+
+    A crop reads only the voxels around it.
+    """
+    places = [_positions(old, new).round().astype(int) for old, new in zip(labels.shape, shape, strict=True)]
+
+    def read(box: Box) -> np.ndarray:
+        wanted = [at[side] for at, side in zip(places, box, strict=True)]
+        around = tuple(slice(at[0], at[-1] + 1) for at in wanted)
+        return labels.read(around)[np.ix_(*(at - at[0] for at in wanted))]
+
+    return _of_other_size(labels, shape, read, labels.dtype)
+
+
+def _of_other_size(volume: Volume, shape: Triple, read: Callable[[Box], np.ndarray], dtype: np.dtype) -> Volume:
     spacing = volume.spacing and triple(
         size * old / new for size, old, new in zip(volume.spacing, volume.shape, shape, strict=True)
     )
-    return replace(volume, shape=triple(shape), dtype=np.dtype(np.float32), read=read, spacing=spacing)
-
-
-def nearest(labels: np.ndarray, shape: Triple) -> np.ndarray:
-    """Return labels `(z, y, x)` over the same field of view as `shape` voxels, each with the label that is closest."""
-    places = [_positions(old, new).round().astype(int) for old, new in zip(labels.shape, shape, strict=True)]
-    return labels[np.ix_(*places)]
+    return replace(volume, shape=triple(shape), dtype=dtype, read=read, spacing=spacing)
 
 
 def _positions(old: int, new: int) -> np.ndarray:

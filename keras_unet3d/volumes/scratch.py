@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,30 @@ def scratch(
     with unnamed_file(beside.parent, size) as file:
         # Mapped anew every time, because the pages of a lasting map count as memory of this process.
         yield lambda mode: np.memmap(file, dtype, mode, shape=shape)
+
+
+@contextmanager
+def kept(
+    boxes: Iterator[tuple[Box, np.ndarray]], like: Volume, beside: Path
+) -> Iterator[tuple[Volume, Callable[[Box, np.ndarray], None]]]:
+    """Yield the volume that is made of boxes, and a function that writes another one; a large volume is on the disk of `beside`.
+
+    Boxes are `(z, y, x)` or `(z, y, x, channels)`, as many as cover a volume like `like`.
+    """
+    # The first box tells the type and the channels.
+    box, values = next(boxes)
+    channels = values.shape[3] if values.ndim == 4 else 1
+    with scratch(beside, (*like.shape, channels), values.dtype) as array:
+
+        def read(place: Box) -> np.ndarray:
+            return np.array(array("r")[place])
+
+        def write(place: Box, voxels: np.ndarray) -> None:
+            array("r+")[place] = voxels.reshape(*voxels.shape[:3], channels)
+
+        for place, voxels in chain([(box, values)], boxes):
+            write(place, voxels)
+        yield replace(like, channels=channels, dtype=values.dtype, read=read, packed=False), write
 
 
 def unpacker(folder: Path, size: int) -> Callable[[Volume], Volume]:

@@ -2,9 +2,20 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.segments.cleaning import ClassCleaning, clean, fill_holes, keep_largest, remove_small
+from keras_unet3d.geometry import beside_faces
+from keras_unet3d.segments import regions
+from keras_unet3d.segments.cleaning import (
+    ClassCleaning,
+    Cleaning,
+    clean,
+    cleaned,
+    fill_holes,
+    keep_largest,
+    remove_small,
+)
 
 
 def row(*values, dtype=np.uint8):
@@ -118,3 +129,90 @@ def test_a_volume_without_voxels_stays_one(call):
 def test_bad_arguments_are_explained(call, sentence):
     with pytest.raises(InputError, match=sentence):
         call()
+
+
+# ---- against one class after the other, in the whole volume ---------------------------------------
+
+
+def without_pieces(labels, background, only, unwanted):
+    """Turn pieces of every class to background: those that `unwanted` picks by their sizes."""
+    result = labels.copy()
+    for value in set(np.unique(labels).tolist()) - {background}:
+        if only is None or value in only:
+            pieces, _ = ndimage.label(labels == value)
+            result[np.append(False, unwanted(np.bincount(pieces.ravel())[1:]))[pieces]] = background
+    return result
+
+
+def with_holes_filled(labels, background, only):
+    """Fill every hole, one after the other, with the class of most of its faces."""
+    result = labels.copy()
+    pieces, count = ndimage.label(labels == background)
+    for number in range(1, count + 1):
+        hole = pieces == number
+        if any(hole.take(side, axis).any() for axis in range(3) for side in (0, -1)):
+            continue
+        around = []
+        for axis in range(3):
+            before, behind = beside_faces(axis)
+            around += [*labels[behind][hole[before]], *labels[before][hole[behind]]]
+        classes, faces = np.unique([value for value in around if value != background], return_counts=True)
+        chosen = classes[len(faces) - 1 - faces[::-1].argmax()]
+        if only is None or chosen in only:
+            result[hole] = chosen
+    return result
+
+
+def by_the_slow_way(labels, cleanings, background):
+    for cleaning in cleanings:
+        if cleaning.keep_largest:
+            others = lambda sizes: np.arange(len(sizes)) != sizes.argmax()  # noqa: E731
+            labels = without_pieces(labels, background, cleaning.only, others)
+        if cleaning.remove_small:
+            few = lambda sizes, least=cleaning.remove_small: sizes < least  # noqa: E731
+            labels = without_pieces(labels, background, cleaning.only, few)
+        if cleaning.fill_holes:
+            labels = with_holes_filled(labels, background, cleaning.only)
+    return labels
+
+
+@pytest.mark.parametrize("planes", [1, 2, 100])
+@pytest.mark.parametrize("seed", range(12))
+def test_a_volume_in_slabs_is_cleaned_as_in_one_go(monkeypatch, planes, seed):
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(size) for size in rng.integers(1, 14, 3))
+    noise = ndimage.gaussian_filter(rng.normal(size=shape), seed % 3 / 2)
+    labels = (
+        np.digitize(noise / noise.std(), [-0.5, 0, 0.5]).astype([np.uint8, np.int16, np.int64][seed % 3]) * 3 - seed % 2
+    )
+    background = int(labels.flat[rng.integers(labels.size)])
+    classes = [int(value) for value in np.unique(labels) if value != background]
+    draws = [
+        dict(keep_largest=bool(rng.integers(2)), remove_small=int(rng.integers(6)), fill_holes=True) for _ in range(4)
+    ]
+    cleanings = [ClassCleaning(value=value, **draw) for value, draw in zip(classes, draws, strict=False)]
+    cleanings.append(Cleaning(**draws[3]))
+    monkeypatch.setattr(regions, "SLAB", planes * shape[1] * shape[2])
+    expected = by_the_slow_way(labels, cleanings, background)
+    np.testing.assert_array_equal(clean(labels, cleanings, background), expected)
+    # Box by box, in place: what has been yielded is not read again.
+    for box, values in cleaned(shape, labels.__getitem__, cleanings, background):
+        assert values.dtype == labels.dtype and values.shape[0] <= planes
+        labels[box] = values
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_holes_and_pieces_that_run_through_many_slabs_are_one(monkeypatch):
+    monkeypatch.setattr(regions, "SLAB", 1)
+    labels = np.zeros((9, 7, 7), np.uint8)
+    labels[1:8, 1:6, 1:6] = 4
+    labels[2:7, 2:5, 2:5] = 0
+    labels[4, 3, 3] = 8
+    labels[0, 0, 0] = 4
+    filled = clean(labels, [Cleaning(keep_largest=True, remove_small=2, fill_holes=True)])
+    expected = np.zeros((9, 7, 7), np.uint8)
+    expected[1:8, 1:6, 1:6] = 4
+    np.testing.assert_array_equal(filled, expected)
+    # Left where it is, the single voxel is an island in the hole.
+    expected[4, 3, 3], expected[0, 0, 0] = 8, 4
+    np.testing.assert_array_equal(fill_holes(labels), expected)

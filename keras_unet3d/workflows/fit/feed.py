@@ -26,7 +26,6 @@ from keras_unet3d.workflows.fit.validation import validator
 _BEARABLE = 0.1
 # A training step takes about so many forward passes.
 _PASSES = 3
-_TIMED = 3
 
 
 def make_feed(holdout: Holdout, plan: Plan) -> Feed:
@@ -99,11 +98,8 @@ def chosen_engine(model: keras.Model, holdout: Holdout, plan: Plan, listener: Li
 
 
 def _seconds(function: Callable[[int], object]) -> float:
-    """Return the median time of a call, after a first one."""
+    """Return the time of a call after a first one, which loads and compiles."""
     function(0)
-    times = []
-    for index in range(1, 1 + _TIMED):
-        begun = time.perf_counter()
-        function(index)
-        times.append(time.perf_counter() - begun)
-    return float(np.median(times))
+    begun = time.perf_counter()
+    function(1)
+    return time.perf_counter() - begun

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from itertools import chain
 from math import prod
 from pathlib import Path
 
@@ -10,55 +10,33 @@ import numpy as np
 
 from keras_unet3d.errors import InputError, collecting
 from keras_unet3d.fields import validated
-from keras_unet3d.files import refuse_existing, refuse_unwritable
+from keras_unet3d.files import made_folder, refuse_existing, refuse_unwritable, temporary_place
 from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import memory
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
-from keras_unet3d.segments.cells import evidence, instances_of
-from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_small
 from keras_unet3d.segments.measures import NoObject
 from keras_unet3d.settings import CleanSettings, PredictSettings
 from keras_unet3d.volumes import (
     Volume,
     fill_volume,
-    from_array,
     in_threads,
-    nearest,
     open_volume,
     readable_by_crops,
-    resampled,
     stem,
     volume_format,
     whole_volume,
 )
-from keras_unet3d.words import gigabytes
+from keras_unet3d.volumes.grey_values import Statistics
 from keras_unet3d.workflows.measure import measure
 from keras_unet3d.workflows.predict.blocks import BlockWork, Recipe, predict_blocks
 from keras_unet3d.workflows.predict.dry_run import say_plans
-from keras_unet3d.workflows.predict.instances import predicted_instances
+from keras_unet3d.workflows.predict.results import AS_THEY_ARE, INSTANCES, Wanted, results
 from keras_unet3d.workflows.predict.targets import refuse_same, targets_of
-from keras_unet3d.workflows.predict.voxel_size import at_training_size, other_size_in_words
+from keras_unet3d.workflows.predict.voxel_size import at_training_size, other_size_in_words, refuse_too_fine
 
-AS_THEY_ARE, INSTANCES = CleanSettings(), CleanSettings(instances=True)
-# Memory per voxel of a label volume that is cleaned: its numbers, its pieces and two copies.
-_CLEANING_BYTES = 24
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What is to come out of every volume; see `predict`."""
-
-    output: str
-    settings: PredictSettings
-    cleaning: CleanSettings
-    resample: bool
-
-    def __post_init__(self):
-        if self.cleaning != AS_THEY_ARE and self.output != "labels":
-            raise InputError(f"output: expected labels where they are to be cleaned, found {self.output!r}.")
-        if self.resample and self.output == "logits":
-            raise InputError("resample: expected labels, probabilities or uncertainty, found logits.")
+# An open volume and its statistics -> the predictor that is best for it, and how workers get that.
+Choose = Callable[[Volume, Statistics], tuple[Predictor, Recipe | None]]
 
 
 @validated
@@ -77,6 +55,7 @@ def predict(
     suffix: str | None = None,
     scheduler: str | None = None,
     recipe: Recipe | None = None,
+    choose: Choose | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     listener: Listener = SILENT,
@@ -100,6 +79,8 @@ def predict(
         scheduler: address of a Dask scheduler whose workers compute blocks of Zarr volumes, or "here": in this process. What
             was stopped goes on with the next call.
         recipe: with a scheduler, how workers get the predictor.
+        choose: returns, of an open volume and its statistics, the predictor that is to compute in the place of `predictor`, and
+            its recipe; asked once all that is cheap has been checked. `zoo.chooser` makes one.
         overwrite: whether files that are there may be replaced; never an input.
         dry_run: say what would be done, and do nothing.
         listener: is told lines, and voxels done and voxels in all.
@@ -107,15 +88,19 @@ def predict(
     Raises:
         InputError: a `ValueError`: a wrong call, or anything wrong with one of the files, all of which are named.
     """
-    wanted = _Wanted(output, settings, cleaning, resample)
+    wanted = Wanted(output, settings, cleaning, resample)
     predictor.refuse_output(output, settings)
     if table and output != "labels":
         raise InputError(f"table: expected labels, whose objects are measured, found {output!r}; leave it out.")
+    if predictor.spec.labels and predictor.spec.labels.by_channel and (table or cleaning != AS_THEY_ARE):
+        raise InputError(
+            "labels: expected a value per voxel to clean or to measure, found a channel per class; leave that out."
+        )
     if cleaning.instances:
         predictor.refuse_instances()
-    if scheduler and (recipe is None or cleaning not in (AS_THEY_ARE, INSTANCES) or resample):
+    if scheduler and ((recipe or choose) is None or cleaning not in (AS_THEY_ARE, INSTANCES) or resample):
         raise InputError("scheduler: expected a trained model, and neither cleaning nor resampling; leave one out.")
-    if scheduler and _is_cleaned(predictor, wanted):
+    if scheduler and predictor.cleaning(output, settings):
         listener.say("blocks are not cleaned, which takes the whole volume: the labels are those of `clean=False`")
     paths = [Path(path) for path in inputs]
     targets = targets_of(paths, Path(out), suffix, overwrite)
@@ -128,9 +113,10 @@ def predict(
         with collecting(faults):
             volume = open_volume(path, *keys)
             # What the memory does not allow is said before hours are spent.
-            predictor.tiling(at_training_size(volume, predictor.spec, resample).shape, wanted.settings)
-            if _is_cleaned(predictor, wanted) and not scheduler:
-                _refuse_uncleanable(volume)
+            working = at_training_size(volume, predictor.spec, resample)
+            predictor.tiling(working.shape, wanted.settings)
+            if working is not volume:
+                refuse_too_fine(volume, working, predictor.spec, target.parent)
             refuse_unwritable(target)
             if table:
                 for suffixed in (table_beside(target), table_beside(target).with_suffix(".png")):
@@ -140,25 +126,32 @@ def predict(
             if scheduler and volume_format(target) != ".zarr":
                 raise InputError(f"{target}: expected Zarr, whose blocks are written apart; end it in .zarr.")
             jobs.append((path, volume, target))
+    choose = choose or (lambda volume, statistics: (predictor, recipe))
     if dry_run:
-        say_plans(
-            predictor, [at_training_size(volume, predictor.spec, resample) for _, volume, _ in jobs], settings, listener
-        )
+        computing, in_order = predictor, []
+        for _, volume, _ in jobs:
+            with collecting(faults):
+                computing, _ = choose(*_examined(predictor, volume, temporary_place()))
+                in_order.append(at_training_size(volume, predictor.spec, resample))
+        say_plans(computing, in_order, settings, listener)
         jobs = []
     total, before, written = sum(prod(volume.shape) for _, volume, _ in jobs), 0, []
     for path, volume, target in jobs:
-        with collecting(faults):
+        with collecting(faults), made_folder(target.parent, target), _memory_in_words(volume):
             # One volume's share of the whole.
             share = Listener(listener.say, _share(listener, before, prod(volume.shape), total))
             for line in other_size_in_words(volume, predictor.spec, resample):
                 listener.say(line)
-            if scheduler and recipe:
-                work = BlockWork(recipe, (str(path.resolve()), *keys), target, output, settings, cleaning.instances)
-                predict_blocks(work, predictor, volume, scheduler, share, overwrite)
+            readable, statistics = _examined(predictor, volume, target.parent)
+            computing, how = choose(readable, statistics)
+            computing.refuse_output(output, settings)
+            if scheduler and how:
+                work = BlockWork(how, (str(path.resolve()), *keys), target, output, settings, cleaning.instances)
+                predict_blocks(work, computing, readable, scheduler, share, overwrite)
                 listener.say(f"{target}: {'instances' if cleaning.instances else output}")
             else:
-                with whole_volume(target, overwrite) as partial, _memory_in_words(volume):
-                    written_in_words = _predict_one(predictor, volume, partial, wanted, share)
+                with whole_volume(target, overwrite) as partial:
+                    written_in_words = _predict_one(computing, readable, statistics, partial, wanted, share)
                 listener.say(f"{target}: {written_in_words}")
             written.append(target)
             if table:
@@ -170,6 +163,12 @@ def predict(
     return written
 
 
+def _examined(predictor: Predictor, volume: Volume, folder: Path) -> tuple[Volume, Statistics]:
+    """Return a volume whose crops are read as they are, what is packed unpacked once on the disk of a folder, and its statistics."""
+    readable = readable_by_crops(volume, folder)
+    return readable, predictor.examine(readable)
+
+
 def table_beside(target: Path) -> Path:
     """Return where the table of a label volume goes."""
     return target.with_name(f"{stem(target)}.csv")
@@ -179,8 +178,7 @@ def _measured(
     predictor: Predictor, volume: Volume, target: Path, cleaning: CleanSettings, overwrite: bool, listener: Listener
 ) -> None:
     """Write the table of a label volume that has been written."""
-    labels = predictor.spec.labels
-    background = labels.background_raw if labels and not cleaning.instances else 0
+    background = 0 if cleaning.instances else predictor.background()
     out, quiet = table_beside(target), Listener(listener.say)
     try:
         measure(open_volume(target, "label"), volume, out, background=background, overwrite=overwrite, listener=quiet)
@@ -203,18 +201,19 @@ def _memory_in_words(volume: Volume) -> Iterator[None]:
             raise
         raise InputError(
             f"{volume.name}: expected memory for the prediction, found too little; give a smaller `tile`, `batch_size` or "
-            "`max_ram`, and no cleaning of the whole volume."
+            "`max_ram`."
         ) from error
 
 
-def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wanted, listener: Listener) -> str:
+def _predict_one(
+    predictor: Predictor, volume: Volume, statistics: Statistics, target: Path, wanted: Wanted, listener: Listener
+) -> str:
     """Write the result of one volume to `target`, and return what it is in words."""
-    volume = readable_by_crops(volume, target.parent)
-    results = _results(predictor, volume, wanted, target, listener)
+    parts = results(predictor, volume, statistics, wanted, target, listener)
     counts: dict[int, int] = {}
     key = "label" if wanted.output == "labels" else wanted.output
     # The first box tells the type and the channels.
-    box, values = next(results)
+    box, values = next(parts)
     with fill_volume(target, values.dtype, volume, key, _channels(values)) as write:
 
         def put(item: tuple[Box, np.ndarray]) -> None:
@@ -224,67 +223,10 @@ def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wa
                     counts[int(value)] = counts.get(int(value), 0) + int(count)
 
         # Written in a thread, while the network is at the next tile.
-        for _ in in_threads(put, _chained((box, values), results), 1):
+        for _ in in_threads(put, chain([(box, values)], parts), 1):
             pass
     shape = " x ".join(map(str, volume.shape + values.shape[3:]))
     return f"{shape}, {_shares(counts) if wanted.output == 'labels' else wanted.output}"
-
-
-def _results(
-    predictor: Predictor, volume: Volume, wanted: _Wanted, beside: Path, listener: Listener
-) -> Iterator[tuple[Box, np.ndarray]]:
-    """Yield boxes of the volume with what is wanted of them; what is too large for memory is kept on the disk of `beside`."""
-    statistics = predictor.examine(volume)
-    working = at_training_size(volume, predictor.spec, wanted.resample)
-    if working is volume and wanted.cleaning == AS_THEY_ARE and not _is_cleaned(predictor, wanted):
-        yield from predictor.boxes(volume, wanted.output, wanted.settings, statistics=statistics, listener=listener)
-        return
-    if working is volume and wanted.cleaning == INSTANCES:
-        yield from predicted_instances(
-            predictor, volume, wanted.settings, beside, statistics=statistics, listener=listener
-        )
-        return
-    # What looks at more than a tile needs the whole.
-    output = "probabilities" if wanted.cleaning.instances or working is not volume else wanted.output
-    statistics = statistics if working is volume else predictor.examine(working)
-    as_it_is = replace(wanted.settings, clean=False)
-    whole = predictor.uncalibrated.predict(working, output, as_it_is, statistics=statistics, listener=listener)
-    if wanted.cleaning.instances:
-        # At the voxel size that their settings were found at.
-        whole = nearest(instances_of(evidence(whole), working.spacing, predictor.spec.instances), volume.shape)
-    else:
-        whole = whole if working is volume else resampled(from_array(whole), volume.shape).array()
-        whole = whole if output == wanted.output != "probabilities" else predictor.convert(whole, wanted.output)
-    whole = predictor.cleaned(whole, wanted.output, wanted.settings)
-    yield tuple(slice(0, size) for size in volume.shape), _cleaned(whole, predictor, wanted.cleaning)
-
-
-def _is_cleaned(predictor: Predictor, wanted: _Wanted) -> bool:
-    """Return whether labels are cleaned in the way that was found to help after the training."""
-    return wanted.output == "labels" and wanted.settings.clean and bool(predictor.spec.cleaning)
-
-
-def _refuse_uncleanable(volume: Volume) -> None:
-    """Raise `InputError` where there is too little memory to clean the labels of a volume."""
-    needed, room = prod(volume.shape) * _CLEANING_BYTES, memory.available_memory()
-    if room is not None and needed > room:
-        raise InputError(
-            f"{volume.name}: expected {gigabytes(needed)} of memory for the cleaning that this network comes with, found "
-            f"{gigabytes(room)}; leave it out by `clean=False`."
-        )
-
-
-def _cleaned(labels: np.ndarray, predictor: Predictor, cleaning: CleanSettings) -> np.ndarray:
-    table = predictor.spec.labels
-    # Instances are cut out of everything; there, 0 is what was removed.
-    background = table.background_raw if table and not cleaning.instances else 0
-    if cleaning.keep_largest:
-        labels = keep_largest(labels, background)
-    if cleaning.remove_small:
-        labels = remove_small(labels, cleaning.remove_small, background)
-    if cleaning.fill_holes:
-        labels = fill_holes(labels, background)
-    return labels
 
 
 def _shares(counts: dict[int, int]) -> str:
@@ -297,8 +239,3 @@ def _shares(counts: dict[int, int]) -> str:
 
 def _channels(values: np.ndarray) -> int | None:
     return values.shape[3] if values.ndim == 4 else None
-
-
-def _chained(first, rest: Iterator) -> Iterator:
-    yield first
-    yield from rest

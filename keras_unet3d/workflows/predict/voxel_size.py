@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.files import refuse_full
 from keras_unet3d.geometry import Spacing, triple
-from keras_unet3d.machine import memory
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.prediction.predictor import PlainFunction
 from keras_unet3d.volumes import SPACING_TOLERANCE, Volume, micrometres, resampled
@@ -20,7 +21,7 @@ def at_training_size(volume: Volume, spec: Meaning, resample: bool) -> Volume:
     """Return the volume at the voxel size that the network is to see: its own, or that of the training.
 
     Raises:
-        InputError: a voxel size that is not known, or more voxels than the memory holds.
+        InputError: a voxel size that is not known.
     """
     if not resample:
         return volume
@@ -29,16 +30,18 @@ def at_training_size(volume: Volume, spec: Meaning, resample: bool) -> Volume:
         raise InputError(f"{whose}: expected a voxel size to resample by, found none; leave out `resample`.")
     ratio = _ratio(volume, spec, volume.spacing, spec.spacing)
     shape = triple(max(1, round(size * factor)) for size, factor in zip(volume.shape, ratio, strict=True))
-    if shape == volume.shape:
-        return volume
+    return volume if shape == volume.shape else resampled(volume, shape)
+
+
+def refuse_too_fine(volume: Volume, working: Volume, spec: Meaning, folder: Path) -> None:
+    """Raise `InputError` where the disk of a folder has no room for the probabilities of a volume at the training's voxel size."""
     classes = spec.labels.num_classes if spec.labels else 1
-    needed, room = 4 * classes * (prod(shape) + prod(volume.shape)), memory.available_memory()
-    if room is not None and needed > room:
-        raise InputError(
-            f"{volume.name}: expected {needed / 1e9:.1f} GB to hold the probabilities of {by(shape)} voxels, found "
-            f"{room / 1e9:.1f} GB; correct the voxel size, {_size(volume.spacing, volume.unit)}, or leave out `resample`."
-        )
-    return resampled(volume, shape)
+    refuse_full(
+        folder,
+        4 * classes * prod(working.shape),
+        f"to hold the probabilities of {by(working.shape)} voxels",
+        f"correct the voxel size of {volume.name}, {by(volume.spacing or (), '.3g')} {volume.unit or ''}, or leave out `resample`",
+    )
 
 
 def other_size_in_words(volume: Volume, spec: Meaning, resample: bool) -> Iterator[str]:

@@ -117,6 +117,43 @@ def test_a_dry_run_says_and_does_nothing(predictor, tmp_path):
     )
 
 
+def test_a_dry_run_tells_grey_values_that_are_none(predictor, tmp_path):
+    broken = np.array(tiny_volume()[0], np.float32)
+    broken[3, 2, 1] = np.nan
+    paths = [write_pair(tmp_path / "a.h5", raw=broken, label=None), write_pair(tmp_path / "b.h5")]
+    said = []
+    with pytest.raises(InputError, match=r"a\.h5:raw: expected finite grey values, found NaN or infinity in 1 voxels"):
+        predict(predictor, paths, tmp_path / "o", dry_run=True, listener=Listener(said.append))
+    assert len(said) == 1 and said[0].startswith(f"{paths[1]}:raw: 1 tile")
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_best_predictor_is_chosen_once_all_is_checked_by_what_is_unpacked(predictor, tmp_path):
+    nothing = lambda batch: np.eye(2, dtype=np.float32)[np.zeros(batch.shape[:4], int)]  # noqa: E731
+    chosen = []
+
+    def choose(volume, statistics):
+        chosen.append((volume.packed, statistics.mean))
+        return replace(predictor, network=nothing), None
+
+    nibabel.save(nibabel.Nifti1Image(tiny_volume()[0].T, np.eye(4)), tmp_path / "v.nii.gz")
+    (tmp_path / "there.nii").write_bytes(b"")
+    inputs, source = [tmp_path / "v.nii.gz"], open_volume(tmp_path / "v.nii.gz")
+    assert source.packed
+    for out, options in {
+        "there.nii": {},
+        "o.nii": dict(output="probabilities", table=True),
+        "o.h5": dict(settings=PredictSettings(max_ram="1M")),
+    }.items():
+        with pytest.raises(InputError):
+            predict(predictor, inputs, tmp_path / out, choose=choose, **options)
+    assert not chosen
+    predict(predictor, inputs, tmp_path / "o.nii", choose=choose)
+    predict(predictor, inputs, tmp_path / "o.nii", choose=choose, dry_run=True, overwrite=True)
+    assert chosen == [(False, source.array().mean(dtype=float))] * 2
+    assert np.unique(open_volume(tmp_path / "o.nii").array()).tolist() == [VALUES[0]]
+
+
 def test_a_full_disk_is_said_and_leaves_nothing(predictor, tmp_path, monkeypatch):
     monkeypatch.setattr("keras_unet3d.volumes.hdf5.from_order", _full_disk)
     with pytest.raises(InputError, match=r"o\.h5: expected room for the result, found the disk full; make room"):
@@ -353,10 +390,24 @@ def test_labels_are_cleaned_as_the_fit_found_to_help(predictor, tmp_path):
     np.testing.assert_array_equal(further, fill_holes(expected, VALUES[0]))
 
 
-def test_labels_that_no_memory_can_clean_are_refused(predictor, tmp_path, monkeypatch):
-    cleaned = replace(predictor, spec=replace(predictor.spec, cleaning=(ClassCleaning(value=5, fill_holes=True),)))
-    write_pair(tmp_path / "v.h5")
-    monkeypatch.setattr("keras_unet3d.workflows.predict.files._CLEANING_BYTES", 2**50)
-    with pytest.raises(InputError, match="of memory for the cleaning that this network comes with, .*`clean=False`"):
-        predict(cleaned, [tmp_path / "v.h5"], tmp_path / "o.h5")
-    assert predict(cleaned, [tmp_path / "v.h5"], tmp_path / "o.h5", settings=PredictSettings(clean=False))
+def test_labels_are_cleaned_and_resampled_without_holding_a_volume(predictor, tmp_path, monkeypatch):
+    path = write_pair(tmp_path / "v.h5", 3, spacing=(1.0, 1.5, 0.7))
+    warm = replace(predictor, spec=replace(predictor.spec, temperature=2.0))
+    cases = {
+        "labels": dict(cleaning=CleanSettings(remove_small=4, fill_holes=True)),
+        "probabilities": dict(output="probabilities"),
+        "uncertainty": dict(output="uncertainty"),
+    }
+    for name, options in cases.items():
+        predict(warm, [path], tmp_path / f"{name}.h5", resample=True, **options)
+    # A file per volume, boxes of a few voxels, slabs of one plane.
+    monkeypatch.setattr("keras_unet3d.volumes.scratch.MOST_BYTES", 10)
+    monkeypatch.setattr("keras_unet3d.volumes.volume._BLOCK", 5)
+    monkeypatch.setattr("keras_unet3d.segments.regions.SLAB", 1)
+    for name, options in cases.items():
+        predict(warm, [path], tmp_path / f"boxes_{name}.h5", resample=True, **options)
+        key = "label" if name == "labels" else name
+        whole, boxes = (open_volume(tmp_path / f"{start}{name}.h5", key).array() for start in ("", "boxes_"))
+        np.testing.assert_array_equal(boxes, whole)
+        assert len(np.unique(whole)) > 1
+    assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")) == []
