@@ -200,8 +200,8 @@ def grown(options: argparse.Namespace) -> dict:
     if kind == "write":
         write_image(source, int(name.removeprefix("image").split(".")[0]))
         return {}
-    # It looks at little beside a voxel, so that tiles are not mostly context.
-    geometry = Geometry(((3, 3, 3),), (), "same")
+    # It looks at nothing beside a voxel, so that tiles have no context.
+    geometry = Geometry(((1, 1, 1),), (), "same")
     stand_in = function_predictor(lambda batch: np.concatenate([-batch, batch], -1), geometry)
     # At twice the voxel size of the volume.
     stand_in = replace(stand_in, spec=replace(stand_in.spec, spacing=(2.0, 2.0, 2.0), unit="um"))
