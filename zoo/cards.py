@@ -8,7 +8,7 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.fields import Validated
 from keras_unet3d.geometry import Triple, triple
 from keras_unet3d.model_spec import ModelSpec
-from keras_unet3d.volumes.grey_values import Rescaling
+from keras_unet3d.volumes.grey_values import in_words
 
 SCHEMA = 4
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
@@ -111,9 +111,7 @@ def _derived(spec: ModelSpec) -> dict:
     architecture, geometry, labels = spec.architecture, spec.architecture.geometry, spec.labels
     channels = architecture.input_channels
     over = "section" if spec.normalization == "sections" else "volume"
-    grey, means = spec.normalization, f"mean 0, standard deviation 1 per {over} and channel"
-    if isinstance(grey, Rescaling):
-        means = grey.in_words()
+    grey = spec.normalization
     return {
         "inputs": [
             {
@@ -121,7 +119,7 @@ def _derived(spec: ModelSpec) -> dict:
                 "axes": "bzyxc",
                 "channels": channels,
                 "dtype": "float32",
-                "value_range": f"after preprocessing: {means}",
+                "value_range": f"after preprocessing: {in_words(grey)}",
                 "voxel_size": spec.spacing,
                 "unit": spec.unit,
             }
@@ -143,7 +141,11 @@ def _derived(spec: ModelSpec) -> dict:
             "halo": halo(spec),
             "tile": spec.patch,
         },
-        "preprocessing": [{"name": grey if isinstance(grey, str) else grey.config(), "over": over, "per": "channel"}],
+        # Of one entry for all channels, or one for each.
+        "preprocessing": [
+            {"name": one if isinstance(one, str) else one.config(), "over": over, "per": "channel"}
+            for one in (grey if isinstance(grey, tuple) else (grey,))
+        ],
         "classes": [
             {"class": number, "value": value, "name": name}
             for number, (value, name) in enumerate(zip(labels.values, labels.names, strict=True))
@@ -205,7 +207,7 @@ def to_readme(card: Card, files: Collection[str] = ()) -> str:
     ensemble = f"- An ensemble: the mean of the probabilities of {networks} networks.\n" if networks > 1 else ""
     if spec.overlapping:
         ensemble += "- Classes may overlap: every channel is a probability by itself, and there are no labels (`--output probabilities`).\n"
-    grey = spec.normalization.in_words() if isinstance(spec.normalization, Rescaling) else "normalised per volume"
+    grey = "normalised per volume" if spec.normalization == "zscore" else in_words(spec.normalization)
     voxel = " x ".join(f"{size:g}" for size in spec.spacing) + f" {spec.unit or ''}" if spec.spacing else "not recorded"
     return f"""# {card.name} {card.version}
 

@@ -80,6 +80,7 @@ class Found:
         unlabelled: raw values that mean "nobody said".
         target: what label values are, one of `choices.TARGETS`; None where nothing is said.
         faults: sentences on files that are missing beside those of the cases.
+        grey_values: words of `choices.ASKED_GREY_VALUES`, one per channel; empty where nothing, or nothing special, is said.
     """
 
     cases: tuple[Case, ...]
@@ -87,6 +88,7 @@ class Found:
     unlabelled: tuple[int, ...] = ()
     target: str | None = None
     faults: tuple[str, ...] = ()
+    grey_values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class DataSet:
     label_names: dict[int, str]
     unlabelled: tuple[int, ...] = ()
     target: str | None = None
+    grey_values: tuple[str, ...] = ()
 
 
 def misfits(image: Volume, other: Volume) -> Iterator[str]:

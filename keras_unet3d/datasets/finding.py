@@ -44,7 +44,8 @@ def open_examples(data: Sequence[str | Path], keys: DataKeys = DataKeys(), globs
         sources.append(find_pairs(globs, keys))
     whole = joined(sources)
     refuse(whole.faults)
-    return DataSet(tuple(case.opened() for case in whole.cases), whole.label_names, whole.unlabelled, whole.target)
+    examples = tuple(case.opened() for case in whole.cases)
+    return DataSet(examples, whole.label_names, whole.unlabelled, whole.target, whole.grey_values)
 
 
 def joined(sources: Sequence[Found]) -> Found:
@@ -61,7 +62,14 @@ def joined(sources: Sequence[Found]) -> Found:
         tuple(case for source in sources for case in source.cases),
         *agreed(sources),
         tuple(fault for source in sources for fault in source.faults),
+        agreed_grey_values(sources),
     )
+
+
+def agreed_grey_values(declaring: Sequence[Found | DataSet]) -> tuple[str, ...]:
+    """Return the normalisation of every channel that all who declare one do; nothing where they do not agree."""
+    declared = {source.grey_values for source in declaring if source.grey_values}
+    return declared.pop() if len(declared) == 1 else ()
 
 
 def agreed(declaring: Sequence[Found | DataSet]) -> tuple[dict[int, str], tuple[int, ...], str | None]:

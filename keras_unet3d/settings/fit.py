@@ -10,7 +10,6 @@ from keras_unet3d.choices import (
     AUGMENTATION_ENGINES,
     BLOCKS,
     DECAYS,
-    GREY_VALUES,
     LOSSES,
     NORMALIZATIONS,
     OPTIMIZERS,
@@ -24,7 +23,7 @@ from keras_unet3d.datasets import DataKeys
 from keras_unet3d.fields import MOST_SEED, Validated, option
 from keras_unet3d.geometry import AXES, MOST_BATCH, MOST_CHANNELS, MOST_LEVELS, MOST_SIZE, Triple
 from keras_unet3d.labels import MOST_CLASSES, check_class_weights, parse_classes
-from keras_unet3d.settings.texts import flip_faults, parse_filters, parse_fold
+from keras_unet3d.settings.texts import flip_faults, parse_filters, parse_fold, parse_grey_values
 
 # Far beyond anything sensible; more would be found out only after the data were read, or take all of the machine.
 _MOST_EPOCHS, _MOST_STEPS, _MOST_ACCUMULATED = 10**6, 10**6, 10**4
@@ -142,11 +141,17 @@ class PatchOptions(Validated):
     )
     grey_values: str | None = option(
         None,
-        "Normalisation of the grey values: by mean and deviation of a volume (zscore), by those of every section across z, or "
-        "none [default: zscore, or sections where those of a stack differ].",
-        GREY_VALUES,
+        "Normalisation of the grey values, one word or one per channel, like ct,zscore: by mean and deviation of a volume "
+        "(zscore), by its percentiles (percentile), clipped and scaled by the labelled foreground of all volumes (ct), by mean "
+        "and deviation of every section across z (sections), or none [default: what a dataset.json says; zscore, or sections "
+        "where those of a stack differ].",
     )
     sampling: str = option("classes", "Patch centres: every class alike often, or every labelled voxel.", SAMPLINGS)
+
+    def faults(self) -> Iterator[str]:
+        if self.grey_values is not None:
+            parse_grey_values(self.grey_values)
+        yield from ()
 
 
 @dataclass(frozen=True, kw_only=True)

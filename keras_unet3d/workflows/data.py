@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_unet3d.datasets import DataSet, Example, Globs, agreed, open_examples
+from keras_unet3d.datasets import DataSet, Example, Globs, agreed, agreed_grey_values, open_examples
 from keras_unet3d.errors import InputError, expect, refuse
 from keras_unet3d.labels import (
     LabelTable,
@@ -31,12 +31,14 @@ class LabelledData:
         validation: those that were given for validation; empty where a part of `training` is to be held out.
         table: raw label values and names of the classes.
         options: how the files were read, and how much is to be held out.
+        grey_values: how a `dataset.json` wants those of every channel normalised; empty where it says nothing special.
     """
 
     training: tuple[Example, ...]
     validation: tuple[Example, ...]
     table: LabelTable
     options: DataOptions
+    grey_values: tuple[str, ...] = ()
 
     @property
     def examples(self) -> tuple[Example, ...]:
@@ -94,7 +96,8 @@ def open_data(
     validation = open_examples(listed(val), options.keys) if listed(val) else DataSet((), {})
     refuse(twice([example.image for example in (*training.examples, *validation.examples)]))
     table = _label_table(training, validation, options, listener)
-    return LabelledData(training.examples, validation.examples, table, options)
+    declared = agreed_grey_values([training, validation])
+    return LabelledData(training.examples, validation.examples, table, options, declared)
 
 
 def listed(data: str | Path | Sequence[str | Path]) -> list[str | Path]:

@@ -31,6 +31,7 @@ from keras_unet3d.workflows.data import LabelledData, listed, open_data
 from keras_unet3d.workflows.fit.after import settled
 from keras_unet3d.workflows.fit.embedded import SEGMENT
 from keras_unet3d.workflows.fit.feed import chosen_engine, make_feed
+from keras_unet3d.workflows.fit.grey_values import settled_on
 from keras_unet3d.workflows.fit.memory import memory_in_words, refuse_hopeless, say_costs
 from keras_unet3d.workflows.fit.plan import Plan, changes_in_words, make_plan, network_in_words, sections_in_words
 from keras_unet3d.workflows.fit.profile import write_profile
@@ -38,7 +39,14 @@ from keras_unet3d.workflows.fit.resume import content, go_on, resumed_settings, 
 from keras_unet3d.workflows.fit.samples_sheet import draw_sheet
 from keras_unet3d.workflows.fit.sources import padding_in_words, read_sources, weigh_classes
 from keras_unet3d.workflows.fit.start import Start, other_settings, take_weights
-from keras_unet3d.workflows.fit.teacher import Teacher, refuse_other_plan, taught_data, taught_settings, taught_spec
+from keras_unet3d.workflows.fit.teacher import (
+    Teacher,
+    refuse_other_plan,
+    taught_data,
+    taught_plan,
+    taught_settings,
+    taught_spec,
+)
 
 # Files of the size of the weights that a run keeps: networks, state, and one that is being written.
 _FILES = 8
@@ -145,8 +153,9 @@ def fit(
         plan = make_plan(opened, settings, begins_with, transforms)
         refuse_hopeless(plan)
         if teacher:
+            plan = taught_plan(plan, teacher, settings)
             refuse_other_plan(teacher, plan)
-        holdout = _held_out(opened, plan, run, teacher, listener)
+        holdout, plan = _held_out(opened, plan, run, teacher, listener)
         plan = plan.with_class_weights(weigh_classes(holdout, opened.table, settings.class_weights, listener))
         # What cannot be trained by is refused before the run takes the place of an earlier one.
         training_loss(plan.schedule, own)
@@ -249,8 +258,10 @@ def _opened(named: _Named, settings: FitSettings, teacher: Teacher | None, liste
     return open_data(named.data, val=named.val, **vars(named.globs), options=settings, listener=listener)
 
 
-def _held_out(data: LabelledData, plan: Plan, run: RunFolder, teacher: Teacher | None, listener: Listener) -> Holdout:
-    """Read and index every volume, and tell training from validation."""
+def _held_out(
+    data: LabelledData, plan: Plan, run: RunFolder, teacher: Teacher | None, listener: Listener
+) -> tuple[Holdout, Plan]:
+    """Read and index every volume, and tell training from validation; in the plan is then what they say of grey values."""
     settings = plan.settings
     sources = read_sources(
         data.examples, data.table, settings.memory, listener, plan.patches.normalization, beside=run.path
@@ -258,10 +269,15 @@ def _held_out(data: LabelledData, plan: Plan, run: RunFolder, teacher: Teacher |
     for line in padding_in_words(data.examples, plan.patches.patch):
         listener.say(line)
     count = len(data.training)
+    if settings.grey_values:
+        declared = settings.grey_values == ",".join(data.grey_values)
+        why = ", as dataset.json says (`grey_values=zscore` would not)" if declared else ""
+        sources, how = settled_on(sources, count, settings.grey_values, data.table, listener, why)
+        plan = plan.with_normalization(how)
     training = teacher.completed(sources[:count], listener) if teacher else sources[:count]
     holdout = hold_out(training, sources[count:], settings.validation_share, settings.seed, settings.held_fold)
     listener.say(f"validation: {holdout.in_words}")
-    return holdout
+    return holdout, plan
 
 
 def _config(named: _Named, holdout: Holdout, plan: Plan, own: OwnParts, start: Start | None) -> RunConfig:

@@ -14,6 +14,7 @@ from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.patches.holdout import Holdout
 from keras_unet3d.patches.source import Source, read_source
 from keras_unet3d.volumes import unpacker
+from keras_unet3d.volumes.grey_values import Normalization
 from keras_unet3d.words import by, plural
 
 
@@ -22,7 +23,7 @@ def read_sources(
     table: LabelTable,
     memory: float,
     listener: Listener = SILENT,
-    normalization: str = "zscore",
+    normalization: Normalization = "zscore",
     beside: Path | None = None,
 ) -> list[Source]:
     """Return the sources of patches, of which the smallest are held in memory until they take `memory` GB.
