@@ -147,6 +147,16 @@ class PatchOptions(Validated):
         "where those of a stack differ].",
     )
     sampling: str = option("classes", "Patch centres: every class alike often, or every labelled voxel.", SAMPLINGS)
+    border_weight: float = option(
+        0.0,
+        "Added to the weight of voxels between two instances, as in the 2D U-Net, whose is 10: so much where they touch, "
+        "falling with the distances to both.",
+        least=0,
+        most=1e4,
+    )
+    border_sigma: float = option(
+        5.0, "How far that reaches, a standard deviation in voxels along the finest axis.", least=0.5, most=50
+    )
 
     def faults(self) -> Iterator[str]:
         if self.grey_values is not None:

@@ -14,7 +14,7 @@ from keras_unet3d.settings import AugmentationOptions, FitSettings
 from keras_unet3d.workflows.data import LabelledData, other_channels
 from keras_unet3d.workflows.fit.grey_values import normalization_of, settled_on
 from keras_unet3d.workflows.fit.plan import anywhere_of, changes_of, common_spacing, sections_of, worker_count
-from keras_unet3d.workflows.fit.sources import read_sources
+from keras_unet3d.workflows.fit.sources import bordered, read_sources
 
 _VALIDATION_PATCHES = 32
 
@@ -29,6 +29,8 @@ def make_batches(
     augmentation: AugmentationOptions = AugmentationOptions(),
     sampling: str = "classes",
     grey_values: str | None = None,
+    border_weight: float = 0.0,
+    border_sigma: float = 5.0,
     transforms: Sequence[Transform] = (),
     seed: int = 0,
     workers: int | None = None,
@@ -51,6 +53,7 @@ def make_batches(
         sampling: where patches are taken, every class alike often ("classes") or every labelled voxel ("voxels").
         grey_values: how they are normalised, a word of `choices.ASKED_GREY_VALUES` or one per channel, like "ct,none"; None
             as `fit` would.
+        border_weight, border_sigma: what is added to the weight of voxels between instances, see `labels.borders`; 0 for none.
         transforms: what is done to every training sample last, see `patches.samples.transformed`.
         seed: of holdout and samples: the same seed makes the same batches, for any number of workers.
         workers: threads that make samples; None for one per core.
@@ -68,6 +71,8 @@ def make_batches(
         batch_size=batch_size,
         sampling=sampling,
         grey_values=grey_values,
+        border_weight=border_weight,
+        border_sigma=border_sigma,
         validation_share=data.options.validation_share if validation_share is None else validation_share,
         fold=data.options.fold if validation_share is None else None,
         seed=seed,
@@ -99,7 +104,8 @@ def make_batches(
         anywhere=anywhere_of(stack),
     )
     batching = Batching(batch_size, worker_count(options.workers), options.seed)
-    sources = read_sources(data.examples, data.table, options.memory, normalization=normalization)
+    examples = [*bordered(data.training, data.table, options), *data.validation]
+    sources = read_sources(examples, data.table, options.memory, normalization=normalization)
     count = len(data.training)
     sources, normalization = settled_on(sources, count, words, data.table)
     settings = replace(settings, normalization=normalization)

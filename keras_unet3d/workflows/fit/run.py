@@ -37,7 +37,7 @@ from keras_unet3d.workflows.fit.plan import Plan, changes_in_words, make_plan, n
 from keras_unet3d.workflows.fit.profile import write_profile
 from keras_unet3d.workflows.fit.resume import content, go_on, resumed_settings, say_other_versions
 from keras_unet3d.workflows.fit.samples_sheet import draw_sheet
-from keras_unet3d.workflows.fit.sources import padding_in_words, read_sources, weigh_classes
+from keras_unet3d.workflows.fit.sources import bordered, padding_in_words, read_sources, weigh_classes
 from keras_unet3d.workflows.fit.start import Start, other_settings, take_weights
 from keras_unet3d.workflows.fit.teacher import (
     Teacher,
@@ -263,9 +263,8 @@ def _held_out(
 ) -> tuple[Holdout, Plan]:
     """Read and index every volume, and tell training from validation; in the plan is then what they say of grey values."""
     settings = plan.settings
-    sources = read_sources(
-        data.examples, data.table, settings.memory, listener, plan.patches.normalization, beside=run.path
-    )
+    examples = [*bordered(data.training, data.table, settings, listener), *data.validation]
+    sources = read_sources(examples, data.table, settings.memory, listener, plan.patches.normalization, beside=run.path)
     for line in padding_in_words(data.examples, plan.patches.patch):
         listener.say(line)
     count = len(data.training)
