@@ -24,6 +24,7 @@ AUGMENT_ON = ("host", "device")
 LOSSES = ("crossentropy", "crossentropy+dice")
 OPTIMIZERS = ("muon", "adamw", "sgd")
 DECAYS = ("polynomial", "cosine", "constant")
+TRACKERS = ("mlflow", "wandb")
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
 # How it predicts.

@@ -14,7 +14,7 @@ from keras_unet3d.patches import source
 from keras_unet3d.prediction import outputs
 from keras_unet3d.prediction.merging import Blend, Exact
 from keras_unet3d.settings import FitSettings, PredictSettings
-from keras_unet3d.training import loop, optimizers
+from keras_unet3d.training import loop, optimizers, trackers
 from keras_unet3d.volumes import from_array, grey_values
 from keras_unet3d.volumes.grey_values import Rescaling
 from keras_unet3d.workflows.fit import grey_values as fit_grey_values
@@ -37,6 +37,7 @@ TABLES = {
     "learning rates": (choices.OPTIMIZERS, plan._LEARNING_RATES),
     "copies of the weights": (choices.OPTIMIZERS, memory._COPIES),
     "decays": (choices.DECAYS, optimizers.DECAYS),
+    "trackers": (choices.TRACKERS, trackers.TRACKERS),
     "losses": (choices.LOSSES, loop.DICE_WEIGHTS),
     "outputs": (choices.OUTPUTS, outputs.OUTPUTS),
     "normalisation layers": (choices.NORMALIZATIONS, unet._NORMALIZATION_LAYERS),
@@ -110,6 +111,7 @@ FIELDS = [
     (FitSettings, "optimizer", choices.OPTIMIZERS),
     (FitSettings, "decay", choices.DECAYS),
     (FitSettings, "precision", choices.PRECISIONS),
+    (FitSettings, "track", choices.TRACKERS),
     (PredictSettings, "merge", ("auto", *choices.MERGES)),
     (PredictSettings, "border", choices.BORDERS),
     (LabelTable, "target", choices.TARGETS),

@@ -18,6 +18,7 @@ from keras_unet3d.choices import (
     SAMPLINGS,
     SECTIONS,
     TARGETS,
+    TRACKERS,
 )
 from keras_unet3d.datasets import DataKeys
 from keras_unet3d.fields import MOST_SEED, Validated, option
@@ -292,7 +293,7 @@ class ScheduleOptions(Validated):
 
 @dataclass(frozen=True, kw_only=True)
 class MachineOptions(Validated):
-    """What of the machine is used."""
+    """What of the machine is used, and who is told."""
 
     precision: str = option(
         "auto",
@@ -304,6 +305,9 @@ class MachineOptions(Validated):
     devices: int | None = option(None, "GPUs to train on [default: all].", least=1, most=_MOST_DEVICES)
     workers: int | None = option(
         None, "Threads that make samples [default: one per core].", least=1, most=_MOST_THREADS
+    )
+    track: str | None = option(
+        None, "Tell an experiment tracker of settings, figures and pictures: MLflow, or Weights & Biases.", TRACKERS
     )
 
 

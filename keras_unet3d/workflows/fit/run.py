@@ -1,6 +1,7 @@
 """`fit`: from volumes with a few labels to a run folder with a trained network."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from keras_unet3d.settings import FitSettings
 from keras_unet3d.training.callbacks import WAITING
 from keras_unet3d.training.loop import train, training_loss
 from keras_unet3d.training.schedule import OwnParts, Shown
+from keras_unet3d.training.trackers import TRACKERS, tracked
 from keras_unet3d.workflows.data import LabelledData, listed, open_data
 from keras_unet3d.workflows.fit.after import settled
 from keras_unet3d.workflows.fit.embedded import SEGMENT
@@ -140,11 +142,14 @@ def fit(
         settings = taught_settings(settings, teacher)
     run, own = RunFolder(Path(argument("out", str | Path, out))), OwnParts(loss, callbacks, transforms)
     named = _Named(listed(data), listed(val), Globs(images, labels, weights))
-    with run.held(resume):
+    with run.held(resume), ExitStack() as stack:
         before = _begun(run, named, resume, overwrite, listener)
         if before:
             settings, named = resumed_settings(run, before, settings), named or _named_before(before)
             say_other_versions(before, listener)
+        if settings.track:
+            own = replace(own, callbacks=[*own.callbacks, TRACKERS[settings.track]()])
+        stack.enter_context(tracked(own.callbacks, run, listener))
         _refuse_early(settings, start, teacher, before, own)
         opened = _opened(named, settings, teacher, listener)
         listener.say(opened.in_words())
