@@ -34,6 +34,9 @@ ONNX = ["onnxruntime>=1.22", "tf2onnx>=1.17"]
 OPENVINO = ["openvino>=2025.2", "tf2onnx>=1.17"]
 # 26 needs NumPy 2, and whoever deforms with elasticdeform has NumPy 1.
 PARQUET = ["pyarrow>=18,<26"]
+# The whole mlflow brings NumPy 2; with these two the small one keeps a database of its own, where no server is named.
+MLFLOW = ["mlflow-skinny>=3.13", "sqlalchemy>=2.0.30", "alembic>=1.13"]
+WANDB = ["wandb>=0.31"]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
 
 setup(
@@ -93,12 +96,14 @@ setup(
     ],
     extras_require={
         "elasticdeform": ELASTICDEFORM,
-        "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *TEST_TOOLS],
+        "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *MLFLOW, *WANDB, *TEST_TOOLS],
         "zarr": ZARR,
         "onnx": ONNX,
         "openvino": OPENVINO,
         "cluster": CLUSTER,
         "parquet": PARQUET,
+        "mlflow": MLFLOW,
+        "wandb": WANDB,
         "gpu": ["tensorflow[and-cuda]>=2.20"],
     },
     entry_points={"console_scripts": ["unet3d-cli = keras_unet3d.cli:main"]},

@@ -37,6 +37,8 @@ _HOMES = {
     "Folds": "keras_unet3d.workflows.fit.folds",
     "Start": "keras_unet3d.workflows.fit.start",
     "Teacher": "keras_unet3d.workflows.fit.teacher",
+    "MlflowTracker": "keras_unet3d.training.trackers",
+    "WandbTracker": "keras_unet3d.training.trackers",
     "predict": "keras_unet3d.workflows.predict.files",
     "Recipe": "keras_unet3d.workflows.predict.blocks",
     "predict_volume": "keras_unet3d.prediction.array_api",

@@ -12,6 +12,8 @@ NETWORK_OUTPUTS = ("probabilities", "logits", "sigmoid")
 # What it learns from.
 TARGETS = ("semantic", "boundaries", "cells")
 GREY_VALUES = ("zscore", "sections", "none")
+# What a fit can be asked for; what "percentile" and "ct" come to is a rescaling.
+ASKED_GREY_VALUES = ("zscore", "percentile", "ct", "sections", "none")
 ANCHORS = ("values", "percentiles", "deviation")
 SAMPLINGS = ("classes", "voxels")
 AUGMENTATION_ENGINES = ("elasticdeform", "native")
@@ -22,6 +24,7 @@ AUGMENT_ON = ("host", "device")
 LOSSES = ("crossentropy", "crossentropy+dice")
 OPTIMIZERS = ("muon", "adamw", "sgd")
 DECAYS = ("polynomial", "cosine", "constant")
+TRACKERS = ("mlflow", "wandb")
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
 # How it predicts.

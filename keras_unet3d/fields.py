@@ -159,8 +159,8 @@ def field_type(kind: type, name: str) -> Any:
 
 
 def _validated_class(hint: Any) -> type[Validated] | None:
-    kind = plain_type(hint)
-    return kind if isinstance(kind, type) and issubclass(kind, Validated) else None
+    kinds = (kind for kind in _alternatives(hint) if isinstance(kind, type) and issubclass(kind, Validated))
+    return next(kinds, None)
 
 
 def _read(hint: Any, value: Any, source: str) -> Any:

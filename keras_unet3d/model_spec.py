@@ -13,6 +13,9 @@ from keras_unet3d.segments.cells import USUAL, InstanceSettings
 from keras_unet3d.segments.cleaning import ClassCleaning
 from keras_unet3d.volumes.grey_values import Rescaling
 
+# Sections have statistics of another shape, and are of all channels.
+_OF_A_CHANNEL = [word for word in GREY_VALUES if word != "sections"]
+
 
 @dataclass(frozen=True)
 class ModelSpec(Validated):
@@ -21,7 +24,7 @@ class ModelSpec(Validated):
     Attributes:
         architecture: what `build_model` was asked for.
         labels: raw label values and names of the classes.
-        normalization: of the grey values, see `volumes.grey_values`.
+        normalization: of the grey values, see `volumes.grey_values`; several are for a channel each.
         patch: size (z, y, x) of the training patches.
         spacing: median voxel size (z, y, x) of the training volumes, in `unit`, None where unknown.
         unit: "mm", "um" or None.
@@ -38,7 +41,7 @@ class ModelSpec(Validated):
 
     architecture: Architecture
     labels: LabelTable
-    normalization: Rescaling | str = checked(choices=GREY_VALUES)
+    normalization: tuple[Rescaling | str, ...] | Rescaling | str = checked(choices=GREY_VALUES)
     patch: Triple = checked(least=1)
     spacing: Spacing | None = None
     unit: str | None = None
@@ -59,6 +62,13 @@ class ModelSpec(Validated):
             yield f"temperature: expected a number above 0, found {self.temperature}."
         if self.overlapping and (self.temperature != 1 or self.cleaning):
             yield "temperature: expected 1, and no cleaning, of a network whose classes may overlap."
+        if isinstance(self.normalization, tuple):
+            known = [one for one in self.normalization if isinstance(one, Rescaling) or one in _OF_A_CHANNEL]
+            if not len(known) == len(self.normalization) == self.channels:
+                yield (
+                    f"normalization: expected one for all channels, or a rescaling, {' or '.join(_OF_A_CHANNEL)} for each of "
+                    f"{self.channels}; found {len(self.normalization)}: {', '.join(map(str, self.normalization))}."
+                )
         for step in self.cleaning:
             if self.labels.of_instances or step.value not in self.labels.values:
                 yield f"cleaning: expected classes of {self.labels.shown()}, found {step.value}."

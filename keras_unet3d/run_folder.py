@@ -109,6 +109,10 @@ class RunFolder:
     profile = _File("profile.json")  # where the time of a step goes
     held_out = _File("held_out.json")  # of one of several folds: figures of every volume that it held out
     logs = _File("logs")  # TensorBoard's folder
+    tracked = _File("tracked.json")  # the id of the run in each tracker that was told of it
+    mlflow_database = _File("mlflow.db")  # MLflow's, where no server is named,
+    mlflow_artifacts = _File("mlflow")  # and its pictures
+    wandb = _File("wandb")  # the folder of Weights & Biases
     dense_labels = _File("dense.tif")  # of the embedded sample: the whole of it segmented,
     dense_picture = _File("dense.png")  # a picture of that,
     dense_figures = _File("dense.json")  # how much of it is right,
@@ -118,6 +122,16 @@ class RunFolder:
     def is_run(self) -> bool:
         """Whether there is a run."""
         return (self.path / _CONFIG).is_file()
+
+    @property
+    def pictures(self) -> list[Path]:
+        """The pictures that there are."""
+        return [path for path in (self.curves, self.slices, self.samples, self.dense_picture) if path.is_file()]
+
+    @property
+    def title(self) -> str:
+        """What others call the run: the last two names of its path."""
+        return "/".join(self.path.resolve().parts[-2:])
 
     @contextmanager
     def held(self, resume: bool = False) -> Iterator[None]:

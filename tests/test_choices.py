@@ -14,15 +14,17 @@ from keras_unet3d.patches import source
 from keras_unet3d.prediction import outputs
 from keras_unet3d.prediction.merging import Blend, Exact
 from keras_unet3d.settings import FitSettings, PredictSettings
-from keras_unet3d.training import loop, optimizers
+from keras_unet3d.training import loop, optimizers, trackers
 from keras_unet3d.volumes import from_array, grey_values
 from keras_unet3d.volumes.grey_values import Rescaling
+from keras_unet3d.workflows.fit import grey_values as fit_grey_values
 from keras_unet3d.workflows.fit import memory, plan
 from keras_unet3d.zoo import bioimageio, engines, importing, pytorch_3dunet, serving
 
 # Words, and the table of what they do.
 TABLES = {
     "grey values": (choices.GREY_VALUES, grey_values.NORMALIZERS),
+    "grey values that a fit is asked for": (choices.ASKED_GREY_VALUES, fit_grey_values.ASKED),
     "grey values of a bundle's description": (choices.GREY_VALUES, bioimageio._PREPROCESSING),
     "grey values of a SavedModel": (choices.GREY_VALUES, serving._NORMALIZED),
     "anchors of grey values": (choices.ANCHORS, grey_values._ANCHORS),
@@ -35,6 +37,7 @@ TABLES = {
     "learning rates": (choices.OPTIMIZERS, plan._LEARNING_RATES),
     "copies of the weights": (choices.OPTIMIZERS, memory._COPIES),
     "decays": (choices.DECAYS, optimizers.DECAYS),
+    "trackers": (choices.TRACKERS, trackers.TRACKERS),
     "losses": (choices.LOSSES, loop.DICE_WEIGHTS),
     "outputs": (choices.OUTPUTS, outputs.OUTPUTS),
     "normalisation layers": (choices.NORMALIZATIONS, unet._NORMALIZATION_LAYERS),
@@ -100,7 +103,6 @@ FIELDS = [
     *((Architecture, field, words) for field, words in NETWORK.items()),
     *((FitSettings, field, NETWORK[field]) for field in ("padding", "normalization", "block")),
     (FitSettings, "target", choices.TARGETS),
-    (FitSettings, "grey_values", choices.GREY_VALUES),
     (FitSettings, "sampling", choices.SAMPLINGS),
     (FitSettings, "sections", choices.SECTIONS),
     (FitSettings, "engine", ("auto", *choices.AUGMENTATION_ENGINES)),
@@ -109,6 +111,7 @@ FIELDS = [
     (FitSettings, "optimizer", choices.OPTIMIZERS),
     (FitSettings, "decay", choices.DECAYS),
     (FitSettings, "precision", choices.PRECISIONS),
+    (FitSettings, "track", choices.TRACKERS),
     (PredictSettings, "merge", ("auto", *choices.MERGES)),
     (PredictSettings, "border", choices.BORDERS),
     (LabelTable, "target", choices.TARGETS),
@@ -120,6 +123,11 @@ FIELDS = [
 @pytest.mark.parametrize("kind, field, words", FIELDS, ids=[f"{kind.__name__}.{field}" for kind, field, _ in FIELDS])
 def test_a_field_offers_exactly_these_words(kind, field, words):
     assert kind.__dataclass_fields__[field].metadata["choices"] == words
+
+
+@pytest.mark.parametrize("word", choices.ASKED_GREY_VALUES)
+def test_grey_values_are_any_of_these_words(word):
+    assert FitSettings(grey_values=word).grey_values == word
 
 
 def test_every_field_with_words_is_among_them():

@@ -72,7 +72,29 @@ def _input(card: Card, folder: Path, test: str) -> dict:
 
 
 def _preprocessing(how: Normalization) -> list[dict]:
+    if isinstance(how, tuple):
+        return list(_rescalings(how))
     return _PREPROCESSING[how] if isinstance(how, str) else list(_rescaling(how))
+
+
+def can_describe(how: Normalization) -> bool:
+    """Return whether they have steps for it: channels may be scaled apart, but are clipped and measured all alike."""
+    return not isinstance(how, tuple) or all(
+        isinstance(one, Rescaling) and one.by == "values" and one.clip for one in how
+    )
+
+
+def _rescalings(how: tuple) -> Iterator[dict]:
+    """Yield a rescaling of every channel by grey values, clipped, in steps that they know: by way of 0 and 1."""
+    to_share = [(1 / (one.high - one.low), -one.low / (one.high - one.low)) for one in how]
+    yield _scale_channels(to_share)
+    yield {"id": "clip", "kwargs": {"min": 0.0, "max": 1.0}}
+    yield _scale_channels([(one.to[1] - one.to[0], one.to[0]) for one in how])
+
+
+def _scale_channels(lines: list[tuple[float, float]]) -> dict:
+    gain, offset = map(list, zip(*lines, strict=True))
+    return {"id": "scale_linear", "kwargs": {"axis": "channel", "gain": gain, "offset": offset}}
 
 
 def _rescaling(how: Rescaling) -> Iterator[dict]:

@@ -10,7 +10,7 @@ from keras_unet3d.fields import Validated
 from keras_unet3d.geometry import Triple, triple
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.model_spec import ModelSpec
-from keras_unet3d.volumes.grey_values import Rescaling
+from keras_unet3d.volumes.grey_values import in_words
 
 SCHEMA = 5
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
@@ -113,9 +113,7 @@ def _derived(spec: ModelSpec) -> dict:
     architecture, geometry, labels = spec.architecture, spec.architecture.geometry, spec.labels
     channels = architecture.input_channels
     over = "section" if spec.normalization == "sections" else "volume"
-    grey, means = spec.normalization, f"mean 0, standard deviation 1 per {over} and channel"
-    if isinstance(grey, Rescaling):
-        means = grey.in_words()
+    grey = spec.normalization
     return {
         "inputs": [
             {
@@ -123,7 +121,7 @@ def _derived(spec: ModelSpec) -> dict:
                 "axes": "bzyxc",
                 "channels": channels,
                 "dtype": "float32",
-                "value_range": f"after preprocessing: {means}",
+                "value_range": f"after preprocessing: {in_words(grey)}",
                 "voxel_size": spec.spacing,
                 "unit": spec.unit,
             }
@@ -145,7 +143,11 @@ def _derived(spec: ModelSpec) -> dict:
             "halo": halo(spec),
             "tile": spec.patch,
         },
-        "preprocessing": [{"name": grey if isinstance(grey, str) else grey.config(), "over": over, "per": "channel"}],
+        # Of one entry for all channels, or one for each.
+        "preprocessing": [
+            {"name": one if isinstance(one, str) else one.config(), "over": over, "per": "channel"}
+            for one in (grey if isinstance(grey, tuple) else (grey,))
+        ],
         "classes": [
             {"class": number, "value": value, "name": name}
             for number, (value, name) in enumerate(_values_and_names(labels))
@@ -197,7 +199,7 @@ def _to_schema_4(metadata: dict) -> dict:
 
 
 def _to_schema_5(metadata: dict) -> dict:
-    # Partly labelled volumes and classes that overlap are new, and there are none by default.
+    # Partly labelled volumes, classes that overlap and grey values per channel are new, and there are none by default.
     return metadata | {"schema": 5}
 
 
@@ -220,7 +222,7 @@ def to_readme(card: Card, files: Collection[str] = ()) -> str:
             "what they are in the training data" if spec.labels.overlapping else "nowhere: there are `--output masks`"
         )
         ensemble += f"- Classes may overlap: every channel is a probability by itself. Labels are {which}.\n"
-    grey = spec.normalization.in_words() if isinstance(spec.normalization, Rescaling) else "normalised per volume"
+    grey = "normalised per volume" if spec.normalization == "zscore" else in_words(spec.normalization)
     voxel = " x ".join(f"{size:g}" for size in spec.spacing) + f" {spec.unit or ''}" if spec.spacing else "not recorded"
     return f"""# {card.name} {card.version}
 

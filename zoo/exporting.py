@@ -37,7 +37,7 @@ from keras_unet3d.prediction.array_api import trained_predictor
 from keras_unet3d.run_folder import FoldsFolder, RunConfig, RunData, RunFolder
 from keras_unet3d.volumes import Volume, from_array, open_volume
 from keras_unet3d.zoo.archives import check_sums, unzip, write_sums
-from keras_unet3d.zoo.bioimageio import RDF, to_rdf
+from keras_unet3d.zoo.bioimageio import RDF, can_describe, to_rdf
 from keras_unet3d.zoo.cards import Card, halo, to_metadata, to_readme
 from keras_unet3d.zoo.loading import NETWORK, average_runs, bundle_folder, check_agreement, open_model, runs_of
 from keras_unet3d.zoo.registry import CARD, read_card
@@ -222,7 +222,7 @@ def export(
         if complete:
             files |= _write_served(model, card, folder)
         write_text(folder / "README.md", to_readme(card, [*files.values()]))
-        if complete:
+        if complete and can_describe(card.spec.normalization):
             write_text(folder / RDF, to_rdf(card, folder, files))
         listed = {path.name: {"sha256": sha256(path), "size": path.stat().st_size} for path in sorted(folder.iterdir())}
         write_json(folder / CARD, to_metadata(card, listed))

@@ -13,7 +13,7 @@ from keras_unet3d.geometry import Geometry
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.copies import folded_copy, logits_model
 from keras_unet3d.network.unet import architecture_of
-from keras_unet3d.volumes.grey_values import Rescaling
+from keras_unet3d.volumes.grey_values import Normalization, Rescaling
 from keras_unet3d.zoo.archives import zip_folder
 
 # What each signature of the SavedModel takes and gives.
@@ -93,8 +93,7 @@ def _segment(model: keras.Model, spec: ModelSpec, volume):
     import tensorflow as tf
 
     geometry = architecture_of(model).geometry
-    how = spec.normalization
-    x = _NORMALIZED[how](volume) if isinstance(how, str) else _rescaled(volume, how)
+    x = _normalized(volume, spec.normalization)
     sizes = tf.shape(x)[1:4]
     for axis in range(3):
         x = tf.gather(x, _mirrored(sizes[axis], geometry, axis), axis=axis + 1)
@@ -113,6 +112,14 @@ def _mirrored(size, geometry: Geometry, axis: int):
     turn = tf.maximum(2 * (size - 1), 1)
     folded = tf.math.floormod(position, turn)
     return tf.minimum(folded, turn - folded)
+
+
+def _normalized(volume, how: Normalization):
+    import tensorflow as tf
+
+    if isinstance(how, tuple):
+        return tf.concat([_normalized(volume[..., n : n + 1], one) for n, one in enumerate(how)], -1)
+    return _NORMALIZED[how](volume) if isinstance(how, str) else _rescaled(volume, how)
 
 
 def _zscore(volume, axes=(1, 2, 3)):

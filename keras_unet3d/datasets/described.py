@@ -21,8 +21,9 @@ def find_described(folder: Path, keys: DataKeys) -> Found:
     """
     path = folder / DESCRIPTION
     described = read_json(path, "the description of a data set")
-    find = _find_decathlon if "training" in described else _find_nnunet
-    cases, faults = find(folder, described, keys)
+    find, modality = (_find_decathlon, "modality") if "training" in described else (_find_nnunet, "channel_names")
+    channels = _channels(folder, described, modality)
+    cases, faults = find(folder, described, keys, len(channels))
     if not cases and not faults:
         raise InputError(f"{path}: expected training volumes, found none.")
     regions, region_values = _regions(path, described)
@@ -37,6 +38,7 @@ def find_described(folder: Path, keys: DataKeys) -> Found:
         regions=regions,
         region_values=region_values,
         annotated=_annotated(path, described),
+        grey_values=_grey_values(channels),
     )
 
 
@@ -88,8 +90,9 @@ def _label_names(path: Path, described: dict[str, Any]) -> dict[int, str]:
     return names
 
 
-def _find_decathlon(folder: Path, described: dict[str, Any], keys: DataKeys) -> tuple[list[Case], tuple[str, ...]]:
-    channels = _number_of(folder, described, "modality")
+def _find_decathlon(
+    folder: Path, described: dict[str, Any], keys: DataKeys, channels: int
+) -> tuple[list[Case], tuple[str, ...]]:
     if not isinstance(described["training"], list):
         raise InputError(f"{folder / DESCRIPTION}: expected a list 'training', found {described['training']!r}.")
     cases, faults = [], []
@@ -125,11 +128,12 @@ def _open_with_channels(path: Path, keys: DataKeys, channels: int, description: 
     return image
 
 
-def _find_nnunet(folder: Path, described: dict[str, Any], keys: DataKeys) -> tuple[list[Case], tuple[str, ...]]:
+def _find_nnunet(
+    folder: Path, described: dict[str, Any], keys: DataKeys, channels: int
+) -> tuple[list[Case], tuple[str, ...]]:
     ending = described.get("file_ending", ".nii.gz")
     if not isinstance(ending, str) or ending not in FORMATS:
         raise InputError(f"{folder / DESCRIPTION}: expected a file_ending of {', '.join(FORMATS)}; found {ending!r}.")
-    channels = _number_of(folder, described, "channel_names")
     labels = {stem(path): path for path in sorted((folder / "labelsTr").glob(f"[!.]*{ending}"))}
     images = {stem(path).rpartition("_")[0] for path in (folder / "imagesTr").glob(f"[!.]*_0000{ending}")}
     faults = tuple(
@@ -154,9 +158,19 @@ def _open_stacked(files: list[Path], keys: DataKeys) -> Volume:
     return stacked([open_volume(file, keys.raw, keys.axes) for file in files], files[0].name)
 
 
-def _number_of(folder: Path, described: dict[str, Any], entry: str) -> int:
-    """Return how many channels the description lists under `entry`; one where it does not say."""
+def _channels(folder: Path, described: dict[str, Any], entry: str) -> list[str]:
+    """Return the channels that the description lists under `entry`; one without a name where it does not say."""
     listed = described.get(entry, {"0": ""})
     if not isinstance(listed, dict | list) or not listed:
         raise InputError(f"{folder / DESCRIPTION}: expected the channels by name in {entry!r}, found {listed!r}.")
-    return len(listed)
+    return [str(name) for name in (listed.values() if isinstance(listed, dict) else listed)]
+
+
+# What nnU-Net takes a channel of such a name to be, in any case of letters -> a word of `choices.ASKED_GREY_VALUES`.
+_GREY_VALUES = {"ct": "ct", "nonorm": "none", "rescale_to_0_1": "percentile", "rgb_to_0_1": "percentile"}
+
+
+def _grey_values(channels: list[str]) -> tuple[str, ...]:
+    """Return how the grey values of every channel are normalised; nothing where it is as usual."""
+    words = tuple(_GREY_VALUES.get(name.casefold(), "zscore") for name in channels)
+    return () if set(words) == {"zscore"} else words

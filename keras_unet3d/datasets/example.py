@@ -77,7 +77,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """What a data set declares about its labels.
+    """What a data set declares about its labels and its grey values.
 
     Attributes:
         label_names: names of raw label values.
@@ -87,6 +87,7 @@ class Declared:
         region_values: the raw value that a prediction writes for every one of them, the last one on top; empty where it
             follows from them.
         annotated: patterns of file names, and the raw values that were annotated in such files; in all others all were.
+        grey_values: words of `choices.ASKED_GREY_VALUES`, one per channel; empty where nothing, or nothing special, is said.
     """
 
     label_names: dict[int, str] = field(default_factory=dict)
@@ -95,6 +96,7 @@ class Declared:
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     region_values: tuple[int, ...] = ()
     annotated: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    grey_values: tuple[str, ...] = ()
 
     def declared(self) -> "Declared":
         """Return the declarations alone."""

@@ -96,7 +96,14 @@ def agreed(declaring: Sequence[Declared]) -> Declared:
         regions=with_regions[0].regions if with_regions else {},
         region_values=with_regions[0].region_values if with_regions else (),
         annotated={pattern: values for source in declaring for pattern, values in source.annotated.items()},
+        grey_values=_agreed_grey_values(declaring),
     )
+
+
+def _agreed_grey_values(declaring: Sequence[Declared]) -> tuple[str, ...]:
+    """Return the normalisation of every channel that all who declare one do; nothing where they do not agree."""
+    declared = {source.grey_values for source in declaring if source.grey_values}
+    return declared.pop() if len(declared) == 1 else ()
 
 
 def find_data(path: str | Path, keys: DataKeys) -> Found:

@@ -3,6 +3,7 @@
 Inside the package a label volume holds classes 0, 1, ... as uint8 and `UNLABELLED` where nobody said.
 """
 
+from keras_unet3d.labels.borders import border_weights
 from keras_unet3d.labels.class_volume import boundaries, class_volume
 from keras_unet3d.labels.class_weights import check_class_weights, class_weights
 from keras_unet3d.labels.inference import (
@@ -35,6 +36,7 @@ __all__ = [
     "LabelTable",
     "Survey",
     "annotated_slices",
+    "border_weights",
     "boundaries",
     "check_class_weights",
     "class_volume",

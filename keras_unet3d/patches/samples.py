@@ -20,7 +20,7 @@ from keras_unet3d.patches.source import (
     read_mirrored,
     seeing_labels,
 )
-from keras_unet3d.volumes.grey_values import normalized
+from keras_unet3d.volumes.grey_values import Normalization, normalized
 
 # Times that a sample is drawn before it is taken as it is: a slice of one voxel can vanish when a map shrinks the image.
 _ATTEMPTS = 8
@@ -48,7 +48,7 @@ class PatchSettings:
 
     patch: Triple
     output: Triple
-    normalization: str = "zscore"
+    normalization: Normalization = "zscore"
     augment: AugmentSettings | None = None
     sampling: str = "classes"
     engine: str = "elasticdeform"
@@ -195,7 +195,7 @@ def _plain(source: Source, settings: PatchSettings, start: PerAxis) -> Sample:
     return finished(*_read(source, start, settings.patch, settings.normalization), settings)
 
 
-def _read(source: Source, start: PerAxis, size: PerAxis, normalization: str) -> Arrays:
+def _read(source: Source, start: PerAxis, size: PerAxis, normalization: Normalization) -> Arrays:
     image = read_mirrored(normalized(source.image, source.statistics, normalization), start, size)
     classes = read_filled(source.classes, start, size, UNLABELLED)[..., 0]
     weight = None

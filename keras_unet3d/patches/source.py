@@ -11,7 +11,7 @@ from keras_unet3d.errors import refuse
 from keras_unet3d.geometry import Box, triple
 from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume
 from keras_unet3d.volumes import Volume, in_memory, in_threads
-from keras_unet3d.volumes.grey_values import Statistics, measure
+from keras_unet3d.volumes.grey_values import Normalization, Statistics, measure
 
 # Edge of the blocks that a label index counts by, voxels.
 BLOCK = 32
@@ -77,7 +77,7 @@ def read_source(
     example: Example,
     table: LabelTable,
     hold: bool = True,
-    normalization: str = "zscore",
+    normalization: Normalization = "zscore",
     unpack: Callable[[Volume], Volume] | None = None,
 ) -> Source:
     """Return an example read, checked and indexed.

@@ -10,7 +10,6 @@ from keras_unet3d.choices import (
     AUGMENTATION_ENGINES,
     BLOCKS,
     DECAYS,
-    GREY_VALUES,
     LOSSES,
     NORMALIZATIONS,
     OPTIMIZERS,
@@ -19,12 +18,13 @@ from keras_unet3d.choices import (
     SAMPLINGS,
     SECTIONS,
     TARGETS,
+    TRACKERS,
 )
 from keras_unet3d.datasets import DataKeys, parse_annotated
 from keras_unet3d.fields import MOST_SEED, Validated, option
 from keras_unet3d.geometry import AXES, MOST_BATCH, MOST_CHANNELS, MOST_LEVELS, MOST_SIZE, Triple
 from keras_unet3d.labels import MOST_CLASSES, check_class_weights, parse_classes, parse_regions
-from keras_unet3d.settings.texts import flip_faults, parse_filters, parse_fold
+from keras_unet3d.settings.texts import flip_faults, parse_filters, parse_fold, parse_grey_values
 
 # Far beyond anything sensible; more would be found out only after the data were read, or take all of the machine.
 _MOST_EPOCHS, _MOST_STEPS, _MOST_ACCUMULATED = 10**6, 10**6, 10**4
@@ -164,11 +164,27 @@ class PatchOptions(Validated):
     )
     grey_values: str | None = option(
         None,
-        "Normalisation of the grey values: by mean and deviation of a volume (zscore), by those of every section across z, or "
-        "none [default: zscore, or sections where those of a stack differ].",
-        GREY_VALUES,
+        "Normalisation of the grey values, one word or one per channel, like ct,zscore: by mean and deviation of a volume "
+        "(zscore), by its percentiles (percentile), clipped and scaled by the labelled foreground of all volumes (ct), by mean "
+        "and deviation of every section across z (sections), or none [default: what a dataset.json says; zscore, or sections "
+        "where those of a stack differ].",
     )
     sampling: str = option("classes", "Patch centres: every class alike often, or every labelled voxel.", SAMPLINGS)
+    border_weight: float = option(
+        0.0,
+        "Added to the weight of voxels between two instances, as in the 2D U-Net, whose is 10: so much where they touch, "
+        "falling with the distances to both.",
+        least=0,
+        most=1e4,
+    )
+    border_sigma: float = option(
+        5.0, "How far that reaches, a standard deviation in voxels along the finest axis.", least=0.5, most=50
+    )
+
+    def faults(self) -> Iterator[str]:
+        if self.grey_values is not None:
+            parse_grey_values(self.grey_values)
+        yield from ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,7 +315,7 @@ class ScheduleOptions(Validated):
 
 @dataclass(frozen=True, kw_only=True)
 class MachineOptions(Validated):
-    """What of the machine is used."""
+    """What of the machine is used, and who is told."""
 
     precision: str = option(
         "auto",
@@ -311,6 +327,9 @@ class MachineOptions(Validated):
     devices: int | None = option(None, "GPUs to train on [default: all].", least=1, most=_MOST_DEVICES)
     workers: int | None = option(
         None, "Threads that make samples [default: one per core].", least=1, most=_MOST_THREADS
+    )
+    track: str | None = option(
+        None, "Tell an experiment tracker of settings, figures and pictures: MLflow, or Weights & Biases.", TRACKERS
     )
 
 

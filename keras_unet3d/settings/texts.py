@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from keras_unet3d.errors import InputError
+from keras_unet3d.choices import ASKED_GREY_VALUES
+from keras_unet3d.errors import InputError, did_you_mean
 from keras_unet3d.geometry import AXES, MOST_CHANNELS
 
 # More volumes than that are better held out by a share.
@@ -36,6 +37,20 @@ def parse_filters(text: str) -> tuple[int, ...]:
     if max(filters) > MOST_CHANNELS:
         raise InputError(f"filters: expected whole numbers of at most {MOST_CHANNELS}, found {max(filters)}.")
     return filters
+
+
+def parse_grey_values(text: str) -> tuple[str, ...]:
+    """Return the words in a text like "zscore" or "ct,none"; raises `InputError` for any other."""
+    words = tuple(word.strip() for word in text.split(","))
+    for word in words:
+        if word not in ASKED_GREY_VALUES:
+            raise InputError(
+                f"grey_values: expected one of {', '.join(ASKED_GREY_VALUES)}, or one per channel, like ct,none; found "
+                f"{word!r}.{did_you_mean(word, ASKED_GREY_VALUES)}"
+            )
+    if "sections" in words and len(words) > 1:
+        raise InputError(f"grey_values: expected sections for all channels or for none, found {text!r}.")
+    return words
 
 
 def parse_fold(text: str) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Grey values to the network's range, by statistics of the volume itself."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
@@ -12,6 +12,7 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.fields import Validated, checked
 from keras_unet3d.geometry import Box
 from keras_unet3d.volumes import Volume, in_threads
+from keras_unet3d.volumes.percentiles import percentiles
 
 # A section whose deviation is less than this share of the volume's holds nothing but one value.
 _EMPTY = 1e-6
@@ -52,8 +53,22 @@ class Rescaling(Validated):
         return f"{of}{self.low:g} and {self.high:g} become {self.to[0]:g} and {self.to[1]:g}{ends}"
 
 
-# A word of `choices.GREY_VALUES`, or what a network from elsewhere asks for.
-Normalization = Rescaling | str
+# A rescaling, or a word of `choices.GREY_VALUES`: one for all channels, or one for each (of which none is "sections").
+Normalization = tuple[Rescaling | str, ...] | Rescaling | str
+
+
+def in_words(how: Normalization) -> str:
+    """Return what is done to grey values, for people."""
+    if isinstance(how, tuple):
+        return "; ".join(f"channel {number}: {in_words(one)}" for number, one in enumerate(how))
+    return how.in_words() if isinstance(how, Rescaling) else _IN_WORDS[how]
+
+
+_IN_WORDS = {
+    "zscore": "mean 0, standard deviation 1 per volume and channel",
+    "sections": "mean 0, standard deviation 1 per section and channel",
+    "none": "as they are",
+}
 
 
 @dataclass(frozen=True)
@@ -75,9 +90,13 @@ class Statistics:
             return self
         return replace(self, mean=self.mean[planes], std=self.std[planes])
 
+    def of_channel(self, number: int) -> "Statistics":
+        """Return the statistics of one channel."""
+        return Statistics(*(values[..., number : number + 1] for values in vars(self).values()))
+
 
 @dataclass(frozen=True)
-class _Moments:
+class Moments:
     """What is known per channel of some voxels.
 
     Attributes:
@@ -95,13 +114,13 @@ class _Moments:
     low: np.ndarray
     high: np.ndarray
 
-    def __add__(self, other: "_Moments") -> "_Moments":
+    def __add__(self, other: "Moments") -> "Moments":
         """Return the moments of the voxels of both (Chan et al. 1979)."""
         count, apart = self.count + other.count, other.mean - self.mean
         share = other.count / count
         # Values that are too large to be squared are refused later, in a sentence.
         with np.errstate(over="ignore", invalid="ignore"):
-            return _Moments(
+            return Moments(
                 count,
                 self.broken + other.broken,
                 self.mean + apart * share,
@@ -117,6 +136,8 @@ def measure(volume: Volume, how: Normalization = "zscore") -> Statistics:
     Raises:
         InputError: NaN or infinite voxels, or, except for "none" and a rescaling by values, a channel that is constant.
     """
+    if isinstance(how, tuple):
+        return _of_channels([measure(_channel(volume, number), one) for number, one in enumerate(how)])
     moments = _moments(volume)
     mean = moments.mean
     with np.errstate(over="ignore", invalid="ignore"):
@@ -140,6 +161,15 @@ def measure(volume: Volume, how: Normalization = "zscore") -> Statistics:
     return Statistics(mean, std, moments.low, moments.high)
 
 
+def _channel(volume: Volume, number: int) -> Volume:
+    return replace(volume, channels=1, read=lambda box: volume.read(box)[..., number : number + 1])
+
+
+def _of_channels(parts: Sequence[Statistics]) -> Statistics:
+    """Return the statistics of a volume from those of its channels."""
+    return Statistics(*map(np.concatenate, zip(*(vars(part).values() for part in parts), strict=True)))
+
+
 def _line(volume: Volume, how: Rescaling, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return per channel the grey value that becomes 0, and its distance to the one that becomes 1."""
     if how.pooled:
@@ -156,50 +186,11 @@ def _line(volume: Volume, how: Rescaling, mean: np.ndarray, std: np.ndarray) -> 
 
 
 def _percentiles(volume: Volume, how: Rescaling, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return two percentiles per channel of the voxels in single precision, as NumPy has them, without holding them all."""
+    """Return two percentiles per channel of the voxels, without holding them all."""
     width = 1 if how.pooled else volume.channels
-    count = volume.shape[0] * volume.shape[1] * volume.shape[2] * volume.channels // width
-    positions = np.array([how.low, how.high]) / 100 * (count - 1)
-    ranks = np.floor(positions).astype(int)[:, None] + [0, 1]
-    ranks = np.minimum(ranks, count - 1)
-    # The upper half of the bits is counted first; of the voxels that share it with a rank, the lower half.
-    upper = np.zeros((width, _HALF), np.int64)
-    for keys in _keys(volume, width):
-        upper += [np.bincount(keys[:, channel] >> 16, minlength=_HALF) for channel in range(width)]
-    sums = upper.cumsum(axis=1)
-    bins = np.stack([np.searchsorted(row, ranks.ravel(), side="right") for row in sums])
-    lower = {(channel, of): np.zeros(_HALF, np.int64) for channel, row in enumerate(bins) for of in row}
-    for keys in _keys(volume, width):
-        for (channel, of), counts in lower.items():
-            inside = keys[:, channel][keys[:, channel] >> 16 == of]
-            counts += np.bincount(inside & (_HALF - 1), minlength=_HALF)
-    found = np.empty((width, 2, 2), np.float64)
-    for channel, row in enumerate(bins):
-        for place, (of, rank) in enumerate(zip(row, ranks.ravel(), strict=True)):
-            before = sums[channel, of] - upper[channel, of]
-            rest = np.searchsorted(lower[channel, of].cumsum(), rank - before, side="right")
-            found[channel].flat[place] = _value(int(of) << 16 | int(rest))
-    share = positions - np.floor(positions)
-    values = found[..., 0] + (found[..., 1] - found[..., 0]) * share
+    values = percentiles(lambda: (block.reshape(-1, width) for _, block in volume.blocks()), (how.low, how.high))
     low, high = np.broadcast_to(values, (volume.channels, 2)).T
     return low, high
-
-
-# Values that half of the bits of a float32 have.
-_HALF = 2**16
-
-
-def _keys(volume: Volume, width: int) -> Iterator[np.ndarray]:
-    """Yield the voxels of a volume as whole numbers in the order of the grey values, `(voxels, width)`."""
-    for _, block in volume.blocks():
-        bits = np.ascontiguousarray(block, np.float32).reshape(-1, width).view(np.uint32)
-        yield np.where(bits >> 31, ~bits, bits | 2**31).astype(np.int64)
-
-
-def _value(key: int) -> float:
-    """Return the grey value of a whole number of `_keys`."""
-    bits = key ^ 2**31 if key >> 31 else ~key & (2**32 - 1)
-    return float(np.uint32(bits).view(np.float32))
 
 
 # What a rescaling goes by -> its two grey values per channel.
@@ -225,7 +216,7 @@ def _of_planes(volume: Volume, mean: np.ndarray, std: np.ndarray) -> tuple[np.nd
     return (mean + off)[:, None, None], deviation[:, None, None]
 
 
-def _moments(volume: Volume) -> _Moments:
+def _moments(volume: Volume) -> Moments:
     moments = reduce(add, in_threads(partial(_moments_of_box, volume), volume.boxes()))
     if moments.broken:
         raise InputError(
@@ -235,14 +226,18 @@ def _moments(volume: Volume) -> _Moments:
     return moments
 
 
-def _moments_of_box(volume: Volume, box: Box) -> _Moments:
-    block = volume.read(box).reshape(-1, volume.channels)
+def _moments_of_box(volume: Volume, box: Box) -> Moments:
+    return moments_of(volume.read(box).reshape(-1, volume.channels))
+
+
+def moments_of(block: np.ndarray) -> Moments:
+    """Return the moments of voxels `(voxels, channels)`, at least one."""
     broken = 0 if block.dtype.kind in "biu" else int((~np.isfinite(block)).any(axis=-1).sum())
     with np.errstate(over="ignore", invalid="ignore"):
         mean = block.mean(axis=0, dtype=np.float64)
         apart = np.subtract(block, mean, dtype=np.float64)
         squares = np.einsum("vc,vc->c", apart, apart)
-    return _Moments(
+    return Moments(
         len(block), broken, mean, squares, *(end(axis=0).astype(np.float64) for end in (block.min, block.max))
     )
 
@@ -278,8 +273,12 @@ def normalize(voxels: np.ndarray, statistics: Statistics, how: Normalization = "
     """Return float32 voxels `(z, y, x, channels)`, with the statistics of their planes.
 
     "zscore" is by mean and deviation per volume and channel, "sections" by those of every plane across z, where sections
-    were stained or recorded one by one; "none" leaves them as they are. A `Rescaling` is one of its kind.
+    were stained or recorded one by one; "none" leaves them as they are. A `Rescaling` is one of its kind, and several of
+    these are for a channel each.
     """
+    if isinstance(how, tuple):
+        channels = (normalize(voxels[..., n : n + 1], statistics.of_channel(n), one) for n, one in enumerate(how))
+        return np.concatenate([*channels], axis=-1)
     if isinstance(how, Rescaling):
         scaled = _zscore(voxels, statistics)
         return scaled.clip(*how.to) if how.clip else scaled

@@ -1,6 +1,7 @@
 """`make_batches`: what `fit` feeds its network, for a training loop of one's own."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from keras_unet3d.errors import InputError, expect, list_faults, refuse
@@ -11,8 +12,9 @@ from keras_unet3d.patches.holdout import hold_out
 from keras_unet3d.patches.samples import PatchSettings, Transform, validation_positions
 from keras_unet3d.settings import AugmentationOptions, FitSettings
 from keras_unet3d.workflows.data import LabelledData, other_channels
+from keras_unet3d.workflows.fit.grey_values import normalization_of, settled_on
 from keras_unet3d.workflows.fit.plan import anywhere_of, changes_of, common_spacing, sections_of, worker_count
-from keras_unet3d.workflows.fit.sources import read_sources
+from keras_unet3d.workflows.fit.sources import bordered, read_sources
 
 _VALIDATION_PATCHES = 32
 
@@ -27,6 +29,8 @@ def make_batches(
     augmentation: AugmentationOptions = AugmentationOptions(),
     sampling: str = "classes",
     grey_values: str | None = None,
+    border_weight: float = 0.0,
+    border_sigma: float = 5.0,
     transforms: Sequence[Transform] = (),
     seed: int = 0,
     workers: int | None = None,
@@ -47,7 +51,9 @@ def make_batches(
             that `data` was opened with.
         augmentation: how training patches are changed; `engine` "auto" is the native one here.
         sampling: where patches are taken, every class alike often ("classes") or every labelled voxel ("voxels").
-        grey_values: how they are normalised: "zscore", "sections" (in every plane across z) or "none"; None as `fit` would.
+        grey_values: how they are normalised, a word of `choices.ASKED_GREY_VALUES` or one per channel, like "ct,none"; None
+            as `fit` would.
+        border_weight, border_sigma: what is added to the weight of voxels between instances, see `labels.borders`; 0 for none.
         transforms: what is done to every training sample last, see `patches.samples.transformed`.
         seed: of holdout and samples: the same seed makes the same batches, for any number of workers.
         workers: threads that make samples; None for one per core.
@@ -65,6 +71,8 @@ def make_batches(
         batch_size=batch_size,
         sampling=sampling,
         grey_values=grey_values,
+        border_weight=border_weight,
+        border_sigma=border_sigma,
         validation_share=data.options.validation_share if validation_share is None else validation_share,
         fold=data.options.fold if validation_share is None else None,
         seed=seed,
@@ -82,7 +90,8 @@ def make_batches(
         raise InputError("augment_on: expected host, found device: the batches would not be x, y and w.")
     images = [example.image for example in data.examples]
     refuse(other_channels(images))
-    stack, normalization = sections_of(images, augmentation, options.grey_values)
+    stack, words = sections_of(images, augmentation, options.grey_values, data.grey_values)
+    normalization = normalization_of(words, images[0].channels)
     augmentation = augmentation.as_stack(stack, data.table.of_instances)
     settings = PatchSettings(
         patch,
@@ -95,8 +104,11 @@ def make_batches(
         anywhere=anywhere_of(stack),
     )
     batching = Batching(batch_size, worker_count(options.workers), options.seed)
-    sources = read_sources(data.examples, data.table, options.memory, normalization=normalization)
+    examples = [*bordered(data.training, data.table, options), *data.validation]
+    sources = read_sources(examples, data.table, options.memory, normalization=normalization)
     count = len(data.training)
+    sources, normalization = settled_on(sources, count, words, data.table)
+    settings = replace(settings, normalization=normalization)
     holdout = hold_out(sources[:count], sources[count:], options.validation_share, options.seed, options.held_fold)
     positions = validation_positions(holdout.validation, settings, _VALIDATION_PATCHES)
     return (

@@ -45,12 +45,14 @@ class LabelledData:
         validation: those that were given for validation; empty where a part of `training` is to be held out.
         table: raw label values and names of the classes.
         options: how the files were read, and how much is to be held out.
+        grey_values: how a `dataset.json` wants those of every channel normalised; empty where it says nothing special.
     """
 
     training: tuple[Example, ...]
     validation: tuple[Example, ...]
     table: LabelTable
     options: DataOptions
+    grey_values: tuple[str, ...] = ()
 
     @property
     def examples(self) -> tuple[Example, ...]:
@@ -119,7 +121,7 @@ def open_data(
     count, examples = len(training.examples), (*training.examples, *validation.examples)
     examples = tuple(labelled_examples(examples, declared, options))
     table = _label_table(examples, count, declared, options, listener)
-    return LabelledData(examples[:count], examples[count:], table, options)
+    return LabelledData(examples[:count], examples[count:], table, options, declared.grey_values)
 
 
 def labelled_examples(examples: Sequence[Example], declared: Declared, options: DataOptions) -> list[Example]:

@@ -20,6 +20,8 @@ _EXTRAS = {
     "openvino": "openvino",
     "distributed": "cluster",
     "pyarrow": "parquet",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
 }
 _PROBE = 64  # voxels per axis of the tile that engines are timed with
 

@@ -22,9 +22,11 @@ from keras_unet3d.settings import AugmentationOptions, FitSettings, NetworkOptio
 from keras_unet3d.settings.texts import parse_filters
 from keras_unet3d.training.schedule import Schedule
 from keras_unet3d.volumes import Volume
+from keras_unet3d.volumes.grey_values import Normalization
 from keras_unet3d.words import by
 from keras_unet3d.workflows.data import LabelledData, other_channels
 from keras_unet3d.workflows.fit import sections, sizes
+from keras_unet3d.workflows.fit.grey_values import normalization_of
 
 _EPOCHS, _STEPS = 20, 100
 _BATCH_PER_DEVICE = 2
@@ -93,6 +95,11 @@ class Plan:
         patches, settings = replace(self.patches, engine=engine), replace(self.settings, engine=engine)
         return replace(self, patches=patches, settings=settings)
 
+    def with_normalization(self, normalization: Normalization) -> "Plan":
+        """Return the plan with another normalisation of the grey values."""
+        spec = replace(self.spec, normalization=normalization)
+        return replace(self, spec=spec, patches=replace(self.patches, normalization=normalization))
+
     def with_class_weights(self, weights: list[float] | None) -> "Plan":
         """Return the plan with a weight per class."""
         schedule = replace(self.schedule, class_weights=weights)
@@ -123,7 +130,7 @@ def make_plan(
     # Those of files are named by their paths.
     if len({image.name for image in images}) == 1 and images[0].name in _EMBEDDED:
         settings = _EMBEDDED[images[0].name].fill(settings)
-    stack, grey_values = sections_of(images, settings, settings.grey_values)
+    stack, grey_values = sections_of(images, settings, settings.grey_values, data.grey_values)
     settings = replace(settings.as_stack(stack, data.table.of_instances), grey_values=grey_values)
     architecture = replace(
         start or _architecture(shape, spacing, settings, data.num_classes, settings.seed),
@@ -152,12 +159,13 @@ def make_plan(
     )
     refuse(_device_faults(batch_size, settings.accumulate, count))
     # As it is before anything is fitted.
-    spec = ModelSpec(architecture, data.table, grey_values, patch, spacing, unit, data.options.keys).unsettled
-    changes = changes_of(patch, spacing, settings, grey_values)
+    normalization = normalization_of(grey_values, images[0].channels)
+    spec = ModelSpec(architecture, data.table, normalization, patch, spacing, unit, data.options.keys).unsettled
+    changes = changes_of(patch, spacing, settings, normalization)
     patches = PatchSettings(
         patch,
         architecture.geometry.output_of(patch),
-        grey_values,
+        normalization,
         changes,
         settings.sampling,
         settings.engine,
@@ -197,10 +205,13 @@ def _patch(shape: Triple, spacing: Spacing | None, geometry: Geometry, given: Tr
     return sizes.plan_patch(shape, spacing, geometry, most)
 
 
-def sections_of(images: Sequence[Volume], options: AugmentationOptions, given: str | None) -> tuple[bool, str]:
-    """Return whether volumes are stacks of sections, and the normalisation of their grey values where none is `given`."""
+def sections_of(
+    images: Sequence[Volume], options: AugmentationOptions, given: str | None, declared: Sequence[str] = ()
+) -> tuple[bool, str]:
+    """Return whether volumes are stacks of sections, and what is done to their grey values: `given`, `declared` or chosen."""
     stack = sections.is_stack(images) if options.sections == "auto" else options.sections == "yes"
-    return stack, given or ("sections" if stack and sections.sections_differ(images) else "zscore")
+    words = given or ",".join(declared)
+    return stack, words or ("sections" if stack and sections.sections_differ(images) else "zscore")
 
 
 def anywhere_of(stack: bool) -> tuple[int, ...]:
@@ -264,7 +275,7 @@ def _deformation(patch: Triple, spacing: Spacing | None, options: AugmentationOp
 
 
 def changes_of(
-    patch: Triple, spacing: Spacing | None, options: AugmentationOptions, normalization: str
+    patch: Triple, spacing: Spacing | None, options: AugmentationOptions, normalization: Normalization
 ) -> AugmentSettings | None:
     """Return how strongly patches of volumes of that voxel size are changed; None for not at all."""
     if not options.augment:
@@ -306,10 +317,12 @@ def sections_in_words(plan: Plan) -> Iterator[str]:
     """Yield a line where something was chosen because the volumes are stacks of sections."""
     stack, grey_values = plan.settings.sections == "yes", plan.spec.normalization
     if stack or grey_values == "sections":
-        differ = "differ: they are normalised one by one" if grey_values == "sections" else "are alike"
+        found = {"sections": "differ: they are normalised one by one", "zscore": "are alike"}
+        # Where something else is done to them nobody looked.
+        differ = found.get(grey_values) if isinstance(grey_values, str) else None
         yield (
-            f"sections: {'a stack of them, treated as such (`sections=no` would not)' if stack else 'no stack of them'}; "
-            f"their grey values {differ} (`grey_values={grey_values}`)"
+            f"sections: {'a stack of them, treated as such (`sections=no` would not)' if stack else 'no stack of them'}"
+            + (f"; their grey values {differ} (`grey_values={grey_values}`)" if differ else "")
         )
 
 

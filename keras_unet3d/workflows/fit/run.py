@@ -1,6 +1,7 @@
 """`fit`: from volumes with a few labels to a run folder with a trained network."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,18 +28,27 @@ from keras_unet3d.settings import FitSettings
 from keras_unet3d.training.callbacks import WAITING
 from keras_unet3d.training.loop import train, training_loss
 from keras_unet3d.training.schedule import OwnParts, Shown
+from keras_unet3d.training.trackers import TRACKERS, tracked
 from keras_unet3d.workflows.data import LabelledData, listed, open_data
 from keras_unet3d.workflows.fit.after import settled
 from keras_unet3d.workflows.fit.embedded import SEGMENT
 from keras_unet3d.workflows.fit.feed import chosen_engine, make_feed
+from keras_unet3d.workflows.fit.grey_values import settled_on
 from keras_unet3d.workflows.fit.memory import memory_in_words, refuse_hopeless, say_costs
 from keras_unet3d.workflows.fit.plan import Plan, changes_in_words, make_plan, network_in_words, sections_in_words
 from keras_unet3d.workflows.fit.profile import write_profile
 from keras_unet3d.workflows.fit.resume import content, go_on, resumed_settings, say_other_versions
 from keras_unet3d.workflows.fit.samples_sheet import draw_sheet
-from keras_unet3d.workflows.fit.sources import padding_in_words, read_sources, weigh_classes
+from keras_unet3d.workflows.fit.sources import bordered, padding_in_words, read_sources, weigh_classes
 from keras_unet3d.workflows.fit.start import Start, other_settings, refuse_other_kind, take_weights
-from keras_unet3d.workflows.fit.teacher import Teacher, refuse_other_plan, taught_data, taught_settings, taught_spec
+from keras_unet3d.workflows.fit.teacher import (
+    Teacher,
+    refuse_other_plan,
+    taught_data,
+    taught_plan,
+    taught_settings,
+    taught_spec,
+)
 
 # Files of the size of the weights that a run keeps: networks, state, and one that is being written.
 _FILES = 8
@@ -132,11 +142,14 @@ def fit(
         settings = taught_settings(settings, teacher)
     run, own = RunFolder(Path(argument("out", str | Path, out))), OwnParts(loss, callbacks, transforms)
     named = _Named(listed(data), listed(val), Globs(images, labels, weights))
-    with run.held(resume):
+    with run.held(resume), ExitStack() as stack:
         before = _begun(run, named, resume, overwrite, listener)
         if before:
             settings, named = resumed_settings(run, before, settings), named or _named_before(before)
             say_other_versions(before, listener)
+        if settings.track:
+            own = replace(own, callbacks=[*own.callbacks, TRACKERS[settings.track]()])
+        stack.enter_context(tracked(own.callbacks, run, listener))
         _refuse_early(settings, start, teacher, before, own)
         opened = _opened(named, settings, teacher, listener)
         listener.say(opened.in_words())
@@ -147,8 +160,9 @@ def fit(
         if start:
             refuse_other_kind(start, plan)
         if teacher:
+            plan = taught_plan(plan, teacher, settings)
             refuse_other_plan(teacher, plan)
-        holdout = _held_out(opened, plan, run, teacher, listener)
+        holdout, plan = _held_out(opened, plan, run, teacher, listener)
         plan = plan.with_class_weights(weigh_classes(holdout, opened.table, settings.class_weights, listener))
         # What cannot be trained by is refused before the run takes the place of an earlier one.
         training_loss(plan.schedule, own, plan.spec.labels)
@@ -251,19 +265,25 @@ def _opened(named: _Named, settings: FitSettings, teacher: Teacher | None, liste
     return open_data(named.data, val=named.val, **vars(named.globs), options=settings, listener=listener)
 
 
-def _held_out(data: LabelledData, plan: Plan, run: RunFolder, teacher: Teacher | None, listener: Listener) -> Holdout:
-    """Read and index every volume, and tell training from validation."""
+def _held_out(
+    data: LabelledData, plan: Plan, run: RunFolder, teacher: Teacher | None, listener: Listener
+) -> tuple[Holdout, Plan]:
+    """Read and index every volume, and tell training from validation; in the plan is then what they say of grey values."""
     settings = plan.settings
-    sources = read_sources(
-        data.examples, data.table, settings.memory, listener, plan.patches.normalization, beside=run.path
-    )
+    examples = [*bordered(data.training, data.table, settings, listener), *data.validation]
+    sources = read_sources(examples, data.table, settings.memory, listener, plan.patches.normalization, beside=run.path)
     for line in padding_in_words(data.examples, plan.patches.patch):
         listener.say(line)
     count = len(data.training)
+    if settings.grey_values:
+        declared = settings.grey_values == ",".join(data.grey_values)
+        why = ", as dataset.json says (`grey_values=zscore` would not)" if declared else ""
+        sources, how = settled_on(sources, count, settings.grey_values, data.table, listener, why)
+        plan = plan.with_normalization(how)
     training = teacher.completed(sources[:count], listener) if teacher else sources[:count]
     holdout = hold_out(training, sources[count:], settings.validation_share, settings.seed, settings.held_fold)
     listener.say(f"validation: {holdout.in_words}")
-    return holdout
+    return holdout, plan
 
 
 def _config(named: _Named, holdout: Holdout, plan: Plan, own: OwnParts, start: Start | None) -> RunConfig:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import numpy as np
 from keras_unet3d.datasets import Example
 from keras_unet3d.files import temporary_place
 from keras_unet3d.geometry import Triple
-from keras_unet3d.labels import LabelTable, class_weights
+from keras_unet3d.labels import LabelTable, border_weights, class_weights
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.patches.holdout import Holdout
 from keras_unet3d.patches.source import Source, read_source
+from keras_unet3d.settings import PatchOptions
 from keras_unet3d.volumes import unpacker
+from keras_unet3d.volumes.grey_values import Normalization
 from keras_unet3d.words import by, plural
 
 
@@ -22,7 +25,7 @@ def read_sources(
     table: LabelTable,
     memory: float,
     listener: Listener = SILENT,
-    normalization: str = "zscore",
+    normalization: Normalization = "zscore",
     beside: Path | None = None,
 ) -> list[Source]:
     """Return the sources of patches, of which the smallest are held in memory until they take `memory` GB.
@@ -41,6 +44,34 @@ def read_sources(
     return [
         read_source(example, table, hold, normalization, unpack) for example, hold in zip(examples, held, strict=True)
     ]
+
+
+def bordered(
+    examples: Sequence[Example], table: LabelTable, options: PatchOptions, listener: Listener = SILENT
+) -> list[Example]:
+    """Return the examples with weights of the voxels between instances, where the options ask for them, times their own.
+
+    Raises:
+        InputError: labels that are no instances.
+    """
+    if not options.border_weight:
+        return [*examples]
+    listener.say(
+        f"border weights: up to {1 + options.border_weight:g} where instances touch, falling over {options.border_sigma:g} "
+        "voxels along the finest axis; computed for every training volume"
+    )
+
+    def weighted(example: Example) -> Example:
+        borders = border_weights(
+            example.label, table, options.border_weight, options.border_sigma, example.image.spacing
+        )
+        own = example.weight
+        if own is None:
+            return replace(example, weight=borders)
+        both = replace(own, dtype=borders.dtype, read=lambda box: borders.read(box) * own.read(box), packed=True)
+        return replace(example, weight=both)
+
+    return [weighted(example) for example in examples]
 
 
 def weigh_classes(holdout: Holdout, table: LabelTable, text: str | None, listener: Listener) -> list[float] | None:

@@ -82,7 +82,7 @@ def taught_settings(settings: FitSettings, teacher: Teacher) -> FitSettings:
             f"validation_share: expected none with a teacher, which may have seen all volumes, found {settings.validation_share}; "
             "leave it out, or give others as `val`."
         )
-    table = teacher.spec.labels
+    table, grey_values = teacher.spec.labels, teacher.spec.normalization
     return replace(
         settings,
         validation_share=0,
@@ -90,7 +90,19 @@ def taught_settings(settings: FitSettings, teacher: Teacher) -> FitSettings:
         target=table.target,
         background=table.background_value,
         classes=None if table.of_instances else table.declared(),
+        grey_values=settings.grey_values or (grey_values if isinstance(grey_values, str) else None),
     )
+
+
+def taught_plan(plan: Plan, teacher: Teacher, settings: FitSettings) -> Plan:
+    """Return the plan with the teacher's normalisation of grey values, unless `settings` ask for another one.
+
+    There may be no word for it: it is what the foreground of other data was, or comes from elsewhere.
+    """
+    if settings.grey_values:
+        return plan
+    plan = plan.with_normalization(teacher.spec.normalization)
+    return replace(plan, settings=replace(plan.settings, grey_values=None))
 
 
 def taught_spec(spec: ModelSpec, teacher: Teacher) -> ModelSpec:
