@@ -12,7 +12,7 @@ from keras_unet3d.datasets import CELLS, SAMPLE
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.fields import narrowed
 from keras_unet3d.geometry import Geometry, Spacing, Triple
-from keras_unet3d.machine import devices
+from keras_unet3d.machine import devices, hosts
 from keras_unet3d.machine.precision import resolve_precision
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
@@ -164,7 +164,8 @@ def make_plan(
         anywhere_of(stack),
     )
     on_device = settings.augment and settings.augment_on == "device"
-    batching = narrowed(Batching, settings, on_device=on_device, class_weights=None)
+    part = {"part": hosts.index(), "parts": hosts.count()}
+    batching = narrowed(Batching, settings, on_device=on_device, class_weights=None, **part)
     length = {"epochs": settings.epochs or _EPOCHS, "steps_per_epoch": settings.steps_per_epoch or _STEPS}
     schedule = narrowed(Schedule, settings, class_weights=None, **length)
     return Plan(spec, patches, batching, schedule, count, precision, settings)
