@@ -67,7 +67,9 @@ def live(what: str) -> Iterator[Listener]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not (console.is_terminal and hosts.leads())) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not (console.is_terminal and hosts.leads())
+    ) as bar:
         task = bar.add_task(what, total=None)
         yield Listener(
             say=lambda line: console.print(printable(with_flags(line))),

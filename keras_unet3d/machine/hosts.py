@@ -47,10 +47,7 @@ def join(address: str | None, host: str | None = None) -> None:
     import keras
 
     if keras.backend.backend() != "jax":
-        raise InputError(
-            f"hosts: expected the JAX backend, found {keras.backend.backend()}; set KERAS_BACKEND=jax, and install jax where "
-            "it is missing."
-        )
+        raise InputError(f"hosts: expected the JAX backend, found {keras.backend.backend()}; set KERAS_BACKEND=jax.")
     known = _from_surroundings(host) if address == AUTO else _given(address, host)
     import jax
 
@@ -87,8 +84,8 @@ def _given(address: str | None, host: str | None) -> dict[str, Any]:
 def _apart(address: str | None, error: Exception) -> str:
     if address == AUTO and isinstance(error, ValueError | KeyError):
         return (
-            f"hosts: expected a step of SLURM (srun) or a job of Open MPI (mpirun), found neither; give the address of the "
-            f"first process, and which one this is: `hosts=node1:9000` `host=1/2`."
+            "hosts: expected a step of SLURM (srun) or a job of Open MPI (mpirun), found neither; give the address of the "
+            "first process, and which one this is: `hosts=node1:9000` `host=1/2`."
         )
     reason = str(error).splitlines()[0]
     return f"hosts: expected all processes to meet at {address} within {_PATIENCE} seconds, found {reason}"

@@ -15,8 +15,8 @@ from keras_unet3d.fields import argument
 from keras_unet3d.files import read_json, write_json
 from keras_unet3d.labels import LabelTable, class_volume
 from keras_unet3d.listener import SILENT, Listener
-from keras_unet3d.machine import hosts
 from keras_unet3d.locks import Taken
+from keras_unet3d.machine import hosts
 from keras_unet3d.patches.holdout import folds_of_slices, folds_of_volumes, hold_out
 from keras_unet3d.patches.source import index_labels
 from keras_unet3d.run_folder import FoldsConfig, FoldsFolder, RunData, RunFolder

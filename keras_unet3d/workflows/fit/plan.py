@@ -210,9 +210,8 @@ def anywhere_of(stack: bool) -> tuple[int, ...]:
 
 def _device_faults(batch_size: int, accumulate: int, count: int) -> Iterator[str]:
     if batch_size % count:
-        yield (
-            f"batch_size: expected a multiple of the {count} devices, found {batch_size}; add `devices=1`, or change it."
-        )
+        fewer = "" if hosts.count() > 1 else "add `devices=1`, or "
+        yield f"batch_size: expected a multiple of the {count} devices, found {batch_size}; {fewer}change it."
     if count > 1 and accumulate > 1 and not devices.accumulates_on_devices():
         yield (
             f"accumulate: expected 1 on {count} devices of the TensorFlow backend, found {accumulate}; add "

@@ -133,7 +133,7 @@ def fit(
     expect("listener", listener, Listener, "Listener(print) prints the lines")
     if start is not None:
         expect("start", start, Start, "give keras_unet3d.Start(model, name)")
-    hosts.refuse_several(teacher=teacher, profile=profile, augment_on=settings.augment_on == "device")
+    hosts.refuse_several(teacher=teacher, profile=profile)
     listener = listener if hosts.leads() else SILENT
     if teacher is not None:
         expect("teacher", teacher, Teacher, "give keras_unet3d.Teacher(*zoo.open_model(name), name)")
@@ -195,9 +195,7 @@ def fit(
     return Run(run.path, {name: [row[name] for row in rows] for name in rows[0]}, best, opened)
 
 
-def _settle(
-    run: RunFolder, config: RunConfig, named: _Named, holdout: Holdout, plan: Plan, listener: Listener
-) -> None:
+def _settle(run: RunFolder, config: RunConfig, named: _Named, holdout: Holdout, plan: Plan, listener: Listener) -> None:
     """Do what follows the training, and write the configuration of a run that is done."""
     run.write_config(config)
     best = config.best or {}
@@ -268,6 +266,8 @@ def _refuse_early(
     settings: FitSettings, start: Start | None, teacher: Teacher | None, before: RunConfig | None, own: OwnParts
 ) -> None:
     """Raise `InputError` for what can be refused before any file is opened."""
+    # Packed samples are as large as the largest of their batch, of which each process knows only its part.
+    hosts.refuse_several(augment_on=settings.augment_on == "device")
     taught = before.parts.get("teacher") if before else None
     if taught and not teacher:
         raise InputError(
