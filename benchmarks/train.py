@@ -5,10 +5,15 @@ same patch, batch of one, three classes, cross-entropy and soft Dice. Networks: 
 levels and 32. Every side is a process of its own, so that its peak memory is its own; the sides take turns, and the best of
 the rounds counts. Beside ours, in the same process: its convolutions alone, forward and backward in one compiled function,
 and the product of two float32 matrices of 2048.
+
+With `--hosts 1 2` instead: a step on the JAX backend by one process and by two, as `fit --hosts` trains, each of them on a
+core of its own, with the same batch of `--batch` patches for all of them together.
 """
 
 import argparse
 import json
+import os
+import socket
 import subprocess
 import sys
 import time
@@ -28,14 +33,78 @@ def main() -> None:
     parser.add_argument("--patch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--hosts", type=int, nargs="+", default=(), help="processes that train together, on JAX")
+    parser.add_argument("--host", help=argparse.SUPPRESS)
+    parser.add_argument("--batch", type=int, default=4, help="patches of a step, with --hosts")
     parser.add_argument("--peers", metavar="PYTHON", help="of an environment with PyTorch, MONAI and pytorch-3dunet")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         print(json.dumps(measure(options.side, options)))
         return
+    if options.host:
+        print(json.dumps(measure_host(*options.host.split(), options)))
+        return
     for network in options.networks:
-        report(network, options)
+        (report_hosts if options.hosts else report)(network, options)
+
+
+def report_hosts(network: str, options: argparse.Namespace) -> None:
+    """Have every number of processes take its turns, and print a line for each."""
+    best: dict[int, float] = {}
+    for _ in range(options.rounds):
+        for count in options.hosts:
+            best[count] = min(best.get(count, float("inf")), together(network, count, options))
+    base, depth = NETWORKS[network]
+    print(f"\n{network}: {depth} levels, {base} filters, batch of {options.batch} patches of {options.patch}^3, JAX\n")
+    for count, step in best.items():
+        print(
+            f"{count} processes of a core each: {step:.2f} s a step, {best[options.hosts[0]] / step:.2f} times as fast"
+        )
+
+
+def together(network: str, count: int, options: argparse.Namespace) -> float:
+    """Return the seconds of a step by so many processes."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    size = ["--networks", network, "--patch", str(options.patch), "--steps", str(options.steps)]
+    size += ["--batch", str(options.batch)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, *size, "--host", f"{address} {number}/{count}"],
+            env=os.environ | {"KERAS_BACKEND": "jax"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(1, count + 1)
+    ]
+    printed = [process.communicate() for process in processes]
+    if any(process.returncode for process in processes):
+        sys.exit("\n".join(errors for _, errors in printed))
+    return max(json.loads(out.splitlines()[-1]) for out, _ in printed)
+
+
+def measure_host(address: str, host: str, options: argparse.Namespace) -> float:
+    """Return the seconds of a step of one of several processes, each on a core of its own."""
+    number, count = map(int, host.split("/"))
+    # Before JAX counts the cores.
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number - 1]})
+    from keras_unet3d.machine import devices, hosts
+    from keras_unet3d.network.architecture import Architecture
+    from keras_unet3d.network.unet import build
+    from keras_unet3d.training.loop import compiled_network
+    from keras_unet3d.training.schedule import Schedule
+
+    if count > 1:
+        hosts.join(address, host)
+    base, depth = NETWORKS[options.networks[0]]
+    patch = (options.patch,) * 3
+    with devices.spread_over(devices.device_count()):
+        model = build(Architecture((*patch, 1), CLASSES, base, depth, seed=0))
+        trained = compiled_network(model, Schedule(1, 1000, 1e-3, "crossentropy+dice"))
+        x, y, w = batch(patch, options.batch // count)
+        return seconds(lambda: trained.train_on_batch(x, y, sample_weight=w), options.steps)
 
 
 def report(network: str, options: argparse.Namespace) -> None:
@@ -103,11 +172,11 @@ def measure(side: str, options: argparse.Namespace) -> dict:
     }
 
 
-def batch(patch: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return x, y, w of one patch of noise."""
+def batch(patch: tuple, count: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return x, y, w of patches of noise."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(1, *patch, 1)).astype(np.float32)
-    return x, rng.integers(0, CLASSES, (1, *patch)).astype(np.int32), np.ones((1, *patch), np.float32)
+    x = rng.normal(size=(count, *patch, 1)).astype(np.float32)
+    return x, rng.integers(0, CLASSES, (count, *patch)).astype(np.int32), np.ones((count, *patch), np.float32)
 
 
 def seconds(call: Callable[[], object], count: int) -> float:

@@ -11,7 +11,7 @@ import keras_unet3d
 from keras_unet3d.cli.flags import error_with_flags, with_flags
 from keras_unet3d.cli.terminal import STOPPED, prepare_process, say
 from keras_unet3d.errors import InputError, reason_of
-from keras_unet3d.machine import kernels
+from keras_unet3d.machine import hosts, kernels
 
 # Command -> module and the first line of its help, so that --help imports nothing.
 _COMMANDS = {
@@ -96,4 +96,4 @@ def _fail(sentence: str, code: int, debug: bool) -> None:
     if debug:
         traceback.print_exc()
     say(f"unet3d-cli: {sentence}", err=True)
-    sys.exit(code)
+    hosts.leave(code)

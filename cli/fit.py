@@ -7,8 +7,11 @@ import click
 from keras_unet3d.cli import options
 from keras_unet3d.cli.terminal import STOPPED, live
 from keras_unet3d.errors import InputError
-from keras_unet3d.machine import kernels
+from keras_unet3d.machine import hosts, kernels
 from keras_unet3d.settings import FitSettings
+
+# How a training by several processes goes on.
+_AGAIN = "the same command on every host, and --resume"
 
 
 @click.command("fit", cls=options.Greedy)
@@ -24,9 +27,33 @@ from keras_unet3d.settings import FitSettings
 @click.option("--resume", is_flag=True, help="Go on with RUN where it was stopped; begin it where there is none.")
 @click.option("--from", "start", metavar="MODEL", help="Train a run's, bundle's or named model further.")
 @click.option("--profile", is_flag=True, help="Measure first where the time of a step goes.")
+@click.option(
+    "--hosts",
+    "address",
+    metavar="ADDRESS:PORT",
+    help="Train by several processes, all given the same call: where the first one is; or auto, in a job of SLURM or Open MPI.",
+)
+@click.option("--host", metavar="1/N", help="Which of how many processes this one is, for --hosts ADDRESS:PORT.")
 @options.overwrite
 @options.settings(FitSettings)
-def command(data, out, val, images, labels, weights, config, folds, final, resume, start, profile, overwrite, **given):
+def command(
+    data,
+    out,
+    val,
+    images,
+    labels,
+    weights,
+    config,
+    folds,
+    final,
+    resume,
+    start,
+    profile,
+    address,
+    host,
+    overwrite,
+    **given,
+):
     """Train a network on volumes with some labels.
 
     DATA: HDF5 or Zarr (image `raw`, labels `label`), folders of them, a folder with dataset.json (Medical
@@ -35,6 +62,8 @@ def command(data, out, val, images, labels, weights, config, folds, final, resum
     """
     settings = options.settings_from(config, given)
     kernels.load_backend_quietly()
+    if address or host:
+        hosts.join(address, host)
     from keras_unet3d import zoo
     from keras_unet3d.cli.next_steps import after_fit, after_folds, after_stop
     from keras_unet3d.run_folder import FoldsFolder
@@ -51,9 +80,13 @@ def command(data, out, val, images, labels, weights, config, folds, final, resum
             if in_folds:
                 listener.say(after_folds(fit_folds(data, out, folds, **named, final=final, **how, listener=listener)))
             else:
-                listener.say(after_fit(fit(data, out, val=val, **named, profile=profile, **how, listener=listener)))
+                run = fit(data, out, val=val, **named, profile=profile, **how, listener=listener)
+                if hosts.leads():
+                    listener.say(after_fit(run))
     except STOPPED as stop:
-        raise click.Abort(after_stop(out)) from stop
+        raise click.Abort(after_stop(out, _AGAIN if address else "")) from stop
+    except hosts.HostLost as lost:
+        raise click.Abort(f"{lost}; {after_stop(out, _AGAIN)}") from lost
 
 
 def _refuse_together(in_folds, *, val, profile, final):

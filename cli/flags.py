@@ -27,6 +27,8 @@ _ARGUMENTS = {
     "folds",
     "final",
     "profile",
+    "hosts",
+    "host",
     "spacing",
     "table",
 }

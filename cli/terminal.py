@@ -11,6 +11,7 @@ import click
 
 from keras_unet3d.cli.flags import with_flags
 from keras_unet3d.listener import Listener
+from keras_unet3d.machine import hosts
 
 # Characters that move the cursor, change colours or turn the line around: a stranger may have put them into a name.
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -44,7 +45,10 @@ def prepare_process() -> None:
 
 @contextmanager
 def live(what: str) -> Iterator[Listener]:
-    """Yield a listener that prints lines, and shows on a terminal how much is done, `what` being counted."""
+    """Yield a listener that prints lines, and shows on a terminal how much is done, `what` being counted.
+
+    Of several processes that train together the first one does; the others are silent.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -63,7 +67,9 @@ def live(what: str) -> Iterator[Listener]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not (console.is_terminal and hosts.leads())
+    ) as bar:
         task = bar.add_task(what, total=None)
         yield Listener(
             say=lambda line: console.print(printable(with_flags(line))),

@@ -26,7 +26,7 @@ ALLOWED = {
     "labels": {"volumes"},
     "datasets": {"volumes"},
     "augment": {"labels", "machine"},
-    "patches": {"augment", "datasets", "labels", "volumes"},
+    "patches": {"augment", "datasets", "labels", "machine", "volumes"},
     # the network, and what can be said of it and to it
     "network": {"machine"},
     "settings": {"augment", "datasets", "labels"},
@@ -203,6 +203,7 @@ FILE_MODULES = {
     "zipfile.ZipFile",
 }
 HARMLESS = {
+    "os._exit",
     "os.environ",
     "os.pathsep",
     "os.fsencode",

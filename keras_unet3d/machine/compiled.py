@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_unet3d.machine import devices
+
 
 def compiled_for_host(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function`, of arrays and dictionaries of them, compiled for the CPU: NumPy arrays in and out.
@@ -18,7 +20,7 @@ def compiled_for_host(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(*arguments: Any) -> Any:
         # A GPU is busy with the network, and its results would have to be copied back.
-        with keras.device("cpu:0"):
+        with keras.device(devices.own_processor()):
             results = compiled(*arguments)
         return keras.tree.map_structure(keras.ops.convert_to_numpy, results, none_is_leaf=False)
 

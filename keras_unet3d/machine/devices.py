@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from keras_unet3d.errors import InputError
+from keras_unet3d.machine import hosts
 from keras_unet3d.machine.tensors import Tensor
 
 
@@ -47,8 +48,20 @@ _GPUS = {"tensorflow": _tensorflow_has_gpu, "jax": _jax_has_gpu, "torch": _torch
 
 
 def device_count() -> int:
-    """Return the number of devices that a training is spread over unless the user says otherwise: all GPUs, or one."""
-    return len(device_names()) if has_gpu() else 1
+    """Return the number of devices that a training is spread over unless the user says otherwise: all GPUs, or one.
+
+    Of several processes that train together it is all that they have.
+    """
+    return len(device_names()) if has_gpu() or hosts.count() > 1 else 1
+
+
+def own_processor() -> str:
+    """Return what the backend calls the processor of this process."""
+    if hosts.count() == 1:
+        return "cpu:0"
+    import jax
+
+    return f"cpu:{jax.local_devices(backend='cpu')[0].id}"
 
 
 def device_names() -> list[str]:
@@ -76,18 +89,23 @@ _DEVICES = {"tensorflow": _tensorflow_devices, "jax": _jax_devices}
 
 @contextmanager
 def spread_over(count: int) -> Iterator[None]:
-    """Have what is built and trained within this spread over `count` devices of this host, each with a part of a batch.
+    """Have what is built and trained within this spread over `count` devices, each with a part of a batch.
 
     Raises:
-        InputError: there are fewer devices.
+        InputError: there are fewer devices; or processes that train together have more.
     """
-    if count == 1:
+    if count == hosts.count() == 1:
         yield
         return
     import keras
 
     names = device_names()
     backend = keras.backend.backend()
+    if hosts.count() > 1 and len(names) != count:
+        raise InputError(
+            f"devices: expected the {len(names)} that the {hosts.count()} processes have, found {count}; add "
+            f"`devices={len(names)}`."
+        )
     if len(names) < count or backend not in _SPREAD:
         raise InputError(f"devices: expected at most the {len(names)} of this host, found {count}; ask for fewer.")
     with _SPREAD[backend](names[:count]):

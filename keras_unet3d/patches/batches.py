@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from keras_unet3d.augment import native
+from keras_unet3d.machine import hosts
 from keras_unet3d.patches.samples import PatchSettings, Sample, training_region, training_sample, validation_sample
 from keras_unet3d.patches.source import Source
 
@@ -107,6 +108,7 @@ class Batching:
         on_device: whether batches are what `augment.layer.Augmentation` takes, to be augmented by whoever iterates.
         accumulate: batches whose gradients are added; their weights are then divided by their sum over all of these.
         class_weights: factors of the classes in that sum.
+        part, parts: which of so many equal parts of every batch is made, from 0: that of one of several processes.
     """
 
     batch_size: int
@@ -115,6 +117,18 @@ class Batching:
     on_device: bool = False
     accumulate: int = 1
     class_weights: Sequence[float] | None = None
+    part: int = 0
+    parts: int = 1
+
+    @property
+    def rows(self) -> int:
+        """Samples of a batch that are made."""
+        return self.batch_size // self.parts
+
+    def index(self, made: int) -> int:
+        """Return the index, among the samples of whole batches, of one of those that are made."""
+        batch, row = divmod(made, self.rows)
+        return batch * self.batch_size + self.part * self.rows + row
 
 
 def training_batches(
@@ -137,11 +151,11 @@ def training_batches(
     """
     seed, accumulate = batching.seed, batching.accumulate
 
-    def augmented(index: int) -> Sample:
-        return training_sample(sources, settings, seed, index)
+    def augmented(made: int) -> Sample:
+        return training_sample(sources, settings, seed, batching.index(made))
 
-    def packed(index: int) -> dict[str, np.ndarray]:
-        drawn, image, classes, weight = training_region(sources, settings, seed, index)
+    def packed(made: int) -> dict[str, np.ndarray]:
+        drawn, image, classes, weight = training_region(sources, settings, seed, batching.index(made))
         if weight is None and any(source.weight for source in sources):
             weight = np.ones(classes.shape, np.float32)
         return native.packed(drawn, image, classes, weight, complete=True)
@@ -149,7 +163,7 @@ def training_batches(
     chain = Chain(
         packed if batching.on_device else augmented,
         native.stacked if batching.on_device else stacked,
-        batching.batch_size,
+        batching.rows,
         batching.workers,
         first=first,
         together=accumulate,
@@ -160,12 +174,15 @@ def training_batches(
 
 
 def weights_of_sum(total: float, class_weights: Sequence[float] | None) -> Callable[[tuple], tuple]:
-    """Return a function of batches `(x, y, w)` that scales w so that the class-weighted sum of it is `total`."""
+    """Return a function of batches `(x, y, w)` that scales w so that the class-weighted sum of it is `total`.
+
+    Where several processes train together, the sum is that over the parts of all.
+    """
 
     def scaled(batch: tuple) -> tuple:
         x, y, w = batch
         weights = w if class_weights is None else w * np.asarray(class_weights, np.float32)[y]
-        actual = weights.sum(dtype=np.float64)
+        actual = hosts.summed(weights.sum(dtype=np.float64))
         return x, y, (w * (total / actual if actual else 0.0)).astype(np.float32)
 
     return scaled

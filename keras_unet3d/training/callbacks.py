@@ -17,6 +17,7 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.files import whole_file, write_text
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.listener import Listener
+from keras_unet3d.machine import hosts
 from keras_unet3d.patches.batches import Waiting
 from keras_unet3d.pictures.curves import draw_curves
 from keras_unet3d.pictures.slices import draw_patch
@@ -126,7 +127,7 @@ class Clock(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _passed(self) -> float:
-        return (time.perf_counter() - self.begun) / 60
+        return hosts.of_first(lambda: (time.perf_counter() - self.begun) / 60)
 
     def _epoch(self) -> float:
         if self.rows:
@@ -159,14 +160,18 @@ class Validates(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         with averaged(self.model):
-            logs |= self.feed.validation(self.network)
+            logs |= hosts.of_first(lambda: self.feed.validation(self.network))
 
 
 @contextmanager
 def averaged(trained: keras.Model) -> Iterator[None]:
-    """Have the running mean of the weights in the place of the weights, where the optimiser keeps one."""
+    """Have the running mean of the weights in the place of the weights, where the optimiser keeps one.
+
+    Each of several processes that train together computes by itself within.
+    """
     swap_averages(trained.optimizer, trained.trainable_variables)
-    yield
+    with hosts.alone(trained.variables):
+        yield
     swap_averages(trained.optimizer, trained.trainable_variables)
 
 
@@ -206,6 +211,8 @@ class Records(keras.callbacks.Callback):
         self._write(self.run.state, lambda path: save_state(path, self.model, self.model.optimizer, self.facts))
 
     def _write(self, path: Path, write: Callable[[Path], None]) -> bool:
+        if not hosts.leads():
+            return True
         try:
             write(path)
         except (OSError, RuntimeError, InputError) as error:

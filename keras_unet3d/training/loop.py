@@ -9,6 +9,7 @@ import keras
 from keras_unet3d.errors import InputError
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.listener import SILENT, Listener
+from keras_unet3d.machine import hosts
 from keras_unet3d.network.losses import OfLogits, SampleWeightedSparseCrossentropy
 from keras_unet3d.network.metrics import Dice, IoU
 from keras_unet3d.run_folder import RunFolder
@@ -54,7 +55,8 @@ def train(
     """Fit `model` in place and return the figures of every epoch, those before an interruption included, and of the best.
 
     Writes into `run`: the best network by validation IoU, the last one, the history and its picture, a picture of slices,
-    the state to resume from and, on the TensorFlow backend, TensorBoard's logs.
+    the state to resume from and, on the TensorFlow backend, TensorBoard's logs. Of several processes that train together the
+    first one writes, and measures what is held out.
 
     Args:
         model: made by `build_model`, output "probabilities". It is trained through its logits.
@@ -73,7 +75,7 @@ def train(
     """
     loss = training_loss(schedule, own, feed.labels)
     trained = trained_network(model, loss, schedule.deep_supervision, feed.augmentation, own.teacher)
-    before = read_facts(run.state) if resume else None
+    before = hosts.of_first(lambda: read_facts(run.state)) if resume else None
     if before:
         restore_network(run.state, trained)
     facts = before or {"rows": [], "best": None}
@@ -91,7 +93,7 @@ def train(
             _compile(model, trained, schedule, loss, begun, feed.labels)
         if len(rows) > begun:
             restore_optimizer(run.state, trained.optimizer)
-        if not before and not rows:
+        if not before and not rows and hosts.leads():
             # The weights that it begins with may be another network's.
             save_state(run.state, trained, trained.optimizer, facts)
         callbacks = [
@@ -196,7 +198,8 @@ def _pace(trained: Trained, feed: Feed, schedule: Schedule, shown: Shown) -> dic
     _fit(trained, feed, replace(schedule, steps_per_epoch=_MEASURED_STEPS), shown, 0, 1, [pace])
     seconds = 60 * schedule.minutes
     epochs = min(max(round(seconds / _EPOCH_SECONDS), _FEWEST_EPOCHS), _MOST_EPOCHS)
-    return {"epochs": epochs, "steps_per_epoch": max(int(_SHARE_OF_STEPS * seconds / epochs / pace.seconds), 1)}
+    of_step = hosts.of_first(lambda: pace.seconds)
+    return {"epochs": epochs, "steps_per_epoch": max(int(_SHARE_OF_STEPS * seconds / epochs / of_step), 1)}
 
 
 def _fit(trained: Trained, feed: Feed, schedule: Schedule, shown: Shown, done: int, end: int, callbacks: list) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import read_arrays, whole_file
+from keras_unet3d.machine import hosts
 
 _FACTS = "facts"
 # The figure by which the best network is known.
@@ -60,14 +61,23 @@ def _arrays(part: str, variables: list) -> dict[str, np.ndarray]:
 
 
 def _restore(path: Path, part: str, variables: list) -> None:
+    arrays = hosts.arrays_of_first(_stored(path, part, variables) if hosts.leads() else _arrays_like(variables))
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def _arrays_like(variables: list) -> list[np.ndarray]:
+    return [np.zeros(variable.shape, variable.dtype) for variable in variables]
+
+
+def _stored(path: Path, part: str, variables: list) -> list[np.ndarray]:
     arrays = _read(path, f"{part}/")
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
         raise InputError(
             f"{path}: expected the {part} of this run, {len(variables)} variables, found {len(arrays)} or other shapes; "
             "train anew with `overwrite=True`."
         )
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
+    return arrays
 
 
 def _read(path: Path, prefix: str) -> list[np.ndarray]:

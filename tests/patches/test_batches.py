@@ -234,6 +234,24 @@ def test_weights_of_batches_whose_gradients_are_added_have_one_sum(made_by, monk
             np.testing.assert_allclose(scaled, 3 * w / total, rtol=1e-5)
 
 
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("first", [0, 2])
+def test_parts_of_a_batch_are_the_batch(accumulate, first, monkeypatch):
+    monkeypatch.setattr(batches, "_backend", lambda: "other")
+    # The sum of weights is that over all processes, which there are none of here.
+    monkeypatch.setattr(batches, "weights_of_sum", lambda *_: lambda batch: batch)
+    whole = Batching(6, 2, seed=5, accumulate=accumulate)
+    made = [
+        batches.training_batches([a_source()], settings(), batching, first)
+        for batching in (whole, *(replace(whole, part=part, parts=3) for part in range(3)))
+    ]
+    for number in range(4):
+        expected, *parts = (chain[number] for chain in made)
+        assert [len(part[0]) for part in parts] == [2, 2, 2]
+        for array, rows in zip(expected, zip(*parts, strict=True), strict=True):
+            assert np.array_equal(array, np.concatenate(rows))
+
+
 def test_weights_of_nothing_labelled_stay_zero():
     scaled = batches.weights_of_sum(2.0, None)((np.ones(3), np.zeros(3, int), np.zeros(3, np.float32)))
     np.testing.assert_array_equal(scaled[2], 0)

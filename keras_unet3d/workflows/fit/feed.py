@@ -13,7 +13,7 @@ from keras_unet3d.augment.elastic import load_elasticdeform
 from keras_unet3d.augment.layer import Augmentation
 from keras_unet3d.errors import InputError
 from keras_unet3d.listener import Listener
-from keras_unet3d.machine import devices
+from keras_unet3d.machine import devices, hosts
 from keras_unet3d.machine.compiled import compiled_network
 from keras_unet3d.patches.batches import UnderWay, Waiting, training_batches
 from keras_unet3d.patches.holdout import Holdout
@@ -87,7 +87,8 @@ def chosen_engine(model: keras.Model, holdout: Holdout, plan: Plan, listener: Li
     sample = _seconds(lambda index: training_sample(holdout.training, patches, batching.seed, index))
     batch = np.zeros((batching.batch_size, *patches.patch, plan.spec.channels), np.float32)
     network = compiled_network(model)
-    step = _PASSES * _seconds(lambda index: network(batch))
+    with hosts.alone(model.variables):
+        step = _PASSES * _seconds(lambda index: network(batch))
     seconds = sample * batching.batch_size / min(batching.workers, os.cpu_count() or 1)
     engine = "elasticdeform" if seconds < _BEARABLE * step else "native"
     listener.say(

@@ -16,6 +16,7 @@ from keras_unet3d.files import read_json, write_json
 from keras_unet3d.labels import class_volume
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.locks import Taken
+from keras_unet3d.machine import hosts
 from keras_unet3d.patches.holdout import folds_of_slices, folds_of_volumes, hold_out
 from keras_unet3d.patches.source import index_labels
 from keras_unet3d.run_folder import FoldsConfig, FoldsFolder, RunData, RunFolder
@@ -80,6 +81,7 @@ def fit_folds(
     Raises:
         InputError: as `fit`; fewer volumes than folds; another number of folds than those that go on.
     """
+    hosts.refuse_several(folds=True)
     expect("settings", settings, FitSettings)
     expect("listener", listener, Listener, "Listener(print) prints the lines")
     folder, number = FoldsFolder(Path(argument("out", str | Path, out))), argument("folds", int | None, folds)

@@ -91,7 +91,8 @@ def _foreground(sources: Sequence[Source], table: LabelTable, channels: Sequence
     without = {UNLABELLED} if table.target == "boundaries" else {UNLABELLED, table.background}
 
     def voxels(source: Source, box: Box) -> np.ndarray:
-        taken = ~np.isin(source.classes.read(box)[..., 0], [*without])
+        # What may be of several classes may be background.
+        taken = ~np.isin(table.as_classes(source.classes.read(box)[..., 0]), [*without])
         return source.image.read(box)[taken][:, channels]
 
     for source in sources:

@@ -12,7 +12,7 @@ from keras_unet3d.datasets import CELLS, SAMPLE
 from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.fields import narrowed
 from keras_unet3d.geometry import Geometry, Spacing, Triple
-from keras_unet3d.machine import devices
+from keras_unet3d.machine import devices, hosts
 from keras_unet3d.machine.precision import resolve_precision
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
@@ -173,7 +173,8 @@ def make_plan(
         anywhere_of(stack),
     )
     on_device = settings.augment and settings.augment_on == "device"
-    batching = narrowed(Batching, settings, on_device=on_device, class_weights=None)
+    part = {"part": hosts.index(), "parts": hosts.count()}
+    batching = narrowed(Batching, settings, on_device=on_device, class_weights=None, **part)
     length = {"epochs": settings.epochs or _EPOCHS, "steps_per_epoch": settings.steps_per_epoch or _STEPS}
     schedule = narrowed(Schedule, settings, class_weights=None, **length)
     return Plan(spec, patches, batching, schedule, count, precision, settings)
@@ -221,9 +222,8 @@ def anywhere_of(stack: bool) -> tuple[int, ...]:
 
 def _device_faults(batch_size: int, accumulate: int, count: int) -> Iterator[str]:
     if batch_size % count:
-        yield (
-            f"batch_size: expected a multiple of the {count} devices, found {batch_size}; add `devices=1`, or change it."
-        )
+        fewer = "" if hosts.count() > 1 else "add `devices=1`, or "
+        yield f"batch_size: expected a multiple of the {count} devices, found {batch_size}; {fewer}change it."
     if count > 1 and accumulate > 1 and not devices.accumulates_on_devices():
         yield (
             f"accumulate: expected 1 on {count} devices of the TensorFlow backend, found {accumulate}; add "

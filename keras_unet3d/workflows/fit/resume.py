@@ -18,7 +18,7 @@ from keras_unet3d.training.state import read_facts
 from keras_unet3d.words import plural
 
 # What may be told anew: the rest decides what is learnt.
-CHANGEABLE = ("epochs", "early_stop", "workers", "memory", "track")
+CHANGEABLE = ("epochs", "early_stop", "workers", "memory", "track", "devices")
 
 
 def resumed_settings(run: RunFolder | FoldsFolder, before: RunConfig | FoldsConfig, given: FitSettings) -> FitSettings:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from keras_unet3d.errors import InputError, expect, refuse
 from keras_unet3d.fields import argument
 from keras_unet3d.files import refuse_full
 from keras_unet3d.listener import SILENT, Listener
-from keras_unet3d.machine import devices, precision, versions
+from keras_unet3d.machine import devices, hosts, precision, versions
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.copies import float32_copy
 from keras_unet3d.network.unet import build
@@ -106,6 +107,9 @@ def fit(
 ) -> Run:
     """Train a 3D U-Net on sparsely or densely labelled volumes.
 
+    Processes that `jax.distributed` has joined call it alike, and train one network together; the first one alone writes and
+    tells its listener.
+
     Args:
         data: HDF5 or Zarr volumes, folders of them, folders with a `dataset.json`, or "sample"; one or several.
         out: the run folder to make.
@@ -132,22 +136,25 @@ def fit(
 
     Raises:
         InputError: a `ValueError`: anything wrong with the data or the settings; an earlier run is still there then.
+        HostLost: a `RuntimeError`: another of several processes has ended; the run goes on with `resume`.
     """
     expect("settings", settings, FitSettings)
     expect("listener", listener, Listener, "Listener(print) prints the lines")
     if start is not None:
         expect("start", start, Start, "give keras_unet3d.Start(model, name)")
+    hosts.refuse_several(teacher=teacher, profile=profile)
+    listener = listener if hosts.leads() else SILENT
     if teacher is not None:
         expect("teacher", teacher, Teacher, "give keras_unet3d.Teacher(*zoo.open_model(name), name)")
         settings = taught_settings(settings, teacher)
     run, own = RunFolder(Path(argument("out", str | Path, out))), OwnParts(loss, callbacks, transforms)
     named = _Named(listed(data), listed(val), Globs(images, labels, weights))
-    with run.held(resume), ExitStack() as stack:
-        before = _begun(run, named, resume, overwrite, listener)
+    with hosts.lost_in_words(), ExitStack() as stack:
+        before = _before(stack, run, named, resume, overwrite, listener)
         if before:
             settings, named = resumed_settings(run, before, settings), named or _named_before(before)
             say_other_versions(before, listener)
-        if settings.track:
+        if settings.track and hosts.leads():
             own = replace(own, callbacks=[*own.callbacks, TRACKERS[settings.track]()])
         stack.enter_context(tracked(own.callbacks, run, listener))
         _refuse_early(settings, start, teacher, before, own)
@@ -169,7 +176,7 @@ def fit(
         with devices.spread_over(plan.devices), memory_in_words(plan):
             with precision.dtype_policy(plan.precision):
                 model = build(plan.spec.architecture)
-            plan = plan.with_engine(chosen_engine(model, holdout, plan, listener))
+            plan = plan.with_engine(hosts.of_first(lambda: chosen_engine(model, holdout, plan, listener)))
             if teacher:
                 own = replace(own, teacher=teacher.probabilities(), teacher_name=teacher.name)
             config = _config(named, holdout, plan, own, start)
@@ -177,15 +184,14 @@ def fit(
             say_costs(plan, listener)
             for line in (*sections_in_words(plan), changes_in_words(plan)):
                 listener.say(line)
-            refuse_full(run.path, _FILES * 4 * model.count_params())
-            if before:
-                go_on(run, before, config, plan.schedule, bool(start), listener)
+            hosts.of_first(lambda: _refuse_last(run, before, config, plan, model, start, listener))
             # Only now that everything is known to be good does an earlier run go.
-            with run.begun(goes_on=bool(before)):
-                run.write_config(config)
+            with hosts.by_first(run.begun(goes_on=bool(before))):
                 if start:
                     listener.say(take_weights(model, start))
-                if plan.patches.augment and not before:
+                if hosts.leads():
+                    run.write_config(config)
+                if hosts.leads() and plan.patches.augment and not before:
                     draw_sheet(holdout.training, plan, run.samples)
                 feed = make_feed(holdout, plan)
                 if profile:
@@ -197,23 +203,58 @@ def fit(
                     )
                 finally:
                     feed.end()
+        plan = replace(plan, spec=taught_spec(plan.spec, teacher)) if teacher else plan
         waiting = {"waiting": float(np.mean([row[WAITING] for row in rows]))}
         config = replace(config, best=best, input=waiting)
-        run.write_config(config)
-        listener.say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
-        plan = replace(plan, spec=taught_spec(plan.spec, teacher)) if teacher else plan
-        predictor = kept_predictor(run, plan.spec)
-        spec = settled(predictor, holdout, plan, listener)
-        run.write_config(replace(config, model=spec))
-        if len(named.data) == 1 and named.data[0] in SEGMENT and not named.globs:
-            SEGMENT[str(named.data[0])](replace(predictor, spec=spec), run, listener)
+        hosts.of_first(lambda: _settle(run, config, named, holdout, plan, listener))
     return Run(run.path, {name: [row[name] for row in rows] for name in rows[0]}, best, opened)
+
+
+def _settle(run: RunFolder, config: RunConfig, named: _Named, holdout: Holdout, plan: Plan, listener: Listener) -> None:
+    """Do what follows the training, and write the configuration of a run that is done."""
+    run.write_config(config)
+    best = config.best or {}
+    listener.say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
+    predictor = kept_predictor(run, plan.spec)
+    spec = settled(predictor, holdout, plan, listener)
+    run.write_config(replace(config, model=spec))
+    if len(named.data) == 1 and named.data[0] in SEGMENT and not named.globs:
+        SEGMENT[str(named.data[0])](replace(predictor, spec=spec), run, listener)
 
 
 def kept_predictor(run: RunFolder, spec: ModelSpec) -> Predictor:
     """Return the predictor of the best network of a run that was made here."""
     network = keras.models.load_model(run.network, compile=False, safe_mode=True)
     return trained_predictor(float32_copy(network), spec)
+
+
+def _before(
+    stack: ExitStack, run: RunFolder, named: _Named, resume: bool, overwrite: bool, listener: Listener
+) -> RunConfig | None:
+    """Hold the run folder, and return the configuration of the run that goes on; None where one begins."""
+
+    def begun() -> dict[str, Any] | None:
+        stack.enter_context(run.held(resume))
+        before = _begun(run, named, resume, overwrite, listener)
+        return before.config() if before else None
+
+    before = hosts.of_first(begun)
+    return RunConfig.from_config(before, str(run.path)) if before else None
+
+
+def _refuse_last(
+    run: RunFolder,
+    before: RunConfig | None,
+    config: RunConfig,
+    plan: Plan,
+    model: keras.Model,
+    start: Start | None,
+    listener: Listener,
+) -> None:
+    """Raise `InputError` for what stands in the way of a run that is all but begun, and say how one goes on."""
+    refuse_full(run.path, _FILES * 4 * model.count_params())
+    if before:
+        go_on(run, before, config, plan.schedule, bool(start), listener)
 
 
 def _begun(run: RunFolder, named: _Named, resume: bool, overwrite: bool, listener: Listener) -> RunConfig | None:
@@ -240,6 +281,8 @@ def _refuse_early(
     settings: FitSettings, start: Start | None, teacher: Teacher | None, before: RunConfig | None, own: OwnParts
 ) -> None:
     """Raise `InputError` for what can be refused before any file is opened."""
+    # Packed samples are as large as the largest of their batch, of which each process knows only its part.
+    hosts.refuse_several(augment_on=settings.augment_on == "device")
     taught = before.parts.get("teacher") if before else None
     if taught and not teacher:
         raise InputError(
