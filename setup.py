@@ -34,6 +34,7 @@ ONNX = ["onnxruntime>=1.22", "tf2onnx>=1.17"]
 OPENVINO = ["openvino>=2025.2", "tf2onnx>=1.17"]
 # 26 needs NumPy 2, and whoever deforms with elasticdeform has NumPy 1.
 PARQUET = ["pyarrow>=18,<26"]
+HUB = ["huggingface_hub>=1.0"]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
 
 setup(
@@ -93,12 +94,13 @@ setup(
     ],
     extras_require={
         "elasticdeform": ELASTICDEFORM,
-        "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *TEST_TOOLS],
+        "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *HUB, *TEST_TOOLS],
         "zarr": ZARR,
         "onnx": ONNX,
         "openvino": OPENVINO,
         "cluster": CLUSTER,
         "parquet": PARQUET,
+        "hub": HUB,
         "gpu": ["tensorflow[and-cuda]>=2.20"],
     },
     entry_points={"console_scripts": ["unet3d-cli = keras_unet3d.cli:main"]},

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.files import opened, read_text, sha256, write_stream, write_text
+from keras_unet3d.files import copy_file, opened, read_text, sha256, write_stream, write_text
 
 SUMS = "SHA256SUMS"
 _ROW = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^\x00-\x1f/\\]+)")
@@ -77,6 +77,15 @@ def _read_sums(folder: Path) -> dict[str, str]:
     if not text.endswith("\n") or len(rows) < len(lines):
         raise InputError(f"{path}: expected the checksums of a bundle, found a broken list; get the bundle again.")
     return {row["name"]: row["digest"] for row in rows}
+
+
+def copy_bundle(bundle: Path, folder: Path) -> None:
+    """Copy the files of a bundle to a folder, and check them there; errors are as in `check_sums`."""
+    for path in sorted(bundle.iterdir()):
+        # Hidden files are the file manager's; folders and links are in no bundle.
+        if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
+            copy_file(path, folder / path.name)
+    check_sums(folder)
 
 
 def zip_folder(folder: Path, target: Path) -> None:
