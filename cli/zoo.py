@@ -33,8 +33,9 @@ def list_models():
         say(f"skipped: {sentence}", err=True)
     for card, place in models:
         classes = ", ".join(card.model.labels.names)
-        away = "" if isinstance(place, Path) else f"  (at {place.zoo}, fetched when it is used)"
-        say(f"{card.name}@{card.version}  [{classes}]  {card.description}".rstrip() + away)
+        away = "" if isinstance(place, Path) else f"(at {place.zoo}, fetched when it is used)"
+        said = f"{card.name}@{card.version}", f"[{classes}]", card.description, away
+        say("  ".join(part for part in said if part))
 
 
 @command.command("show")

@@ -330,8 +330,13 @@ def continued_file(path: Path) -> Iterator[IO[bytes]]:
     with made_folder(path.parent, path), locked(_lock(path), path):
         with writing(path):
             file = unfinished.open("ab")
-        with room_for(path), file:
-            yield file
+        try:
+            with room_for(path), file:
+                yield file
+        except BaseException:
+            if not unfinished.stat().st_size:
+                unfinished.unlink()
+            raise
         with writing(path):
             _to_disk(unfinished)
             os.replace(unfinished, path)

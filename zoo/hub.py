@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from keras_unet3d.errors import InputError, shortened
 from keras_unet3d.files import made_folder, read_json, refuse_full, temporary_folder
@@ -12,6 +12,9 @@ from keras_unet3d.listener import Listener
 from keras_unet3d.zoo.archives import SUMS
 from keras_unet3d.zoo.cards import CARD, Card
 from keras_unet3d.zoo.download import MOST_BYTES
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 SCHEME = "hf"
 _ADDRESS = re.compile(r"hf://(?P<name>[\w.-]+/[\w.-]+?)/?(@(?P<revision>[\w./-]+))?")
@@ -26,12 +29,12 @@ _NOTHING = {".gitattributes", "README.md", "LICENSE"}
 
 def front_matter(card: Card) -> str:
     """Return the lines with which a README.md tells Hugging Face what it is about."""
-    licence = "-".join(card.licence.weights.lower().split())
+    licence = re.sub(r"[^a-z0-9.]+", "-", card.licence.weights.lower()).strip("-")
     lines = ["library_name: keras", "pipeline_tag: image-segmentation", "tags: [keras-unet3d, unet, 3d, segmentation]"]
     if licence in _LICENCES:
         lines.insert(0, f"license: {licence}")
     elif card.licence.weights != "not stated":
-        lines[:0] = ["license: other", f"license_name: {re.sub(r'[^a-z0-9.-]+', '-', licence)}"]
+        lines[:0] = ["license: other", f"license_name: {licence}"]
     return "\n".join(["---", *lines, "---", "", ""])
 
 
@@ -42,9 +45,9 @@ def fetch_bundle(source: str, place: Path, listener: Listener) -> Path:
         InputError: no such repository, none for this user, no bundle in it, one that is too large, or no network.
     """
     name, revision = _parsed(source)
-    hub = _library()
-    with _in_words(source):
-        info = hub.HfApi().model_info(name, revision=revision, files_metadata=True)
+    api = _api()
+    with _in_words(source), _without_bars():
+        info = api.model_info(name, revision=revision, files_metadata=True)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
         files = [file for file in sizes if "/" not in file and not file.startswith(".")]
         _refuse_no_bundle(source, files)
@@ -56,7 +59,7 @@ def fetch_bundle(source: str, place: Path, listener: Listener) -> Path:
             done = 0
             for file in files:
                 # All of the same commit, whatever is published meanwhile; links into their cache would be refused.
-                hub.hf_hub_download(name, file, revision=info.sha, local_dir=place / "bundle")
+                api.hf_hub_download(name, file, revision=info.sha, local_dir=place / "bundle")
                 done += sizes[file]
                 listener.progress(done // 2**20, -(-size // 2**20))
     return place / "bundle"
@@ -73,11 +76,10 @@ def upload_bundle(bundle: Path, card: Card, target: str, overwrite: bool) -> Non
         raise InputError(
             f"{target}: expected hf://OWNER/NAME, found a revision, too; the version becomes a tag, leave it out."
         )
-    hub = _library()
+    api = _api()
     with _in_words(target):
-        api = hub.HfApi()
         api.create_repo(name, exist_ok=True)
-        _refuse_other(hub, name, api.list_repo_files(name), card, target)
+        _refuse_other(api, name, api.list_repo_files(name), card, target)
         is_there = card.version in {tag.name for tag in api.list_repo_refs(name).tags}
         if is_there and not overwrite:
             raise InputError(
@@ -91,13 +93,13 @@ def upload_bundle(bundle: Path, card: Card, target: str, overwrite: bool) -> Non
         api.create_tag(name, tag=card.version)
 
 
-def _refuse_other(hub: ModuleType, name: str, files: Collection[str], card: Card, target: str) -> None:
+def _refuse_other(api: "HfApi", name: str, files: Collection[str], card: Card, target: str) -> None:
     """Raise `InputError` where the repository holds anything but earlier versions of the model: the address may be mistyped."""
     if {*files} <= _NOTHING:
         return
     _refuse_no_bundle(target, files)
     with temporary_folder() as folder:
-        there = read_json(Path(hub.hf_hub_download(name, CARD, local_dir=folder)), "the card of a model")
+        there = read_json(Path(api.hf_hub_download(name, CARD, local_dir=folder)), "the card of a model")
     if there.get("name") != card.name:
         raise InputError(
             f"{target}: expected an empty repository, or one of {card.name}, found the model {shortened(str(there.get('name')))}; "
@@ -122,14 +124,30 @@ def _parsed(address: str) -> tuple[str, str | None]:
     return parts["name"], parts["revision"]
 
 
-def _library() -> ModuleType:
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Have the library draw nothing: the listener hears of it."""
+    from huggingface_hub import utils
+
+    if utils.are_progress_bars_disabled():
+        yield
+        return
+    utils.disable_progress_bars()
     try:
-        import huggingface_hub
+        yield
+    finally:
+        utils.enable_progress_bars()
+
+
+def _api() -> "HfApi":
+    """Return what asks for us; it finds address and token where they are kept, HF_ENDPOINT and HF_TOKEN among them."""
+    try:
+        from huggingface_hub import HfApi
     except ImportError as error:
         raise InputError(
             "Hugging Face: expected the package huggingface_hub, found none; run pip install 'keras-unet3d[hub]'."
         ) from error
-    return huggingface_hub
+    return HfApi()
 
 
 @contextmanager
@@ -167,6 +185,6 @@ def _in_words(address: str) -> Iterator[None]:
     except Exception as error:
         # Its libraries of the network have errors of their own.
         raise InputError(
-            f"{address}: expected Hugging Face to answer, found {type(error).__name__} ({shortened(str(error))}); check the network "
+            f"{address}: expected Hugging Face to do that, found {type(error).__name__} ({shortened(str(error))}); check the network "
             "(HF_ENDPOINT, HTTPS_PROXY); models that are here already are used without it."
         ) from error
