@@ -25,7 +25,7 @@ PAGES = [*GUIDES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "CH
 # Commands that need what a machine may lack are only parsed: a Dask scheduler, and the web.
 PARSED_ONLY = (
     "tcp://HOST:8786",
-    "https://HOST/small-cells-1.0.0.zip",
+    "https://HOST/small-cells-1.0.0-3f0c71aa.zip",
     "hf://OWNER/small-cells",
     "hf://OWNER/small-cells@1.0.0",
     "bioimageio://ID",

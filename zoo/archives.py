@@ -18,6 +18,8 @@ _MOST_FILES = 1000
 # Weights hardly get smaller: what grows to so many times the archive is none of ours, unless it is small anyway.
 _MOST_GROWTH, _SMALL = 100, 2**26
 _MOST_LETTERS = 255
+# What a zip has for no time, and how much of a file is in memory.
+_NO_TIME, _BLOCK = (1980, 1, 1, 0, 0, 0), 2**20
 # What is raised on a broken archive.
 _BROKEN = (
     zipfile.BadZipFile,
@@ -89,11 +91,15 @@ def copy_bundle(bundle: Path, folder: Path) -> None:
 
 
 def zip_folder(folder: Path, target: Path) -> None:
-    """Write the content of `folder` to `target`, paths relative to it."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                archive.write(path, path.relative_to(folder).as_posix())
+    """Write the content of `folder` to `target`, paths relative to it; the same content makes the same archive."""
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            member = zipfile.ZipInfo.from_file(path, path.relative_to(folder).as_posix())
+            member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            member.date_time = _NO_TIME
+            with opened(path, "a file") as file, archive.open(member, "w") as packed:
+                while block := file.read(_BLOCK):
+                    packed.write(block)
 
 
 def unzip(source: Path, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Gives bundles to others: a folder that any web server can serve as a zoo, or a repository of Hugging Face."""
 
+import re
 from pathlib import Path
 
 from keras_unet3d.errors import InputError
@@ -9,7 +10,7 @@ from keras_unet3d.files import (
     copy_file,
     read_json,
     read_text,
-    refuse_existing,
+    remove_path,
     sha256,
     temporary_folder,
     whole_file,
@@ -53,20 +54,26 @@ def publish(reference: str | Path, to: str | Path, overwrite: bool = False) -> s
 
 
 def _add_to_folder(bundle: Path, zoo: Path, overwrite: bool) -> Path:
-    card = read_card(bundle)
-    archive, index = zoo / f"{card.name}-{card.version}.zip", zoo / INDEX
+    """Put a zip of a bundle into a zoo for the web, and then its entry into the index, which tells of whole zips at any moment."""
+    card, index = read_card(bundle), zoo / INDEX
+    ours = re.compile(rf"{re.escape(card.name)}-{re.escape(card.version)}-[0-9a-f]{{8}}\.zip")
     # While we have the index nobody else adds to it.
-    with whole_file(index, what="index") as written:
-        refuse_existing(archive, overwrite, "bundle")
+    with whole_file(index, what="index") as written, temporary_folder() as folder:
         entries = read_index(read_text(index, WHAT), str(index)) if index.exists() else []
-        with temporary_folder() as folder:
-            # The index tells of no zip that is not there, and of none that is half-written.
-            packed = folder / archive.name
-            zip_folder(bundle, packed)
-            entry = Entry(
-                archive.name, packed.stat().st_size, sha256(packed), read_json(bundle / CARD, "the card of a model")
+        others = [entry for entry in entries if not ours.fullmatch(str(entry.get("file")))]
+        if len(others) < len(entries) and not overwrite:
+            raise InputError(
+                f"{index}: {card.name} {card.version} exists already; export another version or add `overwrite=True`."
             )
-            copy_file(packed, archive)
-        others = [each for each in entries if each.get("file") != entry.file]
+        packed = folder / "bundle.zip"
+        zip_folder(bundle, packed)
+        digest = sha256(packed)
+        # Another content has another name: who reads the old index gets the old file, or none.
+        archive = zoo / f"{card.name}-{card.version}-{digest[:8]}.zip"
+        entry = Entry(archive.name, packed.stat().st_size, digest, read_json(bundle / CARD, "the card of a model"))
+        copy_file(packed, archive)
         write_text(written, as_json({"schema": SCHEMA, "models": [*others, entry.config()]}))
+    for path in zoo.iterdir():
+        if ours.fullmatch(path.name) and path != archive:
+            remove_path(path)
     return archive

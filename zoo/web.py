@@ -85,7 +85,7 @@ def read_index(text: str, source: str) -> list[dict]:
         raise InputError(
             f"{source}: expected {WHAT}, of schema {SCHEMA}, found something else; a newer version may read it."
         )
-    return index["models"]
+    return [entry if isinstance(entry, dict) else {} for entry in index["models"]]
 
 
 def offers_of(zoo: str) -> tuple[Offers, list[InputError]]:

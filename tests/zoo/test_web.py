@@ -66,6 +66,10 @@ def index_of(site) -> dict:
     return json.loads((site.folder / "index.json").read_text())
 
 
+def archive_of(site) -> str:
+    return index_of(site)["models"][0]["file"]
+
+
 def change_entry(site, **changes) -> None:
     index = index_of(site)
     index["models"][0] |= changes
@@ -86,21 +90,31 @@ def run(*words):
 def test_publishing_adds_to_the_index(published):
     web = published["1.1.0"]
     index = json.loads((web / "index.json").read_text())
-    assert [entry["file"] for entry in index["models"]] == ["cells-1.0.0.zip", "cells-1.1.0.zip"]
+    files = [entry["file"] for entry in index["models"]]
     for entry in index["models"]:
         file = web / entry["file"]
         assert (entry["size"], entry["sha256"]) == (file.stat().st_size, sha256(file))
-    assert sorted(os.listdir(web)) == ["cells-1.0.0.zip", "cells-1.1.0.zip", "index.json"]
+        assert entry["file"] == f"cells-{entry['card']['version']}-{entry['sha256'][:8]}.zip"
+    assert sorted(os.listdir(web)) == [*files, "index.json"]
 
 
 def test_publishing_replaces_only_when_asked(bundles, published, tmp_path):
-    web = Path(shutil.copytree(published["1.0.0"], tmp_path / "web"))
-    before = {path: path.read_bytes() for path in web.iterdir()}
-    with pytest.raises(InputError, match=says("cells-1.0.0.zip", "exists already", "overwrite=True")):
-        zoo.publish(bundles["1.0.0"], web)
-    assert {path: path.read_bytes() for path in web.iterdir()} == before
-    zoo.publish(bundles["1.0.0"], web, overwrite=True)
-    assert len(json.loads((web / "index.json").read_text())["models"]) == 1
+    web = Path(shutil.copytree(published["1.1.0"], tmp_path / "web"))
+    other = zoo.export(
+        build_model(base_filters=2, depth=1, seed=1), {"name": "cells"}, tmp_path / "other", complete=False
+    )
+    before = {path.name: path.read_bytes() for path in web.iterdir()}
+    with pytest.raises(InputError, match=says("index.json", "cells 1.0.0 exists already", "overwrite=True")):
+        zoo.publish(other, web)
+    assert {path.name: path.read_bytes() for path in web.iterdir()} == before
+    archive = zoo.publish(other, web, overwrite=True)
+    files = [entry["file"] for entry in json.loads((web / "index.json").read_text())["models"]]
+    assert sorted(os.listdir(web)) == sorted([*files, "index.json"]) != sorted(before)
+    assert (Path(archive).name in files) and len(files) == 2
+
+
+def test_the_same_bundle_makes_the_same_archive(bundles, published, tmp_path):
+    assert Path(zoo.publish(bundles["1.0.0"], tmp_path / "web")).name in os.listdir(published["1.0.0"])
 
 
 @pytest.mark.parametrize("index", ["[]", "{", '{"schema": 99, "models": []}', '{"schema": 1}'])
@@ -128,7 +142,8 @@ def test_other_places_are_refused(bundles):
 def test_the_command_says_what_comes_next(bundles, tmp_path):
     result = run("zoo", "publish", str(bundles["1.0.0"]), "--to", str(tmp_path / "web"))
     assert result.exit_code == 0, result.output
-    assert f"published: {tmp_path / 'web' / 'cells-1.0.0.zip'}" in result.output
+    (archive,) = (tmp_path / "web").glob("cells-1.0.0-*.zip")
+    assert f"published: {archive}\n" in result.output
     assert "KERAS_UNET3D_ZOO" in result.output
 
 
@@ -149,7 +164,7 @@ def test_a_model_is_fetched_once_and_used_without_a_network(bundles, site):
     volume = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
     np.testing.assert_array_equal(model(volume), zoo.load(bundles["1.0.0"])(volume))
     assert folders.fetched() in zoo.find("cells").parents
-    assert [path for path, _ in site.asked] == ["/index.json", "/cells-1.0.0.zip"]
+    assert [path for path, _ in site.asked] == ["/index.json", f"/{archive_of(site)}"]
     assert not list(folders.downloads().iterdir())
     shutil.rmtree(site.folder)
     site.asked.clear()
@@ -244,17 +259,17 @@ def test_another_model_than_the_index_says_is_refused(site):
     index = index_of(site)
     index["models"][0]["card"]["version"] = "9.0.0"
     (site.folder / "index.json").write_text(json.dumps(index))
-    with pytest.raises(InputError, match=says("cells-1.0.0.zip", "expected cells 9.0.0", "found cells 1.0.0")):
+    with pytest.raises(InputError, match=says(archive_of(site), "expected cells 9.0.0", "found cells 1.0.0")):
         zoo.find("cells")
     assert not list(folders.fetched().rglob("metadata.json"))
 
 
 def test_no_path_leaves_the_archive(site, tmp_path):
-    file = site.folder / "cells-1.0.0.zip"
+    file = site.folder / archive_of(site)
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr("../../../outside", "hostile")
     change_entry(site, size=file.stat().st_size, sha256=sha256(file))
-    with pytest.raises(InputError, match=says(f"{site.url}/cells-1.0.0.zip", "plain files", "not unpacked")):
+    with pytest.raises(InputError, match=says(f"{site.url}/{archive_of(site)}", "plain files", "not unpacked")):
         zoo.find("cells")
     assert not list(tmp_path.rglob("outside"))
 
@@ -263,7 +278,7 @@ def test_no_path_leaves_the_archive(site, tmp_path):
 
 
 def test_a_bundle_is_installed_from_its_address(site):
-    result = run("zoo", "install", f"{site.url}/cells-1.0.0.zip")
+    result = run("zoo", "install", f"{site.url}/{archive_of(site)}")
     assert result.exit_code == 0, result.output
     assert (folders.user_zoo() / "cells" / "1.0.0" / "model.keras").is_file()
     assert not list(folders.downloads().iterdir())
@@ -272,26 +287,26 @@ def test_a_bundle_is_installed_from_its_address(site):
 def test_a_checksum_after_the_address_is_compared(site):
     digest = index_of(site)["models"][0]["sha256"]
     with pytest.raises(InputError, match=says("SHA-256", "thrown away")):
-        zoo.install(f"{site.url}/cells-1.0.0.zip#sha256={'0' * 64}")
+        zoo.install(f"{site.url}/{archive_of(site)}#sha256={'0' * 64}")
     assert not folders.user_zoo().exists()
-    zoo.install(f"{site.url}/cells-1.0.0.zip#sha256={digest}")
+    zoo.install(f"{site.url}/{archive_of(site)}#sha256={digest}")
 
 
 def test_an_installation_that_was_cut_is_continued(site):
     site.cuts = [3000, 0]
     with pytest.raises(InputError, match=says("found 3000 before the connection was cut")):
-        zoo.install(f"{site.url}/cells-1.0.0.zip")
+        zoo.install(f"{site.url}/{archive_of(site)}")
     site.asked.clear()
-    zoo.install(f"{site.url}/cells-1.0.0.zip")
-    assert site.asked == [("/cells-1.0.0.zip", "bytes=3000-")]
+    zoo.install(f"{site.url}/{archive_of(site)}")
+    assert site.asked == [(f"/{archive_of(site)}", "bytes=3000-")]
 
 
 def test_half_a_zip_is_said_with_its_address(site):
-    file = site.folder / "cells-1.0.0.zip"
+    file = site.folder / archive_of(site)
     file.write_bytes(file.read_bytes()[:5000])
-    result = run("zoo", "install", f"{site.url}/cells-1.0.0.zip")
+    result = run("zoo", "install", f"{site.url}/{archive_of(site)}")
     assert isinstance(result.exception, InputError)
-    assert str(result.exception).startswith(f"{site.url}/cells-1.0.0.zip: expected a zip file, found a broken one")
+    assert str(result.exception).startswith(f"{site.url}/{archive_of(site)}: expected a zip file, found a broken one")
     assert not folders.user_zoo().exists()
 
 
