@@ -17,6 +17,7 @@ from keras_unet3d.files import (
     write_text,
 )
 from keras_unet3d.zoo import hub
+from keras_unet3d.zoo.addresses import shown_url
 from keras_unet3d.zoo.archives import copy_bundle, zip_folder
 from keras_unet3d.zoo.cards import CARD, read_card
 from keras_unet3d.zoo.loading import bundle_folder, open_model
@@ -40,7 +41,7 @@ def publish(reference: str | Path, to: str | Path, overwrite: bool = False) -> s
     scheme = scheme_of(to)
     if scheme not in ("", hub.SCHEME):
         raise InputError(
-            f"to: expected a folder or hf://OWNER/NAME, found {to}; copy the folder to the server yourself."
+            f"to: expected a folder or hf://OWNER/NAME, found {shown_url(str(to))}; copy the folder to the server yourself."
         )
     # Nobody is given a model that does not do what its test says.
     open_model(reference)

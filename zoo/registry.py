@@ -11,6 +11,7 @@ from keras_unet3d.fields import validated
 from keras_unet3d.files import read_json
 from keras_unet3d.machine.folders import former_user_zoo, user_zoo
 from keras_unet3d.run_folder import FoldsFolder, RunFolder
+from keras_unet3d.zoo.addresses import shown_url
 from keras_unet3d.zoo.cards import CARD, Card, from_metadata, read_card
 from keras_unet3d.zoo.web import Offer, Offers, fetch, folder_of, is_web_zoo, offers_of
 
@@ -88,7 +89,9 @@ def _place_of(reference: str | Path) -> Path | tuple[Card, Offer]:
     if RunFolder(path).is_run or FoldsFolder(path).is_folds:
         raise InputError(f"{reference}: expected a bundle or the name of a model, found a run folder; export it first.")
     if "://" in str(reference):
-        raise InputError(f"{reference}: expected a path or the name of a model, found an address; install it first.")
+        raise InputError(
+            f"{shown_url(str(reference))}: expected a path or the name of a model, found an address; install it first."
+        )
     versions, broken = _versions(path) if path.is_dir() else ([], [])
     if versions:
         return _newest(versions)[1]

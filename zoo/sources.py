@@ -47,7 +47,7 @@ def at_hand(source: str | Path, listener: Listener = SILENT) -> Iterator[str | P
         return
     if scheme not in _FETCH:
         raise InputError(
-            f"{source}: expected a path, or an address that begins with {'://, '.join(_FETCH)}://; found {scheme}://."
+            f"{shown_url(str(source))}: expected a path, or an address that begins with {'://, '.join(_FETCH)}://; found {scheme}://."
         )
     with fetched(str(source), lambda place: _FETCH[scheme](str(source), place, listener)) as path:
         yield path
