@@ -37,6 +37,7 @@ PARQUET = ["pyarrow>=18,<26"]
 # The whole mlflow brings NumPy 2; with these two the small one keeps a database of its own, where no server is named.
 MLFLOW = ["mlflow-skinny>=3.13", "sqlalchemy>=2.0.30", "alembic>=1.13"]
 WANDB = ["wandb>=0.31"]
+HUB = ["huggingface_hub>=1.0"]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
 
 setup(
@@ -96,7 +97,7 @@ setup(
     ],
     extras_require={
         "elasticdeform": ELASTICDEFORM,
-        "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *MLFLOW, *WANDB, *TEST_TOOLS],
+        "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *MLFLOW, *WANDB, *HUB, *TEST_TOOLS],
         "zarr": ZARR,
         "onnx": ONNX,
         "openvino": OPENVINO,
@@ -104,6 +105,7 @@ setup(
         "parquet": PARQUET,
         "mlflow": MLFLOW,
         "wandb": WANDB,
+        "hub": HUB,
         "gpu": ["tensorflow[and-cuda]>=2.20"],
     },
     entry_points={"console_scripts": ["unet3d-cli = keras_unet3d.cli:main"]},

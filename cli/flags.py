@@ -24,6 +24,7 @@ _ARGUMENTS = {
     "scheduler",
     "resume",
     "overwrite",
+    "to",
     "folds",
     "final",
     "profile",

@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 
 from keras_unet3d.cli import options
-from keras_unet3d.cli.terminal import say
+from keras_unet3d.cli.terminal import live, say
 from keras_unet3d.machine import kernels
 from keras_unet3d.zoo import ImportSettings
 
 
 @click.group("zoo")
 def command():
-    """List, show, verify, install and remove models by name.
+    """List, show, verify, install, publish and remove models by name.
 
-    Names are looked up in the folders of $KERAS_UNET3D_ZOO, the user's own (`zoo path` tells where), and the package.
+    Names are looked up in the folders and web addresses of $KERAS_UNET3D_ZOO, the user's own folder, and the package.
     """
 
 
@@ -24,15 +24,18 @@ def command():
 def list_models():
     """List the models that can be loaded by name."""
     from keras_unet3d import zoo
+    from keras_unet3d.zoo.registry import survey
 
-    cards = zoo.list_models()
-    if not cards:
+    models, broken = survey()
+    if not models:
         say(f"no models in {', '.join(map(str, zoo.search_path()))}")
-    for sentence in zoo.broken_models():
+    for sentence in broken:
         say(f"skipped: {sentence}", err=True)
-    for card in cards:
+    for card, place in models:
         classes = ", ".join(card.model.labels.names)
-        say(f"{card.name}@{card.version}  [{classes}]  {card.description}".rstrip())
+        away = "" if isinstance(place, Path) else f"(at {place.zoo}, fetched when it is used)"
+        said = f"{card.name}@{card.version}", f"[{classes}]", card.description, away
+        say("  ".join(part for part in said if part))
 
 
 @command.command("show")
@@ -40,28 +43,56 @@ def list_models():
 @click.option("--json", "as_json", is_flag=True, help="The whole card, for programs.")
 def show(name, as_json):
     """Show the card of a model."""
-    from keras_unet3d import zoo
-    from keras_unet3d.files import read_json
-    from keras_unet3d.zoo.cards import to_readme
+    from keras_unet3d.zoo.cards import from_metadata, to_readme
+    from keras_unet3d.zoo.registry import described
 
-    bundle = zoo.find(name)
+    place, metadata = described(name)
     if as_json:
-        say(json.dumps(read_json(bundle / "metadata.json", "the card of a model"), indent=2))
+        say(json.dumps(metadata, indent=2))
         return
-    say(f"{bundle}\n")
-    say(to_readme(zoo.card(bundle)))
+    say(f"{place}\n")
+    say(to_readme(from_metadata(metadata, place)))
 
 
 @command.command("install")
-@click.argument("path")
+@click.argument("source")
 @click.option("--to", "directory", metavar="DIR", help="Folder of the search path [default: the user's].")
 @options.overwrite
-def install(path, directory, overwrite):
-    """Copy a bundle, a folder or a zip, to where it is found by name; it is proved first."""
+def install(source, directory, overwrite):
+    """Copy a bundle to where it is found by name; it is proved first.
+
+    SOURCE is a folder or a zip, the address https://... of a zip (with #sha256=... after it where you have its checksum),
+    hf://OWNER/NAME[@REVISION] on Hugging Face, or bioimageio://ID, which `zoo import` reads. A download that was cut is continued.
+    """
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
 
-    say(f"installed: {zoo.install(path, directory, overwrite)}")
+    with live("MB") as listener:
+        folder = zoo.install(source, directory, overwrite, listener=listener)
+    say(f"installed: {folder}")
+
+
+@command.command("publish")
+@click.argument("name")
+@click.option("--to", required=True, metavar="PLACE", help="A folder for a web server, or hf://OWNER/NAME.")
+@options.overwrite
+def publish(name, to, overwrite):
+    """Give a bundle to others: NAME, or the folder or zip of one; it is proved first.
+
+    A folder gets a zip, and an entry in its index.json; served by any web server it is a zoo whose address can stand in
+    $KERAS_UNET3D_ZOO. A repository of Hugging Face is made for everybody to see, where there is none; log in by hf auth login.
+    """
+    kernels.load_backend_quietly()
+    from keras_unet3d import zoo
+
+    published = zoo.publish(name, to, overwrite)
+    say(f"published: {published}")
+    if "://" in published:
+        say(f"next: unet3d-cli zoo install {shlex.quote(published)}")
+    else:
+        say(
+            f"next: serve the folder {shlex.quote(to)}; its address belongs into $KERAS_UNET3D_ZOO of whoever shall find it"
+        )
 
 
 @command.command("import")
@@ -82,7 +113,7 @@ def install(path, directory, overwrite):
 def import_checkpoint(checkpoint, config, name, version, out, licence, card_path, slim, overwrite, **given):
     """Make a bundle of a network of pytorch-3dunet: CHECKPOINT is a .pytorch file, or a bioimage.io package with one.
 
-    PyTorch is not needed, and no code in the file is run.
+    It may be an address, https://..., or bioimageio://ID, a model of bioimage.io. PyTorch is not needed, and no code in the file is run.
     """
     settings = options.given_settings(ImportSettings, given)
     kernels.load_backend_quietly()
@@ -93,9 +124,10 @@ def import_checkpoint(checkpoint, config, name, version, out, licence, card_path
     card |= {"name": name, "version": version}
     if licence:
         card["licence"] = {"weights": licence, "code": "not stated"}
-    bundle = zoo.import_checkpoint(
-        checkpoint, card, out, overwrite, config=config, settings=settings, complete=not slim
-    )
+    with live("MB") as listener:
+        bundle = zoo.import_checkpoint(
+            checkpoint, card, out, overwrite, config=config, settings=settings, complete=not slim, listener=listener
+        )
     say(f"network: {zoo.card(bundle).training['imported']['layers']}")
     say(f"bundle: {bundle}")
     say(f"next: unet3d-cli predict {shlex.quote(str(bundle))} VOLUME --out LABELS")

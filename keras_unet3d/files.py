@@ -25,6 +25,8 @@ from keras_unet3d.errors import PARTIAL, InputError, reason_of, room_for, writin
 from keras_unet3d.locks import is_lock, locked
 
 _OLD = ".old."
+# What the name of a download begins with until all of it is here; it stays when the process dies.
+_UNFINISHED = ".unfinished."
 # Most disks give room in such blocks.
 _BLOCK = 4096
 
@@ -318,6 +320,31 @@ def unnamed_file(folder: Path, size: int) -> IO[bytes]:
         return file
 
 
+@contextmanager
+def continued_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield an open file with what was written of `path` before, at its end; it takes the place of `path` if nothing went wrong.
+
+    Otherwise what was written stays, for the next call to continue.
+
+    Raises:
+        InputError: a place that cannot be written or that another process writes, or no more room.
+    """
+    unfinished = _beside(path, _UNFINISHED)
+    with made_folder(path.parent, path), locked(_lock(path), path):
+        with writing(path):
+            file = unfinished.open("ab")
+        try:
+            with room_for(path), file:
+                yield file
+        except BaseException:
+            if not unfinished.stat().st_size:
+                unfinished.unlink()
+            raise
+        with writing(path):
+            _to_disk(unfinished)
+            os.replace(unfinished, path)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     write_text(path, as_json(value))
@@ -478,15 +505,19 @@ def is_whole_zip(path: Path) -> bool:
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """Return the JSON object in `path`; raises `InputError` where it is missing or is no JSON object."""
-    text = read_text(path, what)
+    return parse_json(read_text(path, what), str(path), what)
+
+
+def parse_json(text: str, source: str, what: str) -> dict[str, Any]:
+    """Return the JSON object in a text that is from `source`; raises `InputError` where it is none."""
     try:
         value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except RecursionError:
-        raise InputError(f"{path}: expected {what} in JSON, found brackets nested beyond all reason.") from None
+        raise InputError(f"{source}: expected {what} in JSON, found brackets nested beyond all reason.") from None
     except ValueError as error:
-        raise InputError(f"{path}: expected {what} in JSON, found something unreadable ({error}).") from error
+        raise InputError(f"{source}: expected {what} in JSON, found something unreadable ({error}).") from error
     if not isinstance(value, dict):
-        raise InputError(f"{path}: expected {what}, a JSON object; found a {type(value).__name__}.")
+        raise InputError(f"{source}: expected {what}, a JSON object; found a {type(value).__name__}.")
     return value
 
 

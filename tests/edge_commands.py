@@ -1,9 +1,11 @@
 """Commands that write, for tests that kill them or start two at once."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_unet3d.files import sha256
 from keras_unet3d.run_folder import RunFolder
 from keras_unet3d.volumes import open_volume
 from keras_unet3d.zoo.archives import check_sums
@@ -49,6 +51,11 @@ def _table(path: Path) -> None:
     assert [line.split(",")[0] for line in path.read_text().splitlines()] == ["label", "5", "9"]
 
 
+def _web_zoo(index: Path) -> None:
+    for entry in json.loads(index.read_text())["models"]:
+        assert sha256(index.parent / entry["file"]) == entry["sha256"]
+
+
 COMMANDS = {
     "measure": Command(
         lambda world, place: ["measure", world / "a.h5", world / "a.h5", "--out", place / "t.csv"], "t.csv", _table
@@ -71,6 +78,12 @@ COMMANDS = {
         check_sums,
         # The very same would not be written again.
         lambda world, place: ["zoo", "install", world / "others" / "tiny" / "1.0.0", "--to", place],
+    ),
+    "publish": Command(
+        lambda world, place: ["zoo", "publish", world / "models" / "tiny" / "1.0.0", "--to", place],
+        "index.json",
+        _web_zoo,
+        lambda world, place: ["zoo", "publish", world / "others" / "tiny" / "1.0.0", "--to", place],
     ),
     "fit": Command(lambda world, place: ["fit", world / "a.h5", "--out", place / "run", *TINY], "run", _run),
 }

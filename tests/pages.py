@@ -22,8 +22,16 @@ README = (ROOT / "README.md").read_text("utf-8")
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*GUIDES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
-# Commands that need what a machine may lack are only parsed: a Dask scheduler, other hosts, and a tracker's package.
-PARSED_ONLY = ("tcp://HOST:8786", "node1:9000", "mlflow")
+# Commands that need what a machine may lack are only parsed: a Dask scheduler, other hosts, the web, a tracker's package.
+PARSED_ONLY = (
+    "tcp://HOST:8786",
+    "node1:9000",
+    "mlflow",
+    "https://HOST/small-cells-1.0.0-3f0c71aa.zip",
+    "hf://OWNER/small-cells",
+    "hf://OWNER/small-cells@1.0.0",
+    "bioimageio://ID",
+)
 # A training of one step. The last value of an option counts: the pages' own `--epochs 40` becomes 1.
 _ONE_STEP = "--epochs 1 --steps-per-epoch 1"
 _SMALL_STEP = "--patch 8 8 8 --batch-size 1 --workers 1 --no-augment"

@@ -13,6 +13,7 @@ _HOMES = {
     "ImportSettings": "keras_unet3d.zoo.importing",
     "import_checkpoint": "keras_unet3d.zoo.importing",
     "install": "keras_unet3d.zoo.installing",
+    "publish": "keras_unet3d.zoo.publishing",
     "remove": "keras_unet3d.zoo.installing",
     "unpack_for_serving": "keras_unet3d.zoo.exporting",
     "card": "keras_unet3d.zoo.registry",

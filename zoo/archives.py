@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from keras_unet3d.errors import InputError
-from keras_unet3d.files import opened, read_text, sha256, write_stream, write_text
+from keras_unet3d.files import copy_file, opened, read_text, sha256, write_stream, write_text
 
 SUMS = "SHA256SUMS"
 _ROW = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^\x00-\x1f/\\]+)")
@@ -18,6 +18,8 @@ _MOST_FILES = 1000
 # Weights hardly get smaller: what grows to so many times the archive is none of ours, unless it is small anyway.
 _MOST_GROWTH, _SMALL = 100, 2**26
 _MOST_LETTERS = 255
+# What a zip has for no time, and how much of a file is in memory.
+_NO_TIME, _BLOCK = (1980, 1, 1, 0, 0, 0), 2**20
 # What is raised on a broken archive.
 _BROKEN = (
     zipfile.BadZipFile,
@@ -79,12 +81,25 @@ def _read_sums(folder: Path) -> dict[str, str]:
     return {row["name"]: row["digest"] for row in rows}
 
 
+def copy_bundle(bundle: Path, folder: Path) -> None:
+    """Copy the files of a bundle to a folder, and check them there; errors are as in `check_sums`."""
+    for path in sorted(bundle.iterdir()):
+        # Hidden files are the file manager's; folders and links are in no bundle.
+        if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
+            copy_file(path, folder / path.name)
+    check_sums(folder)
+
+
 def zip_folder(folder: Path, target: Path) -> None:
-    """Write the content of `folder` to `target`, paths relative to it."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                archive.write(path, path.relative_to(folder).as_posix())
+    """Write the content of `folder` to `target`, paths relative to it; the same content makes the same archive."""
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            member = zipfile.ZipInfo.from_file(path, path.relative_to(folder).as_posix())
+            member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            member.date_time = _NO_TIME
+            with opened(path, "a file") as file, archive.open(member, "w") as packed:
+                while block := file.read(_BLOCK):
+                    packed.write(block)
 
 
 def unzip(source: Path, folder: Path) -> None:

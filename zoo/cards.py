@@ -4,14 +4,18 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, fields
 from itertools import zip_longest
+from pathlib import Path
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import Validated
+from keras_unet3d.files import read_json
 from keras_unet3d.geometry import Triple, triple
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.volumes.grey_values import in_words
 
+# Its file in a bundle.
+CARD = "metadata.json"
 SCHEMA = 5
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
@@ -159,6 +163,12 @@ def _derived(spec: ModelSpec) -> dict:
 def _values_and_names(labels: LabelTable) -> Iterator[tuple[int | None, str]]:
     """Return the label value that a prediction writes for every class, None for a class that has a channel, and its name."""
     return zip_longest(labels.values, labels.names)
+
+
+def read_card(bundle: Path) -> Card:
+    """Return the card in a bundle's folder; raises `InputError` where it is missing or broken."""
+    path = bundle / CARD
+    return from_metadata(read_json(path, "the card of a model"), str(path))
 
 
 def from_metadata(metadata: dict, source: str) -> Card:

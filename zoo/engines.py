@@ -23,8 +23,9 @@ from keras_unet3d.prediction.array_api import trained_predictor
 from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.workflows.predict.blocks import Recipe
 from keras_unet3d.zoo.archives import check_sums, unzip
+from keras_unet3d.zoo.cards import read_card
 from keras_unet3d.zoo.loading import NETWORK, bundle_folder, open_model, runs_of
-from keras_unet3d.zoo.registry import find, read_card
+from keras_unet3d.zoo.registry import find
 from keras_unet3d.zoo.serving import onnx_session, saved_model_name, to_onnx
 
 Network = Callable[[np.ndarray], np.ndarray]

@@ -38,9 +38,9 @@ from keras_unet3d.run_folder import FoldsFolder, RunConfig, RunData, RunFolder
 from keras_unet3d.volumes import Volume, from_array, open_volume
 from keras_unet3d.zoo.archives import check_sums, unzip, write_sums
 from keras_unet3d.zoo.bioimageio import RDF, can_describe, to_rdf
-from keras_unet3d.zoo.cards import Card, halo, to_metadata, to_readme
+from keras_unet3d.zoo.cards import CARD, Card, halo, read_card, to_metadata, to_readme
+from keras_unet3d.zoo.hub import front_matter
 from keras_unet3d.zoo.loading import NETWORK, average_runs, bundle_folder, check_agreement, open_model, runs_of
-from keras_unet3d.zoo.registry import CARD, read_card
 from keras_unet3d.zoo.serving import (
     ONNX,
     can_write_onnx,
@@ -221,7 +221,7 @@ def export(
             files["cover"] = COVER
         if complete:
             files |= _write_served(model, card, folder)
-        write_text(folder / "README.md", to_readme(card, [*files.values()]))
+        write_text(folder / "README.md", front_matter(card) + to_readme(card, [*files.values()]))
         if complete and can_describe(card.spec.normalization):
             write_text(folder / RDF, to_rdf(card, folder, files))
         listed = {path.name: {"sha256": sha256(path), "size": path.stat().st_size} for path in sorted(folder.iterdir())}

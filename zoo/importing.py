@@ -6,7 +6,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml  # type: ignore[import-untyped]
 
 from keras_unet3d.choices import TARGETS
 from keras_unet3d.errors import InputError, shortened, shown
@@ -15,11 +14,14 @@ from keras_unet3d.files import read_array, read_text, sha256, temporary_folder
 from keras_unet3d.geometry import MOST_SIZE, Triple, triple
 from keras_unet3d.labels import LabelTable, parse_classes
 from keras_unet3d.labels.table import BOUNDARY_TABLE
+from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine.folders import user_zoo
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.architecture import Architecture
 from keras_unet3d.zoo.archives import names_in, read_members, unzip_one
 from keras_unet3d.zoo.cards import Card, Licence
+from keras_unet3d.zoo.plain_yaml import parse_yaml
+from keras_unet3d.zoo.sources import at_hand
 
 if TYPE_CHECKING:
     import keras
@@ -32,8 +34,6 @@ _NORMALIZERS = ("Standardize", "PercentileNormalizer", "Normalize", "none")
 # Entries of a configuration -> the options that stand above them.
 _ASKED = {"name": "network"} | {name: name for name in ("layer_order", "num_groups", "final_sigmoid")}
 _DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml")
-# Of a configuration or a description; a few hundred letters of YAML can stand for billions of entries.
-_MOST_ENTRIES, _MOST_LETTERS = 20_000, 50_000
 
 
 @dataclass(frozen=True)
@@ -91,18 +91,20 @@ def import_checkpoint(
     config: str | Path | None = None,
     settings: ImportSettings = ImportSettings(),
     complete: bool = True,
+    listener: Listener = SILENT,
 ) -> Path:
     """Write the bundle `directory/NAME/VERSION` of a network of pytorch-3dunet and return its path; PyTorch is not needed.
 
     Args:
-        checkpoint: a `.pytorch` file (or the state dictionary of a network), or the zip of a bioimage.io package with one; no
-            code in it is run.
+        checkpoint: a `.pytorch` file (or the state dictionary of a network), or the zip of a bioimage.io package with one, or
+            the web address of either, or bioimageio://ID, a model there; no code in it is run.
         card: a `Card`, or a dictionary of its attributes; at least the name. What it was imported from is written into it.
         directory: a folder of the search path, or any other; None is the user's zoo.
         overwrite: whether this version may be replaced.
         config: the `config_train.yml` of a checkpoint; without it network and sizes are read off the tensors.
         settings: what no file says.
         complete: whether to write SavedModel, ONNX and `rdf.yaml` too, see `export`.
+        listener: hears how much of an address is here.
 
     Raises:
         InputError: a broken file, one that asks for code to be run, another network, or one with parts that are not known here.
@@ -113,7 +115,8 @@ def import_checkpoint(
 
     card, directory = as_card(card), directory or user_zoo()
     refuse_place(card, directory, overwrite)
-    model, spec, about = open_checkpoint(Path(checkpoint), Path(config) if config else None, settings)
+    with at_hand(checkpoint, listener) as path:
+        model, spec, about = open_checkpoint(Path(path), Path(config) if config else None, settings)
     # What the user says of it stands above what files say.
     stated = {name for name in about if getattr(card, name) != getattr(Card(card.name), name)}
     filled = replace(card, model=spec, **{name: value for name, value in about.items() if name not in stated})
@@ -229,39 +232,9 @@ def _found(path: Path, config: Path | None, settings: ImportSettings) -> _Found:
     return _Found(read_state(path), **said)
 
 
-def _parsed(text: str, source: str, what: str) -> dict:
-    """Return what YAML says; no objects are made of it but plain ones."""
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{source}: expected {what}, YAML, found none ({' '.join(str(error).split())[:200]})."
-        ) from error
-    if not isinstance(value, dict):
-        raise InputError(f"{source}: expected {what}, found no entries in it.")
-    if not _is_plain(value):
-        raise InputError(f"{source}: expected {what}, found more than anyone would write; get it again.")
-    return value
-
-
-def _is_plain(value: Any) -> bool:
-    """Return whether values are of a reasonable number and length, aliases written out."""
-    rest, count = [value], 0
-    while rest and count <= _MOST_ENTRIES:
-        each = rest.pop()
-        count += 1
-        if isinstance(each, dict):
-            rest += [*each, *each.values()]
-        elif isinstance(each, list | tuple | set):
-            rest += each
-        elif (isinstance(each, str) and len(each) > _MOST_LETTERS) or (type(each) is int and abs(each) >= 2**63):
-            return False
-    return not rest
-
-
 def _of_config(path: Path) -> dict[str, Any]:
     what = "the configuration of a training with pytorch-3dunet"
-    config = _parsed(read_text(path, what), str(path), what)
+    config = parse_yaml(read_text(path, what), str(path), what)
     if not isinstance(config.get("model"), dict):
         raise InputError(
             f"{path}: expected the network under 'model', found none; give the file that it was trained with."
@@ -315,7 +288,7 @@ def _of_package(path: Path, name: str, settings: ImportSettings) -> _Found:
 
     source, what = f"{path}: {name}", "the description of a model of bioimage.io"
     text = read_members(path, [name])[name].decode("utf-8", "replace")
-    rdf = _parsed(text, source, what)
+    rdf = parse_yaml(text, source, what)
     try:
         weights = rdf["weights"]["pytorch_state_dict"]
     except (LookupError, TypeError) as error:

@@ -17,8 +17,8 @@ from keras_unet3d.network.copies import float32_copy
 from keras_unet3d.network.unet import architecture_of, build, ensemble
 from keras_unet3d.run_folder import FoldsFolder, RunFolder
 from keras_unet3d.zoo.archives import unzip, unzip_one
-from keras_unet3d.zoo.cards import Card
-from keras_unet3d.zoo.registry import CARD, find, read_card
+from keras_unet3d.zoo.cards import CARD, Card, read_card
+from keras_unet3d.zoo.registry import find
 from keras_unet3d.zoo.trust import check_files, prove_once, skew
 
 NETWORK = "model.keras"

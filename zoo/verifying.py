@@ -9,10 +9,9 @@ from keras_unet3d.files import read_json
 from keras_unet3d.machine import versions
 from keras_unet3d.machine.compiled import compiled_network
 from keras_unet3d.zoo.archives import check_sums
-from keras_unet3d.zoo.cards import Card
+from keras_unet3d.zoo.cards import CARD, Card, read_card
 from keras_unet3d.zoo.engines import served
 from keras_unet3d.zoo.loading import NETWORK, bundle_folder, read_network
-from keras_unet3d.zoo.registry import CARD, read_card
 from keras_unet3d.zoo.serving import ONNX, onnx_session, saved_model_name
 from keras_unet3d.zoo.trust import TEST_INPUT, TEST_OUTPUT, replay, skew
 

@@ -1,4 +1,4 @@
-"""The user's own folders: models that were installed, and what was proved on this machine."""
+"""The user's own folders: models that were installed or fetched, and what was proved on this machine."""
 
 from pathlib import Path
 
@@ -21,4 +21,18 @@ def former_user_zoo() -> Path:
 
 def proofs() -> Path:
     """Return the folder of what was proved; it may be emptied at any time."""
-    return platformdirs.user_cache_path(_NAME, appauthor=False) / "verified"
+    return _cache() / "verified"
+
+
+def fetched() -> Path:
+    """Return the folder of models that were fetched from zoos on the web; it may be emptied at any time."""
+    return _cache() / "zoos"
+
+
+def downloads() -> Path:
+    """Return the folder of what is being downloaded; it may be emptied at any time."""
+    return _cache() / "downloads"
+
+
+def _cache() -> Path:
+    return platformdirs.user_cache_path(_NAME, appauthor=False)

@@ -22,6 +22,7 @@ _EXTRAS = {
     "pyarrow": "parquet",
     "mlflow": "mlflow",
     "wandb": "wandb",
+    "huggingface_hub": "hub",
 }
 _PROBE = 64  # voxels per axis of the tile that engines are timed with
 

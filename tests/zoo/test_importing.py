@@ -11,9 +11,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from helpers import says
+from servers import file_server
 
 from keras_unet3d import InputError, zoo
 from keras_unet3d.cli import unet3d_cli
+from keras_unet3d.files import sha256
 from keras_unet3d.labels.table import BOUNDARY_TABLE
 from keras_unet3d.prediction.array_api import trained_predictor
 from keras_unet3d.volumes import from_array
@@ -153,6 +155,60 @@ def test_a_package_of_bioimage_io(version, grey, tmp_path):
     assert (spec.normalization, spec.patch) == (grey, (8, 16, 16))
     assert (about["description"], about["authors"]) == ("Boundaries.", ("A. Nobody",))
     assert about["licence"].weights == "MIT" and about["training"]["imported"]["file"] == "p.zip"
+
+
+@pytest.fixture
+def bioimage(tmp_path, monkeypatch):
+    """A server of the files of the package "nice-shark", as bioimage.io has them."""
+    with zipfile.ZipFile(package(tmp_path / "p.zip", "0.5")) as archive:
+        archive.extractall(tmp_path / "site" / "nice-shark")
+    with file_server(tmp_path / "site") as site:
+        monkeypatch.setenv("BIOIMAGEIO_COLLECTION_HTTP_PATTERN", f"{site.url}/{{bioimageio_id}}/rdf.yaml")
+        yield site
+
+
+def change_description(site, **weights) -> None:
+    path = site.folder / "nice-shark" / "rdf.yaml"
+    rdf = yaml.safe_load(path.read_text())
+    rdf["weights"]["pytorch_state_dict"] |= weights
+    path.write_text(yaml.safe_dump(rdf))
+
+
+def test_a_model_of_bioimage_io_by_its_id(bioimage, tmp_path):
+    change_description(bioimage, sha256=sha256(HERE / "se_gcr.pytorch"))
+    bundle = zoo.install("bioimageio://nice-shark", tmp_path / "zoo")
+    assert bundle == tmp_path / "zoo" / "nice-shark" / "1.0.0"
+    assert_equal(zoo.load(bundle), "se_gcr")
+    assert zoo.card(bundle).training["imported"]["file"] == "nice-shark.zip"
+    paths = [path for path, _ in bioimage.asked]
+    assert paths == [f"/nice-shark/{name}" for name in ("rdf.yaml", "weights.pt", "in.npy")]
+    with pytest.raises(InputError, match=says("bioimageio://../x", "the id of a model of bioimage.io")):
+        zoo.import_checkpoint("bioimageio://../x", {"name": "p"}, tmp_path / "zoo")
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({"sha256": "0" * 64}, ["SHA-256", "thrown away"]),
+        ({"source": "file:///etc/passwd"}, ["file:///etc/passwd", "an address that begins with https://"]),
+        ({"source": "http://a.org/weights.pt"}, ["expected https://"]),
+        ({"source": 5}, ["weights for PyTorch"]),
+    ],
+)
+def test_a_model_of_bioimage_io_with_other_weights_is_refused(bioimage, tmp_path, weights, words):
+    change_description(bioimage, **weights)
+    with pytest.raises(InputError, match=says("expected", *words)):
+        zoo.import_checkpoint("bioimageio://nice-shark", {"name": "p"}, tmp_path / "zoo")
+    assert not (tmp_path / "zoo").exists()
+
+
+def test_a_checkpoint_is_imported_from_its_address(tmp_path):
+    with file_server(HERE) as site:
+        bundle = zoo.import_checkpoint(
+            f"{site.url}/gcr.pytorch", {"name": "gcr"}, tmp_path / "zoo", config=HERE / "gcr.yml", complete=False
+        )
+    assert zoo.card(bundle).training["imported"]["file"] == "gcr.pytorch"
+    assert zoo.card(bundle).training["imported"]["sha256"] == sha256(HERE / "gcr.pytorch")
 
 
 def test_a_package_without_such_weights_is_refused(tmp_path):
