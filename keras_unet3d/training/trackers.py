@@ -179,7 +179,8 @@ class WandbTracker(Tracker):
             mode="offline" if offline else None,
             settings=wandb.Settings(console="off", silent=True, init_timeout=_PATIENCE),
         )
-        return self.there.id, self.there.url or f"kept in {self.there.dir} (wandb sync sends it)"
+        kept = f"kept in {Path(self.there.dir).parent} (wandb sync sends it)"
+        return self.there.id, kept if self.there.offline else self.there.url or ""
 
     def figures(self, epoch: int, values: Mapping[str, float]) -> None:
         self.there.log(dict(values), step=epoch)

@@ -201,7 +201,7 @@ def test_resume_begins_a_run_where_there_is_none(tiny_data, tmp_path):
         (FitSettings(epochs=3), "epochs: expected at least the 4 of .*, found 3"),
         (
             FitSettings(batch_size=4),
-            "batch_size: expected 2, as .* was begun with, found 4; only `epochs`, `early_stop`, `workers`, `memory` may",
+            "batch_size: expected 2, as .* was begun with, found 4; only `epochs`, `early_stop`, `workers`, `memory`, `track` may",
         ),
         (FitSettings(seed=1), "seed: expected 0, as .* was begun with, found 1"),
     ],

@@ -101,7 +101,7 @@ def test_wandb_hears_of_it_in_the_run_folder(run):
     (known,) = json.loads(run.tracked.read_text()).values()
     (folder,) = run.wandb.glob(f"offline-run-*-{known}")
     (line,) = said
-    assert line.startswith(f"wandb: run {known}, kept in {folder}") and line.endswith("(wandb sync sends it)")
+    assert line.startswith(f"wandb: run {known}, kept in {folder} ") and line.endswith("(wandb sync sends it)")
     assert (folder / f"run-{known}.wandb").stat().st_size > 1000
     assert {path.name.split("_")[0] for path in (folder / "files" / "media" / "images").iterdir()} == {
         "curves",
@@ -223,7 +223,7 @@ def test_a_package_that_is_missing_is_said_before_anything_is_read(word, monkeyp
 
 def test_without_a_key_nobody_is_asked_for_one(monkeypatch, tmp_path):
     asked = {}
-    there = SimpleNamespace(id="1", url=None, dir="run/wandb/1")
+    there = SimpleNamespace(id="1", offline=True, dir="run/wandb/1/files")
     stand_in = SimpleNamespace(
         login=lambda prompt, verify: asked.update(prompt=prompt) or False,
         init=lambda **given: asked.update(given) or there,
