@@ -28,12 +28,18 @@ TEST_TOOLS = [
     "types-psutil",
     "bioimageio.spec>=0.5.14",
     "jax>=0.7.1",
+    # A store like Amazon's, served by a thread. Its extra "server" brings what other services of Amazon need.
+    "moto[s3]>=5.1",
+    "flask>=3.1",
+    "flask-cors>=5.0",
 ]
 
 ONNX = ["onnxruntime>=1.22", "tf2onnx>=1.17"]
 OPENVINO = ["openvino>=2025.2", "tf2onnx>=1.17"]
 # 26 needs NumPy 2, and whoever deforms with elasticdeform has NumPy 1.
 PARQUET = ["pyarrow>=18,<26"]
+# `aiohttp` for https://, `s3fs` for s3://; of other stores people install what fsspec asks for.
+REMOTE = [*ZARR, "fsspec>=2025.5", "s3fs>=2025.5", "aiohttp>=3.11"]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
 
 setup(
@@ -93,12 +99,13 @@ setup(
     ],
     extras_require={
         "elasticdeform": ELASTICDEFORM,
-        "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *TEST_TOOLS],
+        "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *REMOTE, *TEST_TOOLS],
         "zarr": ZARR,
         "onnx": ONNX,
         "openvino": OPENVINO,
         "cluster": CLUSTER,
         "parquet": PARQUET,
+        "remote": REMOTE,
         "gpu": ["tensorflow[and-cuda]>=2.20"],
     },
     entry_points={"console_scripts": ["unet3d-cli = keras_unet3d.cli:main"]},

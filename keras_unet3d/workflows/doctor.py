@@ -20,6 +20,7 @@ _EXTRAS = {
     "openvino": "openvino",
     "distributed": "cluster",
     "pyarrow": "parquet",
+    "s3fs": "remote",
 }
 _PROBE = 64  # voxels per axis of the tile that engines are timed with
 

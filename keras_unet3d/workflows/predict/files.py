@@ -10,10 +10,11 @@ import numpy as np
 
 from keras_unet3d.errors import InputError, collecting
 from keras_unet3d.fields import validated
-from keras_unet3d.files import refuse_existing, refuse_unwritable
+from keras_unet3d.files import on_disk, refuse_existing
 from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import memory
+from keras_unet3d.places import Place, Url, place
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.segments.cells import evidence, instances_of
 from keras_unet3d.segments.cleaning import fill_holes, keep_largest, remove_small
@@ -27,6 +28,7 @@ from keras_unet3d.volumes import (
     nearest,
     open_volume,
     readable_by_crops,
+    refuse_unwritable_volume,
     resampled,
     stem,
     volume_format,
@@ -80,15 +82,16 @@ def predict(
     overwrite: bool = False,
     dry_run: bool = False,
     listener: Listener = SILENT,
-) -> list[Path]:
+) -> list[Place]:
     """Segment volume files and return the files written.
 
     A file that cannot be read does not stop the others; it is named at the end.
 
     Args:
         predictor: a trained network, as `zoo.predictor` returns it.
-        inputs: HDF5, NIfTI, TIFF or Zarr.
-        out: a volume for one input, its suffix decides the format; or a folder, which keeps names and formats.
+        inputs: HDF5, NIfTI, TIFF or Zarr; or URLs of Zarr.
+        out: a volume for one input, its suffix decides the format; or a folder, which keeps names and formats. A URL is that of a
+            Zarr volume, or of a folder of such.
         output: "labels" (raw label values of the training data), "probabilities", "logits" (float32, channels last) or
             "uncertainty" (float32, 0 sure, 1 no idea).
         settings: how volumes are predicted.
@@ -117,13 +120,16 @@ def predict(
         raise InputError("scheduler: expected a trained model, and neither cleaning nor resampling; leave one out.")
     if scheduler and _is_cleaned(predictor, wanted):
         listener.say("blocks are not cleaned, which takes the whole volume: the labels are those of `clean=False`")
-    paths = [Path(path) for path in inputs]
-    targets = targets_of(paths, Path(out), suffix, overwrite)
+    paths = [place(path) for path in inputs]
+    targets = targets_of(paths, place(out), suffix, overwrite)
+    if isinstance(targets[0], Url) and (table or scheduler):
+        refused = "table" if table else "scheduler"
+        raise InputError(f"{refused}: expected results on a disk, found {out}; leave it out, or predict to a folder.")
     if table:
         refuse_same(paths, [table_beside(target) for target in targets])
     keys = (raw_key or predictor.spec.keys.raw, axes or predictor.spec.keys.axes)
     faults: list[str] = []
-    jobs: list[tuple[Path, Volume, Path]] = []
+    jobs: list[tuple[Place, Volume, Place]] = []
     for path, target in zip(paths, targets, strict=True):
         with collecting(faults):
             volume = open_volume(path, *keys)
@@ -131,7 +137,7 @@ def predict(
             predictor.tiling(at_training_size(volume, predictor.spec, resample).shape, wanted.settings)
             if _is_cleaned(predictor, wanted) and not scheduler:
                 _refuse_uncleanable(volume)
-            refuse_unwritable(target)
+            refuse_unwritable_volume(target)
             if table:
                 for suffixed in (table_beside(target), table_beside(target).with_suffix(".png")):
                     refuse_existing(
@@ -152,7 +158,7 @@ def predict(
             share = Listener(listener.say, _share(listener, before, prod(volume.shape), total))
             for line in other_size_in_words(volume, predictor.spec, resample):
                 listener.say(line)
-            if scheduler and recipe:
+            if scheduler and recipe and isinstance(target, Path):
                 work = BlockWork(recipe, (str(path.resolve()), *keys), target, output, settings, cleaning.instances)
                 predict_blocks(work, predictor, volume, scheduler, share, overwrite)
                 listener.say(f"{target}: {'instances' if cleaning.instances else output}")
@@ -170,13 +176,13 @@ def predict(
     return written
 
 
-def table_beside(target: Path) -> Path:
-    """Return where the table of a label volume goes."""
-    return target.with_name(f"{stem(target)}.csv")
+def table_beside(target: Place) -> Path:
+    """Return where the table of a label volume on a disk goes."""
+    return on_disk(target).with_name(f"{stem(target)}.csv")
 
 
 def _measured(
-    predictor: Predictor, volume: Volume, target: Path, cleaning: CleanSettings, overwrite: bool, listener: Listener
+    predictor: Predictor, volume: Volume, target: Place, cleaning: CleanSettings, overwrite: bool, listener: Listener
 ) -> None:
     """Write the table of a label volume that has been written."""
     labels = predictor.spec.labels
@@ -207,10 +213,11 @@ def _memory_in_words(volume: Volume) -> Iterator[None]:
         ) from error
 
 
-def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wanted, listener: Listener) -> str:
+def _predict_one(predictor: Predictor, volume: Volume, target: Place, wanted: _Wanted, listener: Listener) -> str:
     """Write the result of one volume to `target`, and return what it is in words."""
-    volume = readable_by_crops(volume, target.parent)
-    results = _results(predictor, volume, wanted, target, listener)
+    beside = on_disk(target)
+    volume = readable_by_crops(volume, beside.parent)
+    results = _results(predictor, volume, wanted, beside, listener)
     counts: dict[int, int] = {}
     key = "label" if wanted.output == "labels" else wanted.output
     # The first box tells the type and the channels.
