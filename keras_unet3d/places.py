@@ -60,9 +60,9 @@ class Url(str):
 
     def is_file(self) -> bool:
         """Return whether there is such an object, a small one, which is read for it."""
-        return self.read_bytes() is not None
+        return self.content() is not None
 
-    def read_bytes(self) -> bytes | None:
+    def content(self) -> bytes | None:
         """Return what is in an object, None where there is none."""
         files, path = self.opened()
         with reached(self):

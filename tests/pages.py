@@ -22,8 +22,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*GUIDES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
-# Commands that need what a machine may lack are only parsed: here a Dask scheduler.
-PARSED_ONLY = ("tcp://HOST:8786",)
+# Commands that need what a machine may lack are only parsed: here a Dask scheduler, and a store of data.
+PARSED_ONLY = ("tcp://HOST:8786", "s3://BUCKET/train.zarr", "https://HOST/val.zarr", "s3://BUCKET/scan.zarr")
 # A training of one step. The last value of an option counts: the pages' own `--epochs 40` becomes 1.
 _ONE_STEP = "--epochs 1 --steps-per-epoch 1"
 _SMALL_STEP = "--patch 8 8 8 --batch-size 1 --workers 1 --no-augment"

@@ -228,7 +228,7 @@ def _fingerprint(path: Place) -> str:
     """Return what tells a file or folder from a changed one: names, sizes and times, not the bytes; in a store its description."""
     if isinstance(path, Url):
         marks = (path / mark for mark in MARKS)
-        return hashlib.sha256(b"".join(mark.read_bytes() or b"" for mark in marks)).hexdigest()
+        return hashlib.sha256(b"".join(mark.content() or b"" for mark in marks)).hexdigest()
     parts = sorted(path.rglob("*")) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for part in parts:
