@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from keras_unet3d.errors import InputError, shortened, without_secrets
+from keras_unet3d.errors import PARTIAL, InputError, shortened, without_secrets
 
 # One letter alone is a drive of Windows.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.+)", re.DOTALL)
@@ -195,16 +195,20 @@ def _fault(error: BaseException) -> str | None:
 
 
 @contextmanager
-def reached(url: Url) -> Iterator[None]:
+def reached(place: Place) -> Iterator[None]:
     """Turn what is raised where a store cannot be reached, or refuses, into one sentence; errors of other kinds pass."""
     try:
         yield
     except InputError:
         raise
-    except ImportError as error:
-        install = _OTHERS.get(url.scheme, _INSTALL)
-        raise InputError(f"{url}: expected the package for {url.scheme}://, found none; run {install}.") from error
     except Exception as error:
+        if not isinstance(place, Url):
+            raise
+        # People know the name that a volume gets in the end.
+        url = Url(place.replace(f"/{PARTIAL}", "/"))
+        if isinstance(error, ImportError):
+            install = _OTHERS.get(url.scheme, _INSTALL)
+            raise InputError(f"{url}: expected the package for {url.scheme}://, found none; run {install}.") from error
         fault = _fault(error)
         if fault is None and isinstance(error, OSError):
             fault = f"a failure of the store ({shortened(str(error))})"

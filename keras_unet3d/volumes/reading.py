@@ -3,13 +3,13 @@
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from keras_unet3d.errors import InputError, did_you_mean
-from keras_unet3d.places import Place, Url, reached
+from keras_unet3d.places import Place, reached
 from keras_unet3d.words import some
 
 # Packages whose errors speak of files, like an `OSError`; those of Python speak of the program.
@@ -41,7 +41,7 @@ def readable(path: Place) -> Iterator[None]:
     Too little memory and a package that is missing say nothing about the file.
     """
     try:
-        with reached(path) if isinstance(path, Url) else nullcontext():
+        with reached(path):
             yield
     except (InputError, MemoryError, ImportError):
         raise

@@ -127,8 +127,7 @@ def whole_at(url: Url) -> Iterator[Url]:
     # What a process that was killed left.
     _remove(partial)
     try:
-        with reached(url):
-            yield partial
+        yield partial
         _replace(partial, url)
     finally:
         _remove(partial)

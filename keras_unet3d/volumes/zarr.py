@@ -13,7 +13,7 @@ import numpy as np
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing_folder
 from keras_unet3d.geometry import Box, Spacing
-from keras_unet3d.places import Place, Url
+from keras_unet3d.places import Place, Url, reached
 from keras_unet3d.volumes import ome
 from keras_unet3d.volumes.axes import (
     from_order,
@@ -79,8 +79,9 @@ def _root(path: Place) -> Any:
     """Return the Zarr group at `path`, or the array where there is no group."""
     zarr = _package(path)
     if not is_zarr(path):
+        kind = "place" if isinstance(path, Url) else "folder"
         raise InputError(
-            f"{path}: expected a Zarr volume, found a {'place' if isinstance(path, Url) else 'folder'} without {', '.join(MARKS[:-1])} or {MARKS[-1]}; "
+            f"{path}: expected a Zarr volume, found a {kind} without {', '.join(MARKS[:-1])} or {MARKS[-1]}; "
             "check the path, or copy it again from its source."
         )
     node = zarr.open(_stored(path), mode="r")
@@ -229,7 +230,14 @@ def refuse_existing_zarr(path: Place, overwrite: bool, what: str = "output") -> 
 
 @contextmanager
 def create_zarr(path: Place, new: NewVolume) -> Iterator[Callable[[Box, np.ndarray], None]]:
-    yield start_zarr(path, new)
+    with reached(path):
+        write = start_zarr(path, new)
+
+    def put(box: Box, voxels: np.ndarray) -> None:
+        with reached(path):
+            write(box, voxels)
+
+    yield put
 
 
 def start_zarr(path: Place, new: NewVolume) -> Callable[[Box, np.ndarray], None]:

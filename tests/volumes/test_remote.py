@@ -25,7 +25,7 @@ from keras_unet3d.files import overlapping
 from keras_unet3d.places import Url, place
 from keras_unet3d.prediction.array_api import function_predictor
 from keras_unet3d.settings import PredictSettings
-from keras_unet3d.volumes import from_array, open_volume, remote, write_volume
+from keras_unet3d.volumes import from_array, open_volume, remote, whole_volume, write_volume
 from keras_unet3d.workflows.predict.files import predict
 
 SPACING = (2.0, 0.8, 0.5)
@@ -266,6 +266,21 @@ def test_what_fails_midway_leaves_the_earlier_result_and_nothing_else(store, buc
         predict(function_predictor(failing), [f"{bucket}/a.zarr"], f"{bucket}/out.zarr", overwrite=True)
     np.testing.assert_array_equal(whole(f"{bucket}/out.zarr"), earlier)
     assert not [name for name in store.find(bucket) if ".partial." in name]
+
+
+def test_what_fails_beside_the_store_is_not_said_of_it(store, bucket):
+    with pytest.raises(FileNotFoundError, match="no such"), whole_volume(place(f"{bucket}/out.zarr")):
+        raise FileNotFoundError("no such file of mine")
+
+
+def test_a_store_that_fails_while_it_is_written_is_named_by_the_name_that_the_result_gets(store, bucket, monkeypatch):
+    def cut(*_, **__):
+        raise ConnectionError("cut")
+
+    monkeypatch.setattr(zarr.Array, "__setitem__", cut)
+    with pytest.raises(InputError, match=f"^{bucket}/a.zarr: expected a store .* one that was cut"):
+        write(f"{bucket}/a.zarr")
+    assert not store.find(bucket)
 
 
 def test_a_volume_whose_metadata_have_not_come_yet_is_none(store, bucket, monkeypatch):

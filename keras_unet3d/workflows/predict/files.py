@@ -122,7 +122,7 @@ def predict(
         listener.say("blocks are not cleaned, which takes the whole volume: the labels are those of `clean=False`")
     paths = [place(path) for path in inputs]
     targets = targets_of(paths, place(out), suffix, overwrite)
-    if isinstance(targets[0], Url) and (table or scheduler):
+    if isinstance(place(out), Url) and (table or scheduler):
         refused = "table" if table else "scheduler"
         raise InputError(f"{refused}: expected results on a disk, found {out}; leave it out, or predict to a folder.")
     if table:
