@@ -28,6 +28,10 @@ TEST_TOOLS = [
     "types-psutil",
     "bioimageio.spec>=0.5.14",
     "jax>=0.7.1",
+    # A store like Amazon's, served by a thread. Its extra "server" brings what other services of Amazon need.
+    "moto[s3]>=5.1",
+    "flask>=3.1",
+    "flask-cors>=5.0",
 ]
 
 ONNX = ["onnxruntime>=1.22", "tf2onnx>=1.17"]
@@ -38,6 +42,8 @@ PARQUET = ["pyarrow>=18,<26"]
 MLFLOW = ["mlflow-skinny>=3.13", "sqlalchemy>=2.0.30", "alembic>=1.13"]
 WANDB = ["wandb>=0.31"]
 HUB = ["huggingface_hub>=1.0"]
+# `aiohttp` for https://, `s3fs` for s3://; of other stores people install what fsspec asks for.
+REMOTE = [*ZARR, "fsspec>=2025.5", "s3fs>=2025.5", "aiohttp>=3.11"]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
 
 setup(
@@ -97,7 +103,7 @@ setup(
     ],
     extras_require={
         "elasticdeform": ELASTICDEFORM,
-        "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *MLFLOW, *WANDB, *HUB, *TEST_TOOLS],
+        "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *MLFLOW, *WANDB, *HUB, *REMOTE, *TEST_TOOLS],
         "zarr": ZARR,
         "onnx": ONNX,
         "openvino": OPENVINO,
@@ -106,6 +112,7 @@ setup(
         "mlflow": MLFLOW,
         "wandb": WANDB,
         "hub": HUB,
+        "remote": REMOTE,
         "gpu": ["tensorflow[and-cuda]>=2.20"],
     },
     entry_points={"console_scripts": ["unet3d-cli = keras_unet3d.cli:main"]},

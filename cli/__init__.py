@@ -10,7 +10,7 @@ import click
 import keras_unet3d
 from keras_unet3d.cli.flags import error_with_flags, with_flags
 from keras_unet3d.cli.terminal import STOPPED, prepare_process, say
-from keras_unet3d.errors import InputError, reason_of
+from keras_unet3d.errors import InputError, reason_of, without_secrets
 from keras_unet3d.machine import hosts, kernels
 
 # Command -> module and the first line of its help, so that --help imports nothing.
@@ -65,6 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
     kernels.prefer_fast_cpu_kernels()
     # tifffile logs what it finds broken; the sentence that follows says it better.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+    # Of connections that are still open when the process ends, to stores of data.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
     # Augmentation is compiled for each of a few sizes, as meant; TensorFlow warns of it.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
@@ -94,6 +96,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _fail(sentence: str, code: int, debug: bool) -> None:
     if debug:
-        traceback.print_exc()
-    say(f"unet3d-cli: {sentence}", err=True)
+        sys.stderr.write(without_secrets(traceback.format_exc()))
+    say(f"unet3d-cli: {without_secrets(sentence)}", err=True)
     hosts.leave(code)

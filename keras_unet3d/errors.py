@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,20 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+    def __init__(self, sentence: object = ""):
+        super().__init__(without_secrets(str(sentence)))
+
+
+# Of URLs, also such as were taken for a path: user and password, and a query, which may be a signature.
+_SECRETS = re.compile(r"(?<=\w:/)(/?)[^/\s'\"@]*@|(?<=\w:/)([^\s'\"?]*)\?[^\s'\"]+")
+
+
+def without_secrets(text: str) -> str:
+    """Return the text without what may be secret in URLs."""
+    for _ in range(2):  # one may have both
+        text = _SECRETS.sub(r"\1\2", text)
+    return text
 
 
 def refuse(faults: Iterable[str]) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 
 from keras_unet3d.errors import PARTIAL, InputError, reason_of, room_for, writing
 from keras_unet3d.locks import is_lock, locked
+from keras_unet3d.places import Place, Url, is_collapsed, overlapping_urls
 
 _OLD = ".old."
 # What the name of a download begins with until all of it is here; it stays when the process dies.
@@ -88,8 +89,10 @@ def _refuse_file_above(path: Path) -> None:
             raise InputError(f"{path}: expected a path inside folders, found the file {parent}; choose another path.")
 
 
-def overlapping(first: Path, second: Path) -> bool:
-    """Return whether the paths are the same, or one of them lies in the other."""
+def overlapping(first: Place, second: Place) -> bool:
+    """Return whether the paths, or URLs, are the same, or one of them lies in the other."""
+    if isinstance(first, Url) or isinstance(second, Url):
+        return overlapping_urls(first, second)
     first, second = resolved(first), resolved(second)
     return first == second or first in second.parents or second in first.parents
 
@@ -248,6 +251,9 @@ def made_folder(folder: Path, place: Path) -> Iterator[None]:
 
     `place` is what an error names.
     """
+    if is_collapsed(place):
+        url = str(place).replace(":/", "://", 1)
+        raise InputError(f"{url}: expected a path on a disk, found a URL; only Zarr volumes may be in a store.")
     with writing(place):
         made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         _refuse_file_above(place)
@@ -299,6 +305,11 @@ def temporary_folder() -> Iterator[Path]:
     place, instead = temporary_place(), "make room there, or set TMPDIR to another folder"
     with room_for(place, instead), tempfile.TemporaryDirectory(prefix="keras-unet3d-") as folder:
         yield Path(folder)
+
+
+def on_disk(path: Place) -> Path:
+    """Return the path; for what is in a store, one where the system has temporary files."""
+    return path if isinstance(path, Path) else temporary_place() / path.name
 
 
 def temporary_place() -> Path:

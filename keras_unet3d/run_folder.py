@@ -21,6 +21,7 @@ from keras_unet3d.files import (
 )
 from keras_unet3d.locks import locked
 from keras_unet3d.model_spec import ModelSpec
+from keras_unet3d.places import place
 
 _CONFIG = "config.json"
 _FOLDS, _CROSS_VALIDATION = "folds.json", "cross_validation.json"
@@ -347,8 +348,8 @@ class FoldsFolder:
 
 
 def _refuse_inputs(folder: Path, inputs: Sequence[str | Path]) -> None:
-    for file in map(Path, inputs):
-        if resolved(folder) in (resolved(file), *resolved(file).parents):
+    for file in map(place, inputs):
+        if isinstance(file, Path) and resolved(folder) in (resolved(file), *resolved(file).parents):
             raise InputError(
                 f"{folder}: expected a run folder apart from the data, found {file} in it; choose another path."
             )

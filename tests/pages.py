@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*GUIDES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
-# Commands that need what a machine may lack are only parsed: a Dask scheduler, other hosts, the web, a tracker's package.
+# Commands that need what a machine may lack are only parsed: a Dask scheduler, other hosts, a tracker's package, the web.
 PARSED_ONLY = (
     "tcp://HOST:8786",
     "node1:9000",
@@ -31,6 +31,9 @@ PARSED_ONLY = (
     "hf://OWNER/small-cells",
     "hf://OWNER/small-cells@1.0.0",
     "bioimageio://ID",
+    "s3://BUCKET/train.zarr",
+    "https://HOST/val.zarr",
+    "s3://BUCKET/scan.zarr",
 )
 # A training of one step. The last value of an option counts: the pages' own `--epochs 40` becomes 1.
 _ONE_STEP = "--epochs 1 --steps-per-epoch 1"

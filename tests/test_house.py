@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CORE, ZOO, CLI = (ROOT / name for name in ("keras_unet3d", "zoo", "cli"))
 
 # The ground: anyone may stand on it. These files import at most each other, and `lazy` the machine's kernels.
-GROUND = {"errors", "files", "locks", "lazy", "geometry", "fields", "choices", "listener", "words"}
+GROUND = {"errors", "files", "locks", "lazy", "geometry", "fields", "choices", "listener", "words", "places"}
 
 # Room -> the other rooms that it may import. The order is the data's way.
 ALLOWED = {

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 
 from keras_unet3d.errors import refuse
 from keras_unet3d.fields import Validated
 from keras_unet3d.geometry import Spacing
+from keras_unet3d.places import Place
 from keras_unet3d.volumes import NoChannels, Volume
 from keras_unet3d.words import by
 
@@ -29,7 +29,7 @@ class DataKeys(Validated):
     axes: str | None = None
 
 
-def open_labels(opener: Callable[..., Volume], path: Path, key: str, axes: str | None) -> Volume:
+def open_labels(opener: Callable[..., Volume], path: Place, key: str, axes: str | None) -> Volume:
     """Open labels or weights, which may have no channels: the order of the image's axes serves them without the c."""
     try:
         return opener(path, key, axes)

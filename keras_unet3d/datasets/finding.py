@@ -12,12 +12,14 @@ from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Declared, Exa
 from keras_unet3d.datasets.pairing import Globs, find_pairs
 from keras_unet3d.datasets.phantom import NAMES, UNLABELLED, Phantom, phantom
 from keras_unet3d.errors import InputError, refuse
+from keras_unet3d.places import Place, Url, place
 from keras_unet3d.volumes import (
     FORMATS,
     SEVERAL,
     MissingKey,
     Volume,
     from_array,
+    is_volume_name,
     open_inside,
     open_volume,
     volume_format,
@@ -31,7 +33,7 @@ def open_examples(data: Sequence[str | Path], keys: DataKeys = DataKeys(), globs
     """Open every volume that `data` or `globs` names.
 
     Args:
-        data: HDF5 or Zarr volumes, folders of them, folders with a `dataset.json` (Medical Segmentation Decathlon or
+        data: HDF5 or Zarr volumes, URLs of Zarr, folders of them, folders with a `dataset.json` (Medical Segmentation Decathlon or
             nnU-Net layout), or a word of `EMBEDDED`.
         keys: names and axes in the files.
         globs: patterns of other files.
@@ -108,7 +110,9 @@ def _agreed_grey_values(declaring: Sequence[Declared]) -> tuple[str, ...]:
 
 def find_data(path: str | Path, keys: DataKeys) -> Found:
     """Return the cases of one word of DATA; see `open_examples`."""
-    path = Path(path)
+    path = place(path)
+    if isinstance(path, Url):
+        return _find_in_store(path, keys)
     if str(path) in EMBEDDED:
         if path.exists():
             raise InputError(
@@ -168,7 +172,19 @@ def _find_in_folder(folder: Path, keys: DataKeys) -> Found:
     return Found(cases=tuple(_case(file, keys) for file in files))
 
 
-def _case(path: Path, keys: DataKeys) -> Case:
+def _find_in_store(url: Url, keys: DataKeys) -> Found:
+    """Return the case of a volume, or those of all Zarr volumes in a folder of a store."""
+    if is_volume_name(url):
+        return Found(cases=(_case(url, keys),))
+    volumes = [inside for inside in url.iterdir() if inside.name.lower().endswith(".zarr") and inside.name[0] != "."]
+    if not volumes:
+        raise InputError(
+            f"{url}: expected a Zarr volume ending in .zarr, or a folder of such, found none; check the URL."
+        )
+    return Found(cases=tuple(_case(volume, keys) for volume in volumes))
+
+
+def _case(path: Place, keys: DataKeys) -> Case:
     # A weight under its default name may be missing; one that the user named must exist.
     find_weight = _open_optional if keys.weight == DataKeys.weight else partial(open_labels, open_inside)
     return Case(
@@ -179,7 +195,7 @@ def _case(path: Path, keys: DataKeys) -> Case:
     )
 
 
-def _open_optional(path: Path, key: str, axes: str | None) -> Volume | None:
+def _open_optional(path: Place, key: str, axes: str | None) -> Volume | None:
     try:
         return open_labels(open_inside, path, key, axes)
     except MissingKey:
@@ -202,9 +218,9 @@ def open_partly_labelled(path: str | Path, keys: DataKeys, labels: str | Path | 
         return example.image, example.label
     image, label = open_volume(path, keys.raw, keys.axes), None
     if labels is not None:
-        label = open_labels(open_volume, Path(labels), keys.label, keys.axes)
-    elif Path(path).name.lower().endswith(SEVERAL):
-        label = _open_optional(Path(path), keys.label, keys.axes)
+        label = open_labels(open_volume, place(labels), keys.label, keys.axes)
+    elif place(path).name.lower().endswith(SEVERAL):
+        label = _open_optional(place(path), keys.label, keys.axes)
     if label is not None:
         Example(image.name, image, label)
     return image, label

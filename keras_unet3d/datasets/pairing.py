@@ -10,6 +10,7 @@ from pathlib import Path
 from keras_unet3d.datasets.example import Case, DataKeys, Found, open_labels
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import Validated
+from keras_unet3d.places import Place, Url, place
 from keras_unet3d.volumes import Volume, open_volume, stem
 from keras_unet3d.words import some
 
@@ -28,10 +29,10 @@ class Globs(Validated):
     def __bool__(self) -> bool:
         return any((self.images, self.labels, self.weights))
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Place]:
         """Return every file that any of the patterns names."""
         patterns = (self.images, self.labels, self.weights)
-        return [Path(file) for pattern in patterns if pattern for file in glob.glob(pattern, recursive=True)]
+        return [file for pattern in patterns if pattern for file in _named(pattern)]
 
 
 def find_pairs(globs: Globs, keys: DataKeys) -> Found:
@@ -68,14 +69,22 @@ def find_images(pattern: str, keys: DataKeys) -> list[Volume]:
     return [open_volume(image, keys.raw, keys.axes) for image in _glob("images", pattern)]
 
 
-def _glob(option: str, pattern: str) -> list[Path]:
-    files = sorted(Path(file) for file in glob.glob(pattern, recursive=True))
+def _glob(option: str, pattern: str) -> list[Place]:
+    files = _named(pattern)
     if not files:
         raise InputError(f"`{option}={pattern}`: expected files, found none; quote the pattern and check the path.")
     return files
 
 
-def _partners(option: str, images: Sequence[Path], others: Sequence[Path], faults: list[str]) -> dict[Path, Path]:
+def _named(pattern: str) -> list[Place]:
+    """Return what a pattern of paths, or of URLs, names, in order."""
+    where = place(pattern)
+    if isinstance(where, Url):
+        return [*where.glob()]
+    return sorted(map(Path, glob.glob(pattern, recursive=True)))
+
+
+def _partners(option: str, images: Sequence[Place], others: Sequence[Place], faults: list[str]) -> dict[Place, Place]:
     """Return the file of `others` that belongs to each image; note those without a partner in `faults`."""
     images_by_words = {_words(image): image for image in images}
     others_by_words = {_words(other): other for other in others}
@@ -97,7 +106,7 @@ def _partners(option: str, images: Sequence[Path], others: Sequence[Path], fault
     return dict(zip(images, others, strict=True))
 
 
-def _words(path: Path) -> tuple[str, ...]:
+def _words(path: Place) -> tuple[str, ...]:
     """Return what tells a file from the others: "Cell01_raw.tif" and "cell01-label.tif" are the same."""
     words = re.split(r"[^0-9a-z]+", stem(path).lower())
     return tuple(word for word in words if word and word not in _KINDS)

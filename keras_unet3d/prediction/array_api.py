@@ -15,6 +15,7 @@ from keras_unet3d.machine.compiled import compiled_network
 from keras_unet3d.machine.memory import resident_memory
 from keras_unet3d.model_spec import ModelSpec, untrained_spec
 from keras_unet3d.network.architecture import Architecture
+from keras_unet3d.places import place
 from keras_unet3d.prediction.memory import TileMemory
 from keras_unet3d.prediction.predictor import PlainFunction, Predictor
 from keras_unet3d.settings import PredictSettings
@@ -103,9 +104,9 @@ def predict_volume(
         raise InputError("out: expected a volume file as input when the output is a file, found an array.")
     if out is None:
         return predictor.predict(opened, output, settings)
-    if opened.path and overlapping(opened.path, Path(out)):
+    if opened.path and overlapping(opened.path, place(out)):
         raise InputError(f"{out}: expected an output that is not the input; choose another path.")
-    with whole_volume(Path(out), overwrite) as partial:
+    with whole_volume(place(out), overwrite) as partial:
         result = predictor.predict(opened, output, settings)
         write_volume(partial, result, opened, "label" if output in ("labels", "classes") else output)
     return result

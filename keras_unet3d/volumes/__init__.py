@@ -8,18 +8,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import validated
-from keras_unet3d.files import refuse_existing, whole_file, whole_folder
+from keras_unet3d.files import refuse_existing, refuse_unwritable, whole_file, whole_folder
 from keras_unet3d.geometry import Box, Triple, triple
+from keras_unet3d.places import Place, Url, place
 from keras_unet3d.volumes.axes import NoChannels, clean_axes
 from keras_unet3d.volumes.hdf5 import create_hdf5, open_hdf5
 from keras_unet3d.volumes.nifti import create_nifti, open_nifti
 from keras_unet3d.volumes.reading import MissingKey, readable
+from keras_unet3d.volumes.remote import refuse_unwritable_at, whole_at
 from keras_unet3d.volumes.resampling import nearest, resampled
 from keras_unet3d.volumes.scratch import kept, readable_by_crops, unpacker
 from keras_unet3d.volumes.threads import in_threads
@@ -69,6 +72,7 @@ __all__ = [
     "read_plane",
     "readable_by_crops",
     "refuse_existing_volume",
+    "refuse_unwritable_volume",
     "resampled",
     "stacked",
     "start_zarr",
@@ -94,19 +98,21 @@ class Format:
         refuse_existing: path, whether it may be replaced, what to call it -> an error, unless it can be written.
     """
 
-    open: Callable[[Path, str | None, str | None], Volume]
-    create: Callable[[Path, NewVolume], AbstractContextManager[Callable[[Box, np.ndarray], None]]]
-    open_inside: Callable[[Path, str, str | None], Volume] | None = None
+    open: Callable[[Any, str | None, str | None], Volume]
+    create: Callable[[Any, NewVolume], AbstractContextManager[Callable[[Box, np.ndarray], None]]]
+    open_inside: Callable[[Any, str, str | None], Volume] | None = None
     is_folder: bool = False
-    refuse_existing: Callable[[Path, bool, str], None] = refuse_existing
+    refuse_existing: Callable[[Any, bool, str], None] = refuse_existing
 
     @property
     def kind(self) -> str:
         """What messages call a volume of this format."""
         return "folder" if self.is_folder else "file"
 
-    def is_at(self, path: Path) -> bool:
-        """Whether there is something at `path` that can be such a volume."""
+    def is_at(self, path: Place) -> bool:
+        """Whether there is something at `path` that can be such a volume; what is in a store is only opened."""
+        if isinstance(path, Url):
+            return True
         return path.is_dir() if self.is_folder else path.is_file()
 
 
@@ -133,7 +139,8 @@ def open_volume(path: str | Path, key: str | None = None, axes: str | None = Non
     """Open a volume without reading its voxels.
 
     Args:
-        path: HDF5 (.h5, .hdf5), NIfTI (.nii, .nii.gz), TIFF (.tif, .tiff) or a folder of Zarr (.zarr).
+        path: HDF5 (.h5, .hdf5), NIfTI (.nii, .nii.gz), TIFF (.tif, .tiff) or a folder of Zarr (.zarr), which may be the URL of
+            one, like "s3://bucket/volume.zarr".
         key: the data set inside HDF5 or Zarr.
         axes: the order of the file's axes, e.g. "zyx", "czyx" or "xyzc"; needed where there are four and the
             file does not say.
@@ -141,11 +148,11 @@ def open_volume(path: str | Path, key: str | None = None, axes: str | None = Non
     Raises:
         InputError: no such file, unknown format, unreadable file, or an order of axes that is not known.
     """
-    path = Path(path)
+    path = place(path)
     return _opened(path, _format(path).open, key, axes)
 
 
-def open_inside(path: Path, key: str, axes: str | None = None) -> Volume:
+def open_inside(path: Place, key: str, axes: str | None = None) -> Volume:
     """Open the volume of that very name in a file of a format in `SEVERAL`.
 
     Raises:
@@ -157,9 +164,9 @@ def open_inside(path: Path, key: str, axes: str | None = None) -> Volume:
     return _opened(path, opener, key, axes)
 
 
-def _opened(path: Path, opener: Callable[..., Volume], key: str | None, axes: str | None) -> Volume:
+def _opened(path: Place, opener: Callable[..., Volume], key: str | None, axes: str | None) -> Volume:
     expected = _format(path)
-    if not expected.is_at(path):
+    if isinstance(path, Path) and not expected.is_at(path):
         actual = ("a folder" if path.is_dir() else "a file") if path.exists() else f"no such {expected.kind}"
         raise InputError(f"{path}: expected a volume {expected.kind}, found {actual}; check the path.")
     with readable(path):
@@ -173,7 +180,7 @@ def _opened(path: Path, opener: Callable[..., Volume], key: str | None, axes: st
 
 
 @contextmanager
-def whole_volume(path: Path, overwrite: bool = True, what: str = "output") -> Iterator[Path]:
+def whole_volume(path: Place, overwrite: bool = True, what: str = "output") -> Iterator[Place]:
     """Yield a path to `fill_volume`; it takes the place of `path` only if nothing went wrong. Enter it before long work.
 
     Raises:
@@ -181,16 +188,21 @@ def whole_volume(path: Path, overwrite: bool = True, what: str = "output") -> It
             more room.
     """
     kind = _format(path)
-    whole = whole_folder if kind.is_folder else whole_file
-    with whole(path) as partial:
+    with _whole(path) as partial:
         # What may be replaced is for the format to say.
         kind.refuse_existing(path, overwrite, what)
         yield partial
 
 
+def _whole(path: Place) -> AbstractContextManager[Place]:
+    if isinstance(path, Url):
+        return whole_at(path)
+    return whole_folder(path) if _format(path).is_folder else whole_file(path)
+
+
 @contextmanager
 def fill_volume(
-    path: Path,
+    path: Place,
     dtype: DTypeLike,
     like: Volume,
     key: str = "label",
@@ -227,13 +239,13 @@ def write_volume(path: str | Path, array: np.ndarray, like: Volume, key: str = "
     channels = array.shape[3] if array.ndim == 4 else None
     like = replace(like, shape=triple(array.shape[:3]))
     with (
-        whole_volume(Path(path), overwrite) as partial,
+        whole_volume(place(path), overwrite) as partial,
         fill_volume(partial, array.dtype, like, key, channels) as write,
     ):
         write(tuple(slice(0, size) for size in array.shape[:3]), array)
 
 
-def refuse_existing_volume(path: Path, overwrite: bool, what: str = "output") -> None:
+def refuse_existing_volume(path: Place, overwrite: bool, what: str = "output") -> None:
     """Raise `InputError` if a volume may not be written to `path`, or cannot be.
 
     Of folders, only one that is a volume of the same format may be replaced.
@@ -241,16 +253,30 @@ def refuse_existing_volume(path: Path, overwrite: bool, what: str = "output") ->
     _format(path).refuse_existing(path, overwrite, what)
 
 
-def is_volume_name(path: Path) -> bool:
+def refuse_unwritable_volume(path: Place) -> None:
+    """Raise `InputError` if no volume can be written at `path`, or somebody else writes there."""
+    if isinstance(path, Url):
+        refuse_unwritable_at(path)
+    else:
+        refuse_unwritable(path)
+
+
+def is_volume_name(path: Place) -> bool:
     """Return whether `path` ends as volumes do."""
     return path.name.lower().endswith(tuple(FORMATS))
 
 
-def _format(path: Path) -> Format:
-    return FORMATS[volume_format(path)]
+def _format(path: Place) -> Format:
+    suffix = volume_format(path)
+    if isinstance(path, Url) and FORMATS[suffix] is not _ZARR:
+        raise InputError(
+            f"{path}: expected Zarr at a URL, a folder ending in .zarr, found {suffix}; copy the file to a disk, or save it as "
+            "Zarr."
+        )
+    return FORMATS[suffix]
 
 
-def volume_format(path: Path) -> str:
+def volume_format(path: Place) -> str:
     """Return the suffix in `FORMATS` that `path` ends with; raises `InputError` for any other."""
     for suffix in sorted(FORMATS, key=len, reverse=True):
         if path.name.lower().endswith(suffix):
@@ -260,6 +286,6 @@ def volume_format(path: Path) -> str:
     )
 
 
-def stem(path: Path) -> str:
+def stem(path: Place) -> str:
     """Return the file name without the format's suffix."""
     return path.name[: -len(volume_format(path))]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_unet3d.errors import InputError, did_you_mean
+from keras_unet3d.places import Place, reached
 from keras_unet3d.words import some
 
 # Packages whose errors speak of files, like an `OSError`; those of Python speak of the program.
@@ -24,7 +25,7 @@ class MissingKey(InputError):
     """A file that is in order, but has no volume of the name that was asked for."""
 
 
-def missing_key(path: Path, key: str, names: Sequence[str], is_group: bool) -> InputError:
+def missing_key(path: Place, key: str, names: Sequence[str], is_group: bool) -> InputError:
     """Return the error for a file that holds volumes of the given names, where `key` is none of them or is a group."""
     kind = InputError if is_group else MissingKey
     return kind(
@@ -34,21 +35,22 @@ def missing_key(path: Path, key: str, names: Sequence[str], is_group: bool) -> I
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def readable(path: Place) -> Iterator[None]:
     """Turn whatever is raised while a file is opened or read into one sentence: it belongs to that file alone.
 
     Too little memory and a package that is missing say nothing about the file.
     """
     try:
-        yield
+        with reached(path):
+            yield
     except (InputError, MemoryError, ImportError):
         raise
     except Exception as error:
-        kind = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+        kind = "".join(Path(path.name).suffixes[-2:]) if path.suffix == ".gz" else path.suffix
         raise InputError(f"{path}: expected a readable {kind} volume, found {_fault(path, error)}.") from error
 
 
-def _fault(path: Path, error: Exception) -> str:
+def _fault(path: Place, error: Exception) -> str:
     if isinstance(error, OSError) and error.errno:
         reason = os.strerror(error.errno).lower()
         return f"that the system does not give it ({reason}); check the path, who may read it, and whether it is in use"

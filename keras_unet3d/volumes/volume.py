@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.geometry import Box, Spacing, Triple, boxes_of, triple
+from keras_unet3d.places import Place
 from keras_unet3d.volumes.threads import in_threads
 
 _BLOCK = 128
@@ -52,7 +52,7 @@ class Volume:
         read: a box of three slices -> array `(z, y, x, channels)`.
         spacing: voxel size (z, y, x) in `unit`, None where the file does not say.
         unit: "mm", "um", ... or None.
-        path: the file.
+        path: the file, or the URL.
         layout: what a writer needs to give an output the same geometry: "order" of the file's axes, which any format has; of
             NIfTI also "affine", "nifti" (the image), "turned" and "flipped" (its axes against RAS+).
         packed: whether reading any crop unpacks all, or much, of the file.
@@ -65,7 +65,7 @@ class Volume:
     read: Callable[[Box], np.ndarray] = field(repr=False)
     spacing: Spacing | None = None
     unit: str | None = None
-    path: Path | None = None
+    path: Place | None = None
     layout: dict[str, Any] = field(default_factory=dict, repr=False)
     packed: bool = False
 

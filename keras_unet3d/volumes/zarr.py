@@ -13,6 +13,7 @@ import numpy as np
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing_folder
 from keras_unet3d.geometry import Box, Spacing
+from keras_unet3d.places import Place, Url, reached
 from keras_unet3d.volumes import ome
 from keras_unet3d.volumes.axes import (
     from_order,
@@ -26,14 +27,13 @@ from keras_unet3d.volumes.axes import (
     shape_in_order,
 )
 from keras_unet3d.volumes.reading import MOST_SPARSE, MissingKey, missing_key, refuse_hollow, refuse_non_numbers
+from keras_unet3d.volumes.remote import MARKS, is_zarr, refuse_existing_at, store_at
 from keras_unet3d.volumes.volume import NewVolume, Volume, checked_spacing
 
-# A folder that holds one of these is Zarr: of format 3, and of format 2 an array or a group.
-MARKS = ("zarr.json", ".zarray", ".zgroup")
 _FORMAT, _CHUNK = 3, 64
 
 
-def open_zarr(path: Path, key: str | None, axes: str | None) -> Volume:
+def open_zarr(path: Place, key: str | None, axes: str | None) -> Volume:
     """Open the array `key`; where there is none of that name, the image at full resolution that the group describes."""
     root = _root(path)
     # A name that somebody chose must exist; the usual names stand for whatever the folder holds.
@@ -41,24 +41,26 @@ def open_zarr(path: Path, key: str | None, axes: str | None) -> Volume:
     return _volume(path, root, key or "raw", axes, fallback=usual)
 
 
-def open_zarr_inside(path: Path, key: str, axes: str | None) -> Volume:
+def open_zarr_inside(path: Place, key: str, axes: str | None) -> Volume:
     """Open the array of that very name: an image must not be taken for its own labels."""
     return _volume(path, _root(path), key, axes, fallback=False)
 
 
-def _volume(path: Path, root: Any, key: str, axes: str | None, fallback: bool) -> Volume:
+def _volume(path: Place, root: Any, key: str, axes: str | None, fallback: bool) -> Volume:
     array = _array(path, root, key, fallback)
     name = f"{path}:{array.path}" if array.path else str(path)
     _refuse_pickles(name, array)
     refuse_non_numbers(name, array.dtype)
     description = _described(root, array)
     order, kept = _order(name, array.shape, axes, description.axes)
-    refuse_hollow(name, prod(array.shape) * array.dtype.itemsize, _sizes(path / array.path), MOST_SPARSE)
+    if isinstance(path, Path):
+        # A store would have to list what may be millions of chunks.
+        refuse_hollow(name, prod(array.shape) * array.dtype.itemsize, _sizes(path / array.path), MOST_SPARSE)
     place = {position: number for number, position in enumerate(kept)}
 
     def read(index: Box) -> np.ndarray:
         # Zarr fills missing chunks, which would train and predict without a word where the folder went away.
-        if not path.is_dir():
+        if isinstance(path, Path) and not path.is_dir():
             raise InputError(
                 f"{path}: expected a readable .zarr volume, found no such folder any more; check the path."
             )
@@ -73,20 +75,26 @@ def _volume(path: Path, root: Any, key: str, axes: str | None, fallback: bool) -
 # ---- finding the array ---------------------------------------------------------------------------
 
 
-def _root(path: Path) -> Any:
+def _root(path: Place) -> Any:
     """Return the Zarr group at `path`, or the array where there is no group."""
     zarr = _package(path)
-    if not _is_zarr(path):
+    if not is_zarr(path):
+        kind = "place" if isinstance(path, Url) else "folder"
         raise InputError(
-            f"{path}: expected a Zarr volume, found a folder without {', '.join(MARKS[:-1])} or {MARKS[-1]}; "
+            f"{path}: expected a Zarr volume, found a {kind} without {', '.join(MARKS[:-1])} or {MARKS[-1]}; "
             "check the path, or copy it again from its source."
         )
-    node = zarr.open(path, mode="r")
+    node = zarr.open(_stored(path), mode="r")
     # Consolidated metadata may be older than the arrays; without it a local folder is as fast.
-    return zarr.open_group(path, mode="r", use_consolidated=False) if _is_group(node) else node
+    return zarr.open_group(_stored(path), mode="r", use_consolidated=False) if _is_group(node) else node
 
 
-def _package(path: Path) -> Any:
+def _stored(path: Place, read_only: bool = True) -> Any:
+    """Return what the package zarr takes for a place."""
+    return store_at(path, read_only) if isinstance(path, Url) else path
+
+
+def _package(path: Place) -> Any:
     """Return the package zarr; raises `InputError` where it is missing, broken or too old for the volume at `path`."""
     try:
         import zarr
@@ -101,15 +109,11 @@ def _package(path: Path) -> Any:
     )
 
 
-def _is_zarr(path: Path) -> bool:
-    return any((path / mark).is_file() for mark in MARKS)
-
-
 def _is_group(node: Any) -> bool:
     return hasattr(node, "members")
 
 
-def _array(path: Path, root: Any, key: str, fallback: bool) -> Any:
+def _array(path: Place, root: Any, key: str, fallback: bool) -> Any:
     """Return the array `key`; with `fallback`, where there is none, the array or image that there is instead."""
     if not _is_group(root):
         if fallback:
@@ -128,7 +132,7 @@ def _array(path: Path, root: Any, key: str, fallback: bool) -> Any:
     raise missing_key(path, key, list(_names(path, root)), _member(path, root, key) is not None)
 
 
-def _member(path: Path, root: Any, name: str | None) -> Any:
+def _member(path: Place, root: Any, name: str | None) -> Any:
     """Return the array or group `name` within `root`, None where there is none."""
     try:
         return None if name is None else root[name]
@@ -141,10 +145,11 @@ def _member(path: Path, root: Any, name: str | None) -> Any:
         ) from error
 
 
-def _names(path: Path, root: Any, above: str = "") -> Iterator[str]:
+def _names(path: Place, root: Any, above: str = "") -> Iterator[str]:
     """Yield the names of all arrays; folders of chunks, which may be millions, are not looked into."""
-    for folder in sorted(path.joinpath(above).iterdir()):
-        if _is_zarr(folder):
+    inside: list[Place] = [*(path / above).iterdir()]
+    for folder in sorted(inside, key=lambda folder: folder.name):
+        if is_zarr(folder):
             name = above + folder.name
             is_group = _is_group(_member(path, root, name))
             yield from _names(path, root, f"{name}/") if is_group else [name]
@@ -213,19 +218,29 @@ def _spacing(name: str, array: Any, description: ome.Description, zyx: list[int]
 # ---- writing -------------------------------------------------------------------------------------
 
 
-def refuse_existing_zarr(path: Path, overwrite: bool, what: str = "output") -> None:
+def refuse_existing_zarr(path: Place, overwrite: bool, what: str = "output") -> None:
     """Raise `InputError` if `path` may not be written; the only folders that may be replaced are Zarr."""
     _package(path)
+    if isinstance(path, Url):
+        refuse_existing_at(path, overwrite, what)
+        return
     mark = next((mark for mark in MARKS if (path / mark).is_file()), MARKS[0])
     refuse_existing_folder(path, overwrite, what, (mark,))
 
 
 @contextmanager
-def create_zarr(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarray], None]]:
-    yield start_zarr(path, new)
+def create_zarr(path: Place, new: NewVolume) -> Iterator[Callable[[Box, np.ndarray], None]]:
+    with reached(path):
+        write = start_zarr(path, new)
+
+    def put(box: Box, voxels: np.ndarray) -> None:
+        with reached(path):
+            write(box, voxels)
+
+    yield put
 
 
-def start_zarr(path: Path, new: NewVolume) -> Callable[[Box, np.ndarray], None]:
+def start_zarr(path: Place, new: NewVolume) -> Callable[[Box, np.ndarray], None]:
     """Make a group with the array `key`, described as an OME-Zarr image as well; return a function that writes boxes of it."""
     zarr = _package(path)
     order = _written_order(new)
@@ -233,7 +248,9 @@ def start_zarr(path: Path, new: NewVolume) -> Callable[[Box, np.ndarray], None]:
     chunks = dict(zip("zyx", new.chunks or (_CHUNK,) * 3, strict=True))
     number = new.like.layout.get("zarr_format", _FORMAT)
     group = zarr.create_group(
-        path, zarr_format=number, attributes=ome.group_attributes(new.key, order, new.like, number)
+        _stored(path, read_only=False),
+        zarr_format=number,
+        attributes=ome.group_attributes(new.key, order, new.like, number),
     )
     named = number > 2
     array = group.create_array(
@@ -250,12 +267,12 @@ def start_zarr(path: Path, new: NewVolume) -> Callable[[Box, np.ndarray], None]:
     return _writer(array, new, order)
 
 
-def continue_zarr(path: Path, new: NewVolume) -> Callable[[Box, np.ndarray], None]:
+def continue_zarr(path: Place, new: NewVolume) -> Callable[[Box, np.ndarray], None]:
     """Return a function that writes boxes of a volume that `start_zarr` made, perhaps in another process.
 
     Boxes that are written at the same time must share no chunk.
     """
-    group = _package(path).open_group(path, mode="r+", use_consolidated=False)
+    group = _package(path).open_group(_stored(path, read_only=False), mode="r+", use_consolidated=False)
     return _writer(group[new.key], new, _written_order(new))
 
 

@@ -13,6 +13,7 @@ from keras_unet3d.files import overlapping, refuse_existing, table_writer, whole
 from keras_unet3d.geometry import Spacing
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.pictures.histograms import draw_histograms
+from keras_unet3d.places import place
 from keras_unet3d.segments.measures import object_table
 from keras_unet3d.volumes import Volume, from_array, open_volume
 from keras_unet3d.volumes.volume import checked_spacing
@@ -89,7 +90,7 @@ def _opened(given: str | Path | np.ndarray | Volume, name: str, key: str, axes: 
     if isinstance(given, Volume):
         return given
     if isinstance(given, str | Path):
-        path = Path(given)
+        path = place(given)
         return open_labels(open_volume, path, key, axes) if name == "labels" else open_volume(path, key, axes)
     return from_array(np.asarray(given), name)
 

@@ -11,6 +11,7 @@ from keras_unet3d.fields import validated
 from keras_unet3d.files import overlapping, refuse_unwritable
 from keras_unet3d.labels import survey, unknown_in
 from keras_unet3d.listener import SILENT, Listener
+from keras_unet3d.places import place
 from keras_unet3d.volumes import from_array, read_plane, refuse_existing_volume, write_volume
 from keras_unet3d.words import plural
 from keras_unet3d.workflows.annotate.painting import Painting
@@ -43,7 +44,7 @@ def merge(
     folder, out = Path(folder), Path(out)
     painting = Painting.read(folder)
     for kept in filter(None, (painting.volume, painting.labels)):
-        if kept != SAMPLE and overlapping(Path(kept), out):
+        if kept != SAMPLE and overlapping(place(kept), out):
             raise InputError(f"{out}: expected a new file for the labels, found the volume or its old labels.")
     refuse_existing_volume(out, overwrite)
     refuse_unwritable(out)

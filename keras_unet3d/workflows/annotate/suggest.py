@@ -14,6 +14,7 @@ from keras_unet3d.geometry import AXES, Spacing
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.pictures.slices import Panel, draw_annotations
+from keras_unet3d.places import place
 from keras_unet3d.prediction.entropy import entropy
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.settings.predict import PredictSettings
@@ -86,8 +87,8 @@ def suggest(
             )
         slices = [Slice(AXES[suggestion.axis], suggestion.plane) for suggestion in suggestions]
         painting = Painting(
-            SAMPLE if str(volume) == SAMPLE else str(Path(volume).resolve()),
-            None if labels is None else str(Path(labels).resolve()),
+            SAMPLE if str(volume) == SAMPLE else str(place(volume).resolve()),
+            None if labels is None else str(place(labels).resolve()),
             predictor.spec.keys,
             table,
             unlabelled,

@@ -18,12 +18,14 @@ from keras_unet3d.errors import InputError, room_for
 from keras_unet3d.files import claimed, read_json, remove_path, replace_folder, write_bytes, write_json
 from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
+from keras_unet3d.places import Place, Url, place
 from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.prediction.tiling import Tiling, block_size, blocks
 from keras_unet3d.segments.cells import evidence
 from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import NewVolume, Volume, continue_zarr, open_volume, refuse_existing_volume, start_zarr
 from keras_unet3d.volumes.grey_values import Statistics
+from keras_unet3d.volumes.remote import MARKS
 from keras_unet3d.workflows.predict.cluster import computed
 from keras_unet3d.workflows.predict.cutting import EVIDENCE, CutJob, box_size, cut_boxes
 from keras_unet3d.workflows.predict.instances import BLOCK
@@ -214,7 +216,7 @@ def _plan(job: Job) -> dict:
     files = [work.source[0], *work.recipe.files]
     return {
         "input": [*work.source],
-        "files": {path: _fingerprint(Path(path)) for path in files},
+        "files": {path: _fingerprint(place(path)) for path in files},
         "output": "instances" if work.instances else work.output,
         "tile": list(job.tiling.tile),
         "merge": job.tiling.merge.name,
@@ -222,8 +224,11 @@ def _plan(job: Job) -> dict:
     }
 
 
-def _fingerprint(path: Path) -> str:
-    """Return what tells a file or folder from a changed one: names, sizes and times, not the bytes."""
+def _fingerprint(path: Place) -> str:
+    """Return what tells a file or folder from a changed one: names, sizes and times, not the bytes; in a store its description."""
+    if isinstance(path, Url):
+        marks = (path / mark for mark in MARKS)
+        return hashlib.sha256(b"".join(mark.content() or b"" for mark in marks)).hexdigest()
     parts = sorted(path.rglob("*")) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for part in parts:

@@ -10,10 +10,11 @@ import numpy as np
 
 from keras_unet3d.errors import InputError, collecting
 from keras_unet3d.fields import validated
-from keras_unet3d.files import made_folder, refuse_existing, refuse_unwritable, temporary_place
+from keras_unet3d.files import made_folder, on_disk, refuse_existing, temporary_place
 from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import memory
+from keras_unet3d.places import Place, Url, place
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.segments.measures import NoObject
 from keras_unet3d.settings import CleanSettings, PredictSettings
@@ -23,6 +24,7 @@ from keras_unet3d.volumes import (
     in_threads,
     open_volume,
     readable_by_crops,
+    refuse_unwritable_volume,
     stem,
     volume_format,
     whole_volume,
@@ -59,15 +61,16 @@ def predict(
     overwrite: bool = False,
     dry_run: bool = False,
     listener: Listener = SILENT,
-) -> list[Path]:
+) -> list[Place]:
     """Segment volume files and return the files written.
 
     A file that cannot be read does not stop the others; it is named at the end.
 
     Args:
         predictor: a trained network, as `zoo.predictor` returns it.
-        inputs: HDF5, NIfTI, TIFF or Zarr.
-        out: a volume for one input, its suffix decides the format; or a folder, which keeps names and formats.
+        inputs: HDF5, NIfTI, TIFF or Zarr; or URLs of Zarr.
+        out: a volume for one input, its suffix decides the format; or a folder, which keeps names and formats. A URL is that of a
+            Zarr volume, or of a folder of such.
         output: "labels" (raw label values of the training data), "probabilities", "logits" (float32, channels last) or
             "uncertainty" (float32, 0 sure, 1 no idea).
         settings: how volumes are predicted.
@@ -102,13 +105,16 @@ def predict(
         raise InputError("scheduler: expected a trained model, and neither cleaning nor resampling; leave one out.")
     if scheduler and predictor.cleaning(output, settings):
         listener.say("blocks are not cleaned, which takes the whole volume: the labels are those of `clean=False`")
-    paths = [Path(path) for path in inputs]
-    targets = targets_of(paths, Path(out), suffix, overwrite)
+    paths = [place(path) for path in inputs]
+    targets = targets_of(paths, place(out), suffix, overwrite)
+    if isinstance(place(out), Url) and (table or scheduler):
+        refused = "table" if table else "scheduler"
+        raise InputError(f"{refused}: expected results on a disk, found {out}; leave it out, or predict to a folder.")
     if table:
         refuse_same(paths, [table_beside(target) for target in targets])
     keys = (raw_key or predictor.spec.keys.raw, axes or predictor.spec.keys.axes)
     faults: list[str] = []
-    jobs: list[tuple[Path, Volume, Path]] = []
+    jobs: list[tuple[Place, Volume, Place]] = []
     for path, target in zip(paths, targets, strict=True):
         with collecting(faults):
             volume = open_volume(path, *keys)
@@ -116,8 +122,8 @@ def predict(
             working = at_training_size(volume, predictor.spec, resample)
             predictor.tiling(working.shape, wanted.settings)
             if working is not volume:
-                refuse_too_fine(volume, working, predictor.spec, target.parent)
-            refuse_unwritable(target)
+                refuse_too_fine(volume, working, predictor.spec, on_disk(target).parent)
+            refuse_unwritable_volume(target)
             if table:
                 for suffixed in (table_beside(target), table_beside(target).with_suffix(".png")):
                     refuse_existing(
@@ -137,15 +143,15 @@ def predict(
         jobs = []
     total, before, written = sum(prod(volume.shape) for _, volume, _ in jobs), 0, []
     for path, volume, target in jobs:
-        with collecting(faults), made_folder(target.parent, target), _memory_in_words(volume):
+        with collecting(faults), made_folder(on_disk(target).parent, on_disk(target)), _memory_in_words(volume):
             # One volume's share of the whole.
             share = Listener(listener.say, _share(listener, before, prod(volume.shape), total))
             for line in other_size_in_words(volume, predictor.spec, resample):
                 listener.say(line)
-            readable, statistics = _examined(predictor, volume, target.parent)
+            readable, statistics = _examined(predictor, volume, on_disk(target).parent)
             computing, how = choose(readable, statistics)
             computing.refuse_output(output, settings)
-            if scheduler and how:
+            if scheduler and how and isinstance(target, Path):
                 work = BlockWork(how, (str(path.resolve()), *keys), target, output, settings, cleaning.instances)
                 predict_blocks(work, computing, readable, scheduler, share, overwrite)
                 listener.say(f"{target}: {'instances' if cleaning.instances else output}")
@@ -169,13 +175,13 @@ def _examined(predictor: Predictor, volume: Volume, folder: Path) -> tuple[Volum
     return readable, predictor.examine(readable)
 
 
-def table_beside(target: Path) -> Path:
-    """Return where the table of a label volume goes."""
-    return target.with_name(f"{stem(target)}.csv")
+def table_beside(target: Place) -> Path:
+    """Return where the table of a label volume on a disk goes."""
+    return on_disk(target).with_name(f"{stem(target)}.csv")
 
 
 def _measured(
-    predictor: Predictor, volume: Volume, target: Path, cleaning: CleanSettings, overwrite: bool, listener: Listener
+    predictor: Predictor, volume: Volume, target: Place, cleaning: CleanSettings, overwrite: bool, listener: Listener
 ) -> None:
     """Write the table of a label volume that has been written."""
     background = 0 if cleaning.instances else predictor.background()
@@ -206,10 +212,10 @@ def _memory_in_words(volume: Volume) -> Iterator[None]:
 
 
 def _predict_one(
-    predictor: Predictor, volume: Volume, statistics: Statistics, target: Path, wanted: Wanted, listener: Listener
+    predictor: Predictor, volume: Volume, statistics: Statistics, target: Place, wanted: Wanted, listener: Listener
 ) -> str:
     """Write the result of one volume to `target`, and return what it is in words."""
-    parts = results(predictor, volume, statistics, wanted, target, listener)
+    parts = results(predictor, volume, statistics, wanted, on_disk(target), listener)
     counts: dict[int, int] = {}
     key = "label" if wanted.output == "labels" else wanted.output
     # The first box tells the type and the channels.

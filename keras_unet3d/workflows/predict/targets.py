@@ -5,11 +5,14 @@ from pathlib import Path
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import overlapping
+from keras_unet3d.places import Place, Url
 from keras_unet3d.volumes import FORMATS, is_volume_name, refuse_existing_volume, stem, volume_format
 
 
-def targets_of(inputs: list[Path], out: Path, suffix: str | None, overwrite: bool) -> list[Path]:
+def targets_of(inputs: Sequence[Place], out: Place, suffix: str | None, overwrite: bool) -> list[Place]:
     """Return a path per input: `out` itself where that is a volume's name, else a file in the folder `out`.
+
+    In a store all of them are Zarr.
 
     Raises:
         InputError: one file for several inputs, names that meet, an output that is there or that is an input.
@@ -18,7 +21,8 @@ def targets_of(inputs: list[Path], out: Path, suffix: str | None, overwrite: boo
     if is_volume and len(inputs) > 1:
         raise InputError(f"{out}: expected a folder for {len(inputs)} inputs, found the name of one file.")
     # "result.png" is meant as a file, "run.v2" may be a folder.
-    if not is_volume and (out.is_file() or (out.suffix[1:].isalpha() and not out.is_dir())):
+    is_file, is_folder = (out.is_file(), out.is_dir()) if isinstance(out, Path) else (False, False)
+    if not is_volume and (is_file or (out.suffix[1:].isalpha() and not is_folder)):
         raise InputError(f"{out}: expected a folder, or a file ending in {', '.join(FORMATS)}; found {out.name!r}.")
     if suffix is not None and suffix not in FORMATS:
         raise InputError(f"suffix: expected one of {', '.join(FORMATS)}; found {suffix!r}.")
@@ -26,6 +30,7 @@ def targets_of(inputs: list[Path], out: Path, suffix: str | None, overwrite: boo
         raise InputError(
             f"suffix: expected none beside the name of a file, {out.name}, found {suffix!r}; leave it out."
         )
+    suffix = suffix or (".zarr" if isinstance(out, Url) else None)
     targets = [out] if is_volume else [out / (stem(path) + (suffix or volume_format(path))) for path in inputs]
     refuse_same(inputs, targets)
     for target in targets:
@@ -36,7 +41,7 @@ def targets_of(inputs: list[Path], out: Path, suffix: str | None, overwrite: boo
     return targets
 
 
-def refuse_same(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+def refuse_same(inputs: Sequence[Place], outputs: Sequence[Place]) -> None:
     """Raise `InputError` where two inputs would have the same output."""
     for position, (path, out) in enumerate(zip(inputs, outputs, strict=True)):
         if out in outputs[:position]:
