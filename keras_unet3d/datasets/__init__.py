@@ -1,6 +1,6 @@
 """What the user calls DATA: which image, label and weight volumes belong together."""
 
-from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found, misfits
+from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found, misfits, on_voxels_of
 from keras_unet3d.datasets.finding import (
     CELLS,
     EMBEDDED,
@@ -29,6 +29,7 @@ __all__ = [
     "find_pairs",
     "joined",
     "misfits",
+    "on_voxels_of",
     "open_examples",
     "open_partly_labelled",
 ]

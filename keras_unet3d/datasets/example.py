@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_unet3d.errors import refuse
 from keras_unet3d.fields import Validated
-from keras_unet3d.geometry import Spacing
-from keras_unet3d.volumes import NoChannels, Volume
+from keras_unet3d.geometry import Spacing, triple
+from keras_unet3d.volumes import NoChannels, Volume, embedded
 from keras_unet3d.words import by
 
 # Voxels by which the corners of two volumes may be apart, and the share by which their voxel sizes may differ.
@@ -67,7 +67,8 @@ class Case:
 
     def opened(self) -> Example:
         """Return the example; raises `InputError` for the first thing that is wrong with it."""
-        return Example(self.name, self.image(), self.label(), self.weight())
+        image = self.image()
+        return Example(self.name, image, on_voxels_of(image, self.label()), self.weight())
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,19 @@ class DataSet:
     label_names: dict[int, str]
     unlabelled: tuple[int, ...] = ()
     target: str | None = None
+
+
+def on_voxels_of(image: Volume, label: Volume) -> Volume:
+    """Return labels of a format that leaves out planes of nothing, like DICOM-SEG, on all voxels of the image.
+
+    Labels that do not lie on its voxels are as they were: `misfits` says so.
+    """
+    if not label.layout.get("sparse") or image.affine is None or label.affine is None or label.shape == image.shape:
+        return label
+    offset = np.linalg.inv(image.affine) @ label.affine
+    corner = triple(int(voxel) for voxel in offset[2::-1, 3].round())
+    inside = all(0 <= at <= whole - size for at, whole, size in zip(corner, image.shape, label.shape, strict=True))
+    return embedded(label, image.shape, corner) if inside else label
 
 
 def misfits(image: Volume, other: Volume) -> Iterator[str]:

@@ -8,7 +8,7 @@ from keras_unet3d.choices import TARGETS
 from keras_unet3d.datasets.cells import UNLABELLED as NOT_PAINTED
 from keras_unet3d.datasets.cells import touching_cells
 from keras_unet3d.datasets.described import DESCRIPTION, find_described
-from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found, open_labels
+from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Example, Found, on_voxels_of, open_labels
 from keras_unet3d.datasets.pairing import Globs, find_pairs
 from keras_unet3d.datasets.phantom import NAMES, UNLABELLED, Phantom, phantom
 from keras_unet3d.errors import InputError, refuse
@@ -188,5 +188,6 @@ def open_partly_labelled(path: str | Path, keys: DataKeys, labels: str | Path | 
     elif Path(path).name.lower().endswith(SEVERAL):
         label = _open_optional(Path(path), keys.label, keys.axes)
     if label is not None:
+        label = on_voxels_of(image, label)
         Example(image.name, image, label)
     return image, label

@@ -215,7 +215,7 @@ def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wa
     key = "label" if wanted.output == "labels" else wanted.output
     # The first box tells the type and the channels.
     box, values = next(results)
-    with fill_volume(target, values.dtype, volume, key, _channels(values)) as write:
+    with fill_volume(target, values.dtype, _named(volume, predictor, wanted), key, _channels(values)) as write:
 
         def put(item: tuple[Box, np.ndarray]) -> None:
             write(*item)
@@ -228,6 +228,14 @@ def _predict_one(predictor: Predictor, volume: Volume, target: Path, wanted: _Wa
             pass
     shape = " x ".join(map(str, volume.shape + values.shape[3:]))
     return f"{shape}, {_shares(counts) if wanted.output == 'labels' else wanted.output}"
+
+
+def _named(volume: Volume, predictor: Predictor, wanted: _Wanted) -> Volume:
+    """Return the volume with the names of the label values, for formats that keep them."""
+    table = predictor.spec.labels
+    if not table or wanted.output != "labels" or wanted.cleaning.instances:
+        return volume
+    return replace(volume, layout=volume.layout | {"names": dict(zip(table.values, table.names, strict=True))})
 
 
 def _results(
