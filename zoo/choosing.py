@@ -66,6 +66,8 @@ def fastest(
     settings: PredictSettings = DEFAULTS,
     key: str | None = None,
     axes: str | None = None,
+    scene: str | None = None,
+    time: int | None = None,
     listener: Listener = SILENT,
 ) -> tuple[str, str]:
     """Return the engine and the precision that `predictor` is best made with for a volume.
@@ -80,14 +82,23 @@ def fastest(
         volume: one of those that are to be predicted, or the paths of some, of which the first that is in order is taken.
         wanted: what may be chosen among.
         output, settings: as in `Predictor.boxes`.
-        key, axes: of a path; `None` takes those that the network was trained with.
+        key, axes, scene, time: of a path; `None` takes those that the network was trained with.
         listener: is told a line on what was chosen, and why.
 
     Raises:
         InputError: an unknown name, a broken model, or an engine that was asked for and cannot be had.
     """
     return fastest_predictor(
-        reference, volume, wanted, output=output, settings=settings, key=key, axes=axes, listener=listener
+        reference,
+        volume,
+        wanted,
+        output=output,
+        settings=settings,
+        key=key,
+        axes=axes,
+        scene=scene,
+        time=time,
+        listener=listener,
     )[1]
 
 
@@ -101,6 +112,8 @@ def fastest_predictor(
     settings: PredictSettings = DEFAULTS,
     key: str | None = None,
     axes: str | None = None,
+    scene: str | None = None,
+    time: int | None = None,
     listener: Listener = SILENT,
 ) -> tuple[Predictor, tuple[str, str]]:
     """Return the predictor that is best for a volume, and what `fastest` returns for it: the model is opened once."""
@@ -109,11 +122,12 @@ def fastest_predictor(
     if candidates == [SURE] or wanted.engine == "savedmodel":
         return predictor_in(*candidates[0], reference, model, spec), candidates[0]
     sure = predictor_in(*SURE, reference, model, spec)
+    keys = spec.keys.replaced(raw=key, axes=axes, scene=scene, time=time)
     chosen_here, parts = len(candidates) > 1, list[_Part]()
     for one in [volume] if isinstance(volume, Volume | str | Path) else volume:
         # What is wrong with a volume need not stop the others.
         with suppress(InputError):
-            opened = one if isinstance(one, Volume) else open_volume(one, key or spec.keys.raw, axes or spec.keys.axes)
+            opened = one if isinstance(one, Volume) else open_volume(one, *keys.of(keys.raw))
             if chosen_here and SURE in candidates and _operations(sure, spec, opened, settings) < _WORTH_IT:
                 return sure, SURE
             parts = list(_parts(sure, opened))

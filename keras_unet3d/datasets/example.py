@@ -1,9 +1,10 @@
 """An image with its labels and weights: as a case that is yet to be opened, and as an example that fits together."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -19,7 +20,7 @@ _APART, _OTHER_SIZE = 0.5, 0.01
 
 @dataclass(frozen=True)
 class DataKeys(Validated):
-    """Where in the files the volumes are: data set names in HDF5 and Zarr, order of the axes."""
+    """Where in the files the volumes are: data set names in HDF5, N5 and Zarr, order of the axes, scene and point in time."""
 
     WHAT = "names in the files"
 
@@ -27,14 +28,24 @@ class DataKeys(Validated):
     label: str = "label"
     weight: str = "weight"
     axes: str | None = None
+    scene: str | None = None
+    time: int | None = None
+
+    def replaced(self, **given: Any) -> Self:
+        """Return the same with those fields replaced that are given, not None."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+    def of(self, key: str) -> tuple[str, str | None, str | None, int | None]:
+        """Return what `open_volume` takes for the data set `key`."""
+        return key, self.axes, self.scene, self.time
 
 
-def open_labels(opener: Callable[..., Volume], path: Path, key: str, axes: str | None) -> Volume:
+def open_labels(opener: Callable[..., Volume], path: Path, key: str, axes: str | None, *which: Any) -> Volume:
     """Open labels or weights, which may have no channels: the order of the image's axes serves them without the c."""
     try:
-        return opener(path, key, axes)
+        return opener(path, key, axes, *which)
     except NoChannels:
-        return opener(path, key, axes and axes.lower().replace("c", ""))
+        return opener(path, key, axes and axes.lower().replace("c", ""), *which)
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,9 @@ class Example:
     @property
     def file(self) -> str:
         """What tells this example from any other: the path of its image."""
-        return str(self.image.path.resolve()) if self.image.path else self.name
+        inside = self.image.layout.get("inside")
+        within = f":/{inside}" if inside else ""
+        return f"{self.image.path.resolve()}{within}" if self.image.path else self.name
 
     def __post_init__(self) -> None:
         for volume in filter(None, (self.label, self.weight)):

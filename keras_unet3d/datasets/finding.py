@@ -155,7 +155,7 @@ def _case(path: Path, keys: DataKeys) -> Case:
     find_weight = _open_optional if keys.weight == DataKeys.weight else partial(open_labels, open_inside)
     return Case(
         path.name,
-        partial(open_volume, path, keys.raw, keys.axes),
+        partial(open_volume, path, *keys.of(keys.raw)),
         partial(open_labels, open_inside, path, keys.label, keys.axes),
         partial(find_weight, path, keys.weight, keys.axes),
     )
@@ -182,9 +182,9 @@ def open_partly_labelled(path: str | Path, keys: DataKeys, labels: str | Path | 
     if str(path) in EMBEDDED and labels is None:
         example = EMBEDDED[str(path)]().cases[0].opened()
         return example.image, example.label
-    image, label = open_volume(path, keys.raw, keys.axes), None
+    image, label = open_volume(path, *keys.of(keys.raw)), None
     if labels is not None:
-        label = open_labels(open_volume, Path(labels), keys.label, keys.axes)
+        label = open_labels(open_volume, Path(labels), *keys.of(keys.label))
     elif Path(path).name.lower().endswith(SEVERAL):
         label = _open_optional(Path(path), keys.label, keys.axes)
     if label is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from keras_unet3d.datasets.example import Case, DataKeys, Found, open_labels
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import Validated
-from keras_unet3d.volumes import Volume, open_volume, stem
+from keras_unet3d.volumes import Volume, file_and_key, open_volume, stem
 from keras_unet3d.words import some
 
 # Words of a file name that say what a file is, and not which.
@@ -31,7 +31,7 @@ class Globs(Validated):
     def files(self) -> list[Path]:
         """Return every file that any of the patterns names."""
         patterns = (self.images, self.labels, self.weights)
-        return [Path(file) for pattern in patterns if pattern for file in glob.glob(pattern, recursive=True)]
+        return [file_and_key(path)[0] for pattern in patterns if pattern for path in _found(pattern)]
 
 
 def find_pairs(globs: Globs, keys: DataKeys) -> Found:
@@ -56,23 +56,30 @@ def find_pairs(globs: Globs, keys: DataKeys) -> Found:
             continue
         label, *weight = (partner_of[image] for partner_of in partners)
         others = [
-            partial(open_labels, open_volume, path, key, keys.axes)
+            partial(open_labels, open_volume, path, *keys.of(key))
             for path, key in zip((label, *weight), (keys.label, keys.weight), strict=False)
         ]
-        cases.append(Case(image.name, partial(open_volume, image, keys.raw, keys.axes), *others))
+        cases.append(Case(file_and_key(image)[0].name, partial(open_volume, image, *keys.of(keys.raw)), *others))
     return Found(tuple(cases), {}, faults=tuple(faults))
 
 
 def find_images(pattern: str, keys: DataKeys) -> list[Volume]:
     """Return the images that a glob names, by themselves; raises `InputError` where it finds none."""
-    return [open_volume(image, keys.raw, keys.axes) for image in _glob("images", pattern)]
+    return [open_volume(image, *keys.of(keys.raw)) for image in _glob("images", pattern)]
 
 
 def _glob(option: str, pattern: str) -> list[Path]:
-    files = sorted(Path(file) for file in glob.glob(pattern, recursive=True))
+    files = sorted(_found(pattern))
     if not files:
         raise InputError(f"`{option}={pattern}`: expected files, found none; quote the pattern and check the path.")
     return files
+
+
+def _found(pattern: str) -> list[Path]:
+    """Return the volumes that a pattern names; it may end in the name of one inside of each file, as "*.h5:/volumes/raw" does."""
+    files, key = file_and_key(pattern)
+    found = glob.glob(str(files), recursive=True)
+    return [Path(file if key is None else f"{file}:/{key}") for file in found]
 
 
 def _partners(option: str, images: Sequence[Path], others: Sequence[Path], faults: list[str]) -> dict[Path, Path]:

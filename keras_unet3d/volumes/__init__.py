@@ -114,7 +114,8 @@ def open_volume(
     file, inside = file_and_key(path)
     kind = format_of(file)
     opener = partial(kind.open, scene=scene, time=time) if kind.has_scenes else kind.open
-    return _opened(file, opener, inside or key, axes)
+    volume = _opened(file, opener, inside or key, axes)
+    return replace(volume, layout=volume.layout | {"inside": inside}) if inside else volume
 
 
 def open_inside(path: Path, key: str, axes: str | None = None) -> Volume:

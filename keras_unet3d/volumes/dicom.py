@@ -77,11 +77,11 @@ def create_dicom_seg(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.n
     folder = new.like.layout.get("dicom")
     if folder is None:
         raise InputError(
-            f"{path}: expected a DICOM series that the labels belong to, found {new.like.name}; write another format."
+            f"DICOM-SEG: expected a DICOM series that the labels belong to, found {new.like.name}; write another format."
         )
     if new.channels is not None or new.dtype.kind == "f":
         raise InputError(
-            f"{path}: expected labels, which DICOM-SEG holds, found {new.dtype} of several channels or parts of 1; write .nii.gz."
+            f"DICOM-SEG: expected labels, which are all that it holds, found {new.dtype} of {new.channels or 1} channels; write .nii.gz."
         )
     order, flipped = written_order(new.like)
     order = order[::-1]
@@ -103,7 +103,7 @@ def _save(path: Path, labels: np.ndarray, like: Volume) -> None:
     slices, names = sorted_slices(like.layout["dicom"]), like.layout.get("names", {})
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high > _MOST_LABEL:
-        raise InputError(f"{path}: expected labels from 0 to {_MOST_LABEL}, found {low} to {high}; write .nii.gz.")
+        raise InputError(f"DICOM-SEG: expected labels from 0 to {_MOST_LABEL}, found {low} to {high}; write .nii.gz.")
     method = highdicom.AlgorithmIdentificationSequence("keras-unet3d", codes.DCM.ArtificialIntelligence, __version__)
     # Numbers of segments follow one another: those between that no voxel has are declared, too.
     segments = [

@@ -12,12 +12,17 @@ import numpy as np
 from keras_unet3d.errors import InputError
 from keras_unet3d.files import refuse_existing
 from keras_unet3d.geometry import Box
+from keras_unet3d.volumes.czi import open_czi
 from keras_unet3d.volumes.dicom import create_dicom_seg, open_dicom
 from keras_unet3d.volumes.dicom_series import is_dicom, open_dicom_series
 from keras_unet3d.volumes.hdf5 import create_hdf5, open_hdf5
 from keras_unet3d.volumes.itk import create_itk, open_itk
+from keras_unet3d.volumes.lif import open_lif
 from keras_unet3d.volumes.mrc import create_mrc, open_mrc
+from keras_unet3d.volumes.n5 import open_n5, open_n5_inside
+from keras_unet3d.volumes.nd2 import open_nd2
 from keras_unet3d.volumes.nifti import create_nifti, open_nifti
+from keras_unet3d.volumes.sequence import CODECS, open_sequence
 from keras_unet3d.volumes.tiff import create_tiff, open_tiff
 from keras_unet3d.volumes.volume import NewVolume, Volume
 from keras_unet3d.volumes.zarr import create_zarr, open_zarr, open_zarr_inside, refuse_existing_zarr
@@ -57,7 +62,7 @@ class Format:
 
 _HDF5 = Format(open=open_hdf5, create=create_hdf5, open_inside=open_hdf5)
 _NIFTI = Format(open=open_nifti, create=create_nifti)
-_TIFF = Format(open=open_tiff, create=create_tiff)
+_TIFF = Format(open=open_tiff, create=create_tiff, has_scenes=True)
 _ITK = Format(open=open_itk, create=create_itk)
 _MRC = Format(open=open_mrc, create=create_mrc)
 
@@ -75,6 +80,7 @@ FORMATS: dict[str, Format] = {
         is_folder=True,
         refuse_existing=refuse_existing_zarr,
     ),
+    ".n5": Format(open=open_n5, open_inside=open_n5_inside, result=".zarr", is_folder=True),
     ".dcm": Format(open=open_dicom, create=create_dicom_seg, result=".nii.gz"),
     ".nrrd": _ITK,
     ".mha": _ITK,
@@ -84,10 +90,14 @@ FORMATS: dict[str, Format] = {
     ".mrc": _MRC,
     ".rec": _MRC,
     ".map": _MRC,
+    ".czi": Format(open=open_czi, result=".tif", has_scenes=True),
+    ".lif": Format(open=open_lif, result=".tif", has_scenes=True),
+    ".nd2": Format(open=open_nd2, result=".tif", has_scenes=True),
 }
 # Suffix of the files in a folder that is one volume, a file per slice, and has no suffix of its own.
 SLICES: dict[str, Format] = {
     ".dcm": Format(open=open_dicom_series, result=".nii.gz", is_folder=True),
+    **dict.fromkeys(CODECS, Format(open=open_sequence, result=".tif", is_folder=True)),
 }
 # Suffixes of formats that can be written.
 WRITTEN = tuple(suffix for suffix, kind in FORMATS.items() if kind.create)

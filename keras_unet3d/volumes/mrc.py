@@ -49,7 +49,7 @@ def create_mrc(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarray
     mrcfile = package(path, "mrcfile", "mrc")
     if new.channels is not None:
         raise InputError(
-            f"{path}: expected one channel, which is all that MRC holds, found {new.channels}; write .h5 or .tif."
+            f"MRC: expected one channel, which is all that it holds, found {new.channels}; write .h5 or .tif."
         )
     order = plain_order(new.like, None)
     with scratch(path, shape_in_order(new.shape, None, order), new.dtype) as data:
@@ -58,7 +58,7 @@ def create_mrc(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarray
             data("r+")[place_in_order(box, new.shape, order)] = from_order(array, order)
 
         yield write
-        array = _writable(path, data("r"))
+        array = _writable(data("r"))
         with mrcfile.new(path, overwrite=True) as file:
             file.set_data(array)
             _describe(file, order, new.like)
@@ -74,7 +74,7 @@ def _describe(file: Any, order: str, like: Volume) -> None:
         file.header[name] = value
 
 
-def _writable(path: Path, array: np.ndarray) -> np.ndarray:
+def _writable(array: np.ndarray) -> np.ndarray:
     """Return voxels in a type that MRC has: 8 and 16 bits, float32, float16; raises `InputError` where none holds them."""
     if array.dtype.name in ("int8", "int16", "uint16", "float32", "float16"):
         return array
@@ -84,6 +84,4 @@ def _writable(path: Path, array: np.ndarray) -> np.ndarray:
         wider = array.astype(kind)
         if array.dtype.kind == "f" or (wider == array).all():
             return wider
-    raise InputError(
-        f"{path}: expected labels that MRC can hold, up to {2**24}, found {array.max()}; write .h5 or .tif."
-    )
+    raise InputError(f"MRC: expected labels that it can hold, up to {2**24}, found {array.max()}; write .h5 or .tif.")

@@ -74,6 +74,8 @@ def predict(
     table: bool = False,
     raw_key: str | None = None,
     axes: str | None = None,
+    scene: str | None = None,
+    time: int | None = None,
     suffix: str | None = None,
     scheduler: str | None = None,
     recipe: Recipe | None = None,
@@ -87,7 +89,7 @@ def predict(
 
     Args:
         predictor: a trained network, as `zoo.predictor` returns it.
-        inputs: HDF5, NIfTI, TIFF or Zarr.
+        inputs: volumes of any format, files or folders.
         out: a volume for one input, its suffix decides the format; or a folder, which keeps names and formats.
         output: "labels" (raw label values of the training data), "probabilities", "logits" (float32, channels last) or
             "uncertainty" (float32, 0 sure, 1 no idea).
@@ -95,7 +97,7 @@ def predict(
         cleaning: what is done to the label volumes.
         resample: whether volumes are predicted at the voxel size of the training, and brought back.
         table: whether a table of the objects is written beside every label volume, as `measure` does it: its name with .csv.
-        raw_key, axes: of the files; `None` takes those that the network was trained with.
+        raw_key, axes, scene, time: of the files; `None` takes those that the network was trained with.
         suffix: format of the results in a folder, like ".nii.gz"; None keeps the inputs'.
         scheduler: address of a Dask scheduler whose workers compute blocks of Zarr volumes, or "here": in this process. What
             was stopped goes on with the next call.
@@ -121,12 +123,13 @@ def predict(
     targets = targets_of(paths, Path(out), suffix, overwrite)
     if table:
         refuse_same(paths, [table_beside(target) for target in targets])
-    keys = (raw_key or predictor.spec.keys.raw, axes or predictor.spec.keys.axes)
+    keys = predictor.spec.keys.replaced(raw=raw_key, axes=axes, scene=scene, time=time)
+    which = keys.of(keys.raw)
     faults: list[str] = []
     jobs: list[tuple[Path, Volume, Path]] = []
     for path, target in zip(paths, targets, strict=True):
         with collecting(faults):
-            volume = open_volume(path, *keys)
+            volume = open_volume(path, *which)
             # What the memory does not allow is said before hours are spent.
             predictor.tiling(at_training_size(volume, predictor.spec, resample).shape, wanted.settings)
             if _is_cleaned(predictor, wanted) and not scheduler:
@@ -153,7 +156,7 @@ def predict(
             for line in other_size_in_words(volume, predictor.spec, resample):
                 listener.say(line)
             if scheduler and recipe:
-                work = BlockWork(recipe, (str(path.resolve()), *keys), target, output, settings, cleaning.instances)
+                work = BlockWork(recipe, (str(path.resolve()), *which), target, output, settings, cleaning.instances)
                 predict_blocks(work, predictor, volume, scheduler, share, overwrite)
                 listener.say(f"{target}: {'instances' if cleaning.instances else output}")
             else:
