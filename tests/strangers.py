@@ -163,3 +163,68 @@ def n5(path, arrays, resolution=None):
         said = json.loads(file.read_text()) if file.exists() else {}
         file.write_text(json.dumps(said | {"pixelResolution": {"unit": "nm", "dimensions": SPACING[::-1]}}))
     return path
+
+
+def nd2(path, array):
+    """Write ND2 as Nikon's programs lay it out; the array is (position, t, z, c, y, x)."""
+    positions, t, z, c, y, x = array.shape
+    plane = {"uiCompCount": 1, "uiSampleIndex": 0, "sDescription": "dye", "pFluorescentProbe": {"m_sName": "dye"}}
+    planes = {f"a{channel}": plane for channel in range(c)}
+    points = {f"i{number:010}": {"dPosX": 10.0 * number, "dPosY": 0.0, "dPosZ": 0.0} for number in range(positions)}
+    stack = {
+        "eType": 4,
+        "uLoopPars": {"uiCount": z, "dZLow": 0.0, "dZHigh": (z - 1) * SPACING[0], "dZStep": SPACING[0]},
+    }
+    where = {"eType": 2, "uLoopPars": {"uiCount": positions, "Points": points}, "ppNextLevelEx": {"i0000000000": stack}}
+    times = {"uiCount": t, "dStart": 0.0, "dPeriod": 1.0, "dDuration": 1.0}
+    chunks = {
+        "ImageAttributesLV!": _clx(
+            "SLxImageAttributes",
+            {"uiWidth": x, "uiWidthBytes": x * c * array.itemsize, "uiHeight": y, "uiComp": c, "uiBpcInMemory": 8 * array.itemsize,
+             "uiBpcSignificant": 8 * array.itemsize, "uiSequenceCount": positions * t * z, "eCompression": 2},
+        ),
+        "ImageMetadataSeqLV|0!": _clx(
+            "SLxPictureMetadata",
+            {"bCalibrated": True, "dCalibration": SPACING[2], "sPicturePlanes": {"uiCount": c, "sPlaneNew": planes}},
+        ),
+        "ImageMetadataLV!": _clx(
+            "SLxExperiment", {"eType": 1, "uLoopPars": times, "ppNextLevelEx": {"i0000000000": where}}
+        ),
+    }  # fmt: skip
+    frames = np.moveaxis(array, 3, -1).transpose(1, 0, 2, 3, 4, 5).reshape(-1, y, x, c)
+    for number, frame in enumerate(frames):
+        chunks[f"ImageDataSeq|{number}!"] = bytes(8) + np.ascontiguousarray(frame).tobytes()
+    content = _chunk("ND2 FILE SIGNATURE CHUNK NAME01!", b"Ver3.0".ljust(64, b"\0"), 32)
+    directory = b""
+    for name, data in chunks.items():
+        directory += name.encode() + struct.pack("<QQ", len(content), len(data))
+        content += _chunk(name, data, 4072 if name.startswith("ImageDataSeq") else 64)
+    end = b"ND2 CHUNK MAP SIGNATURE 0000001!" + struct.pack("<Q", len(content))
+    path.write_bytes(content + _chunk("ND2 FILEMAP SIGNATURE NAME 0001!", directory + end, 32))
+    return path
+
+
+def _chunk(name, data, room):
+    # Of an image, the time stamp stands where its name ends.
+    stamp = 8 if name.startswith("ImageDataSeq") else 0
+    return struct.pack("<IIQ", 0x0ABECEDA, room + stamp, len(data) - stamp) + name.encode().ljust(room, b"\0") + data
+
+
+def _clx(name, value):
+    """Return a value in the binary form of ND2's descriptions: type, length of the name, name, value."""
+    title = f"{name}\0".encode("utf-16-le")
+    if isinstance(value, dict):
+        items = b"".join(_clx(key, item) for key, item in value.items())
+        length = 2 + len(title) + 12 + len(items)
+        return (
+            struct.pack("BB", 11, len(name) + 1)
+            + title
+            + struct.pack("<IQ", len(value), length)
+            + items
+            + bytes(8 * len(value))
+        )
+    kinds = {bool: (1, "<B"), int: (3, "<I"), float: (6, "<d")}
+    if isinstance(value, str):
+        return struct.pack("BB", 8, len(name) + 1) + title + f"{value}\0".encode("utf-16-le")
+    kind, form = kinds[type(value)]
+    return struct.pack("BB", kind, len(name) + 1) + title + struct.pack(form, value)

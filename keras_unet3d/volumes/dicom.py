@@ -39,7 +39,8 @@ def open_dicom(path: Path, key: str | None, axes: str | None) -> Volume:
     # highdicom counts slices, rows, columns; files of other formats begin with columns.
     affine = LPS @ geometry.affine[:, [2, 1, 0, 3]]
     layout = turned(path, affine, shape[::-1]) | {"sparse": is_labels}
-    layout["order"] = order_of(path, shape, None, layout["turned"][::-1])
+    spatial = layout["turned"][::-1]
+    layout["order"] = order_of(path, shape, axes and spatial + "c" * ("c" in axes), spatial)
     dtype = np.dtype(np.uint16 if is_labels else np.float32)
     how: dict[str, Any] = {"combine_segments": True, "allow_missing_positions": True} if is_labels else {}
 

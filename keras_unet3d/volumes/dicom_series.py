@@ -41,7 +41,8 @@ def open_dicom_series(path: Path, key: str | None, axes: str | None) -> Volume:
     shape = (len(slices), int(first.Rows), int(first.Columns))
     affine = LPS @ _affine(path, slices)
     layout = turned(path, affine, shape[::-1]) | {"dicom": path}
-    layout["order"] = order_of(path, shape, None, layout["turned"][::-1])
+    spatial = layout["turned"][::-1]
+    layout["order"] = order_of(path, shape, axes and spatial + "c" * ("c" in axes), spatial)
 
     def plane(number: int) -> np.ndarray:
         with readable(files[number]):
@@ -64,7 +65,10 @@ def sorted_slices(folder: Path) -> list[Any]:
     headers = []
     for file in _files(folder):
         with readable(file):
-            headers.append(pydicom.dcmread(file, stop_before_pixels=True))
+            header = pydicom.dcmread(file, stop_before_pixels=True)
+        if "SeriesInstanceUID" not in header:
+            raise InputError(f"{file}: expected a slice of a series, found a broken or truncated file; copy it again.")
+        headers.append(header)
     _refuse_several(folder, headers)
     for header in headers:
         _refuse_unlike(header, headers[0])

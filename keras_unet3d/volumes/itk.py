@@ -14,7 +14,7 @@ from keras_unet3d.files import opened
 from keras_unet3d.geometry import Box
 from keras_unet3d.volumes.axes import from_order, in_order, order_of, place_in_order, shape_in_order
 from keras_unet3d.volumes.orientation import LPS, spacing_of, turned, written_affine, written_order
-from keras_unet3d.volumes.reading import package, refuse_elsewhere, refuse_hollow, refuse_non_numbers
+from keras_unet3d.volumes.reading import package, refuse_elsewhere, refuse_hollow
 from keras_unet3d.volumes.scratch import scratch
 from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume, checked_spacing, common_type
 
@@ -41,8 +41,9 @@ def open_itk(path: Path, key: str | None, axes: str | None) -> Volume:
     declared = prod(size) * channels * dtype.itemsize
     refuse_hollow(path, declared, [one.stat().st_size for one in files], _MOST_PACKED if compressed else 1)
     layout = turned(path, LPS @ _affine(reader), size)
-    letters = layout["turned"][::-1] + "c" * (channels > 1)
-    order = order_of(path, (*size[::-1], *([channels] if channels > 1 else [])), letters, letters)
+    spatial = layout["turned"][::-1]
+    told = spatial + "c" * (channels > 1 if axes is None else "c" in axes)
+    order = order_of(path, (*size[::-1], channels)[: 3 + (channels > 1)], told, spatial)
 
     def read(index: Box) -> np.ndarray:
         spatial, others = index[:3][::-1], index[3:]
@@ -82,17 +83,12 @@ def _data_files(path: Path, header: bytes) -> Iterator[Path]:
 
 
 def _dtype(path: Path, sitk: Any, reader: Any) -> np.dtype:
-    name = sitk.GetPixelIDValueAsString(reader.GetPixelID())
     # "vector of 32-bit float", "16-bit unsigned integer", "complex of 64-bit float"
-    bits, kind = (
-        re.search(r"(\d+)-bit (unsigned|signed|float)", name) or (None, None),
-        re.search(r"unsigned|signed|float", name),
-    )
-    if not bits[0] or not kind or "complex" in name:
+    name = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    found = re.fullmatch(r"(?:vector of )?(\d+)-bit (unsigned|signed|float).*", name)
+    if not found:
         raise InputError(f"{path}: expected numbers, found voxels of type {name}; save them as integers or floats.")
-    dtype = np.dtype(f"{ {'unsigned': 'u', 'signed': 'i', 'float': 'f'}[kind[0]] }{int(bits[1]) // 8}")
-    refuse_non_numbers(path, dtype)
-    return dtype
+    return np.dtype(f"{ {'unsigned': 'u', 'signed': 'i', 'float': 'f'}[found[2]] }{int(found[1]) // 8}")
 
 
 def _affine(image: Any) -> np.ndarray:

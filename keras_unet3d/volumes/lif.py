@@ -32,7 +32,7 @@ def _scene(path: Path, number: int, image: Any) -> Scene:
                 f"{path}:{image.name}: expected planes of y and x, found axes {''.join(image.dims)}; save it as TIFF."
             )
         with liffile.LifFile(path) as file:
-            opened = file.images[number]
+            opened: Any = file.images[number]
 
             def plane(z: int, c: int) -> np.ndarray:
                 wanted = {"T": time, "Z": z, "C": c}

@@ -80,9 +80,9 @@ def _names(path: Path, above: str = "") -> Iterator[str]:
 
 def _spacing(name: str, path: Path, key: str) -> tuple[Spacing | None, str | None]:
     """Return the voxel size (z, y, x) and its unit, as the data set or the pyramid that it is of says."""
-    folder = path / key
+    own = path / key
     # What a pyramid says, it says of its full resolution.
-    for folder in (folder, folder.parent) if folder.name == _FULL else (folder,):
+    for folder in (own, own.parent) if own.name == _FULL else (own,):
         attributes: dict[str, Any] = (
             read_json(folder / _MARK, "the attributes of N5") if (folder / _MARK).is_file() else {}
         )

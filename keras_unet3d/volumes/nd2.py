@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 
 from keras_unet3d.geometry import Box
-from keras_unet3d.volumes.reading import by_planes, package
+from keras_unet3d.volumes.reading import by_planes, package, refuse_hollow
 from keras_unet3d.volumes.scenes import Scene, volume_of
 from keras_unet3d.volumes.volume import Volume
+
+# Bytes that one byte of zlib can stand for, and a little.
+_MOST_PACKED = 1100
 
 
 def open_nd2(
@@ -39,4 +42,7 @@ def _scene(path: Path, file: Any, position: int) -> Scene:
             return by_planes(shape, plane)(index)
 
     packed = file.attributes.compressionType is not None
-    return Scene("", sizes, file.dtype, read, (size.z, size.y, size.x), packed)
+    # What is missing would be zeros, which train and predict without a word.
+    refuse_hollow(path, file.nbytes, [path.stat().st_size], _MOST_PACKED if packed else 1)
+    calibrated = all(file.metadata.channels[0].volume.axesCalibrated)
+    return Scene("", sizes, file.dtype, read, (size.z, size.y, size.x) if calibrated else None, packed)

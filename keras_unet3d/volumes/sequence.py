@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from keras_unet3d.volumes.reading import by_planes, readable, refuse_non_numbers
 from keras_unet3d.volumes.volume import Volume
 from keras_unet3d.words import by
 
+# Decoders fill what is missing with zeros, which would train and predict without a word: what whole files end in.
+_ENDS = {"png": b"IEND\xaeB`\x82", "jpeg2k": b"\xff\xd9", "tiff": b""}
 # Suffix -> the codec of the package imagecodecs.
 CODECS = {".png": "png", ".tif": "tiff", ".tiff": "tiff", ".jp2": "jpeg2k", ".j2k": "jpeg2k"}
 
@@ -39,9 +42,12 @@ def open_sequence(path: Path, key: str | None, axes: str | None) -> Volume:
 def _read(file: Path) -> np.ndarray:
     import imagecodecs
 
+    codec, content = CODECS[file.suffix.lower()], read_bytes(file, "a slice")
     with readable(file):
-        decode = getattr(imagecodecs, f"{CODECS[file.suffix.lower()]}_decode")
-        picture = np.asarray(decode(read_bytes(file, "a slice")))
+        if not content.endswith(_ENDS[codec]):
+            raise EOFError
+        pages = {"index": None} if codec == "tiff" else {}  # all of them: a stack is no slice
+        picture = np.asarray(getattr(imagecodecs, f"{codec}_decode")(content, **pages))
     if picture.ndim != 2:
         raise InputError(
             f"{file}: expected a slice of grey values, found an array of shape {picture.shape}; give stacks by themselves, and "
@@ -72,7 +78,7 @@ def _in_order(folder: Path) -> list[Path]:
             )
         numbers[int(digits[-1])] = file
     present = sorted(numbers)
-    steps = {after - before for before, after in zip(present, present[1:], strict=False)}
+    steps = {after - before for before, after in pairwise(present)}
     if len(steps) > 1:
         missing = next(number for number in range(present[0], present[-1], min(steps)) if number not in numbers)
         raise InputError(

@@ -62,6 +62,12 @@ def lif(folder):
     return "a.lif", labels_tiff(folder), {"scene": "mine", "time": 1}
 
 
+def nd2(folder):
+    array = np.stack([np.stack([IMAGE * 0, IMAGE])] * 2)[:, :, :, None].astype(np.uint16)
+    strangers.nd2(folder / "a.nd2", array)
+    return "a.nd2", labels_tiff(folder), {"scene": "1", "time": 1}
+
+
 def pyramid(folder):
     metadata = {"axes": "ZYX", "PhysicalSizeZ": 2.5, "PhysicalSizeY": 0.75, "PhysicalSizeX": 0.5}
     with tifffile.TiffWriter(folder / "a.ome.tif", ome=True) as file:
@@ -100,6 +106,7 @@ MADE = {
     "mrc": (mrc, ".rec"),
     "czi": (czi, ".tif"),
     "lif": (lif, ".tif"),
+    "nd2": (nd2, ".tif"),
     "pyramid": (pyramid, ".tif"),
     "n5": (n5, ".zarr"),
     "sequence": (sequence, ".tif"),
@@ -144,7 +151,7 @@ def test_a_volume_of_another_program_is_checked_and_predicted_where_it_lies(made
 
 @pytest.mark.slow
 def test_a_volume_of_another_program_is_learnt_from(made):
-    images, labels, which, suffix, folder = made
+    images, labels, which, _, folder = made
     run = folder / "run"
     fit((), run, images=images, labels=labels, settings=tiny_settings(unlabelled=(), **which))
     (source,) = [case.opened() for case in find_pairs(Globs(images, labels), DataKeys(**which)).cases]
