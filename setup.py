@@ -34,6 +34,15 @@ ONNX = ["onnxruntime>=1.22", "tf2onnx>=1.17"]
 OPENVINO = ["openvino>=2025.2", "tf2onnx>=1.17"]
 # 26 needs NumPy 2, and whoever deforms with elasticdeform has NumPy 1.
 PARQUET = ["pyarrow>=18,<26"]
+DICOM = ["highdicom>=0.28", "pydicom>=3.0.1"]
+ITK = ["SimpleITK>=2.4.1"]
+MRC = ["mrcfile>=1.5.3"]
+CZI = ["pylibCZIrw>=5.0"]
+LIF = ["liffile>=2026.2.15"]
+ND2 = ["nd2>=0.10.1"]
+# What is made of N5 is written as Zarr.
+N5 = ["tensorstore>=0.1.72", *ZARR]
+FORMATS = [*ZARR, *DICOM, *ITK, *MRC, *CZI, *LIF, *ND2, *N5]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
 
 setup(
@@ -93,12 +102,20 @@ setup(
     ],
     extras_require={
         "elasticdeform": ELASTICDEFORM,
-        "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *TEST_TOOLS],
+        "test": [*FORMATS, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *TEST_TOOLS],
         "zarr": ZARR,
         "onnx": ONNX,
         "openvino": OPENVINO,
         "cluster": CLUSTER,
         "parquet": PARQUET,
+        "dicom": DICOM,
+        "itk": ITK,
+        "mrc": MRC,
+        "czi": CZI,
+        "lif": LIF,
+        "nd2": ND2,
+        "n5": N5,
+        "formats": FORMATS,
         "gpu": ["tensorflow[and-cuda]>=2.20"],
     },
     entry_points={"console_scripts": ["unet3d-cli = keras_unet3d.cli:main"]},

@@ -20,6 +20,13 @@ _EXTRAS = {
     "openvino": "openvino",
     "distributed": "cluster",
     "pyarrow": "parquet",
+    "highdicom": "dicom",
+    "SimpleITK": "itk",
+    "mrcfile": "mrc",
+    "pylibCZIrw": "czi",
+    "liffile": "lif",
+    "nd2": "nd2",
+    "tensorstore": "n5",
 }
 _PROBE = 64  # voxels per axis of the tile that engines are timed with
 
