@@ -17,6 +17,7 @@ from keras_unet3d.volumes import (
     SEVERAL,
     MissingKey,
     Volume,
+    file_and_key,
     from_array,
     open_inside,
     open_volume,
@@ -104,6 +105,11 @@ def find_data(path: str | Path, keys: DataKeys) -> Found:
         return Found((_case(path, keys),), {})
     if path.is_dir():
         return _find_in_folder(path, keys)
+    if file_and_key(path)[1]:
+        raise InputError(
+            f"{path}: expected a file with image and labels, found the name of one volume in it; give both by `images` and "
+            "`labels`."
+        )
     if not path.exists():
         raise InputError(f"{path}: expected data, found no such file or folder; check the path.")
     if not path.name.lower().endswith(SEVERAL):
@@ -145,7 +151,7 @@ def _find_in_folder(folder: Path, keys: DataKeys) -> Found:
     if not files:
         raise InputError(
             f"{folder}: expected HDF5 or Zarr volumes or a dataset.json, found neither; "
-            "for pairs of other files give `images=GLOB` and `labels=GLOB`."
+            "for pairs of other files, or of folders of slices, give `images=GLOB` and `labels=GLOB`."
         )
     return Found(tuple(_case(file, keys) for file in files), {})
 

@@ -35,7 +35,7 @@ def open_dicom_series(path: Path, key: str | None, axes: str | None) -> Volume:
     pydicom = package(path, "pydicom", "dicom")
     slices = sorted_slices(path)
     files, first = [Path(one.filename) for one in slices], slices[0]
-    rescaled = any(float(one.get("RescaleSlope", 1)) != 1 or float(one.get("RescaleIntercept", 0)) for one in slices)
+    rescaled = any(map(_is_rescaled, slices))
     stored = np.dtype(f"{'ui'[first.PixelRepresentation]}{first.BitsAllocated // 8}")
     dtype = np.dtype(np.float32) if rescaled else stored
     shape = (len(slices), int(first.Rows), int(first.Columns))
@@ -53,6 +53,11 @@ def open_dicom_series(path: Path, key: str | None, axes: str | None) -> Volume:
     spacing = checked_spacing(path, spacing_of(layout["affine"]))
     # A crop would decode every slice that it touches.
     return Volume(str(path), zyx, channels, dtype, read, spacing, "mm", path, layout, packed=True)
+
+
+def _is_rescaled(header: Any) -> bool:
+    lines = (float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0)))
+    return lines != (1, 0) or "ModalityLUTSequence" in header
 
 
 def sorted_slices(folder: Path) -> list[Any]:

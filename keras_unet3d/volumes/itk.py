@@ -21,7 +21,7 @@ from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume, checked_
 # Headers are text, and seldom longer.
 _HEADER = 2**16
 # The files that a header names, and whether it says that they are compressed.
-_NAMED = re.compile(rb"^(?:ElementDataFile *=|data ?file:) *(.+?)\r?$", re.MULTILINE | re.IGNORECASE)
+_NAMED = re.compile(rb"^(?:ElementDataFile\s*[=:]|data ?file:)\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
 _COMPRESSED = re.compile(rb"^(?:CompressedData *= *True|encoding: *(?:gz|bz))", re.MULTILINE | re.IGNORECASE)
 _MOST_PACKED = 2**16
 
@@ -69,17 +69,25 @@ def _reader(sitk: Any, path: Path) -> Any:
 
 def _data_files(path: Path, header: bytes) -> Iterator[Path]:
     """Yield the files that hold the voxels where these are not in the file of the header."""
-    named = _NAMED.search(header)
-    name = named[1].decode(errors="replace") if named else "LOCAL"
-    if name.upper() == "LOCAL":
-        return
-    if name.upper().startswith("LIST") or "%" in name:
-        raise InputError(f"{path}: expected voxels in one file, found a list of files; save the volume as one file.")
-    file = path.parent / name
-    refuse_elsewhere(path, file)
-    if not file.is_file():
-        raise InputError(f"{path}: expected its voxels in {file}, found no such file; copy it there.")
-    yield file
+    names = [name.decode(errors="replace") for name in _NAMED.findall(header)]
+    # MetaImage always says where its voxels are; the header of NRRD ends in an empty line, or with the file.
+    whole = len(header) < _HEADER or re.search(rb"\n\r?\n", header)
+    if not (whole if header.startswith(b"NRRD") else names):
+        raise InputError(
+            f"{path}: expected a readable {path.suffix} volume, found another kind of file, or a truncated one."
+        )
+    for name in names:
+        if name.upper() == "LOCAL":
+            continue
+        if name.upper().startswith("LIST") or "%" in name:
+            raise InputError(
+                f"{path}: expected voxels in one file, found a list of files; save the volume as one file."
+            )
+        file = path.parent / name
+        refuse_elsewhere(path, file)
+        if not file.is_file():
+            raise InputError(f"{path}: expected its voxels in {file}, found no such file; copy it there.")
+        yield file
 
 
 def _dtype(path: Path, sitk: Any, reader: Any) -> np.dtype:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_unet3d.datasets.example import open_labels
+from keras_unet3d.datasets.example import on_voxels_of, open_labels
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import validated
 from keras_unet3d.files import overlapping, refuse_existing, table_writer, whole_file
@@ -65,6 +65,7 @@ def measure(
     """
     numbers = _opened(labels, "labels", label_key, axes, scene, time)
     grey = None if image is None else _opened(image, "image", raw_key, axes, scene, time)
+    numbers = numbers if grey is None else on_voxels_of(grey, numbers)
     size, unit = _voxel_size(numbers, grey, spacing, unit)
     numbers = replace(numbers, spacing=size, unit=unit)
     if out is None:

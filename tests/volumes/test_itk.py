@@ -110,3 +110,11 @@ def test_other_numbers_of_axes_and_complex_voxels_are_refused(tmp_path):
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((3, 4, 5), np.complex64)), str(tmp_path / "b.nrrd"))
     with pytest.raises(InputError, match=says("b.nrrd: expected numbers, found voxels of type complex")):
         open_volume(tmp_path / "b.nrrd")
+
+
+@pytest.mark.parametrize("suffix, head", [(".mhd", "Comment = "), (".nhdr", "NRRD0004\n#")])
+def test_a_header_that_hides_where_its_voxels_are_is_refused(tmp_path, suffix, head):
+    path = strangers.itk(tmp_path / f"a{suffix}", VOXELS)
+    path.write_text(head + "x" * 2**16 + "\n" + path.read_text().removeprefix("NRRD0004\n"))
+    with pytest.raises(InputError, match=says(f"a{suffix}: expected a readable {suffix} volume")):
+        open_volume(path)

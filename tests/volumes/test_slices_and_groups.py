@@ -8,7 +8,7 @@ import strangers
 import tifffile
 from helpers import says
 
-from keras_unet3d.datasets import DataKeys, Globs
+from keras_unet3d.datasets import DataKeys, Globs, find_data
 from keras_unet3d.datasets.pairing import find_pairs
 from keras_unet3d.errors import InputError
 from keras_unet3d.volumes import open_inside, open_volume, result_suffix, stem
@@ -163,3 +163,13 @@ def test_patterns_name_volumes_in_files(tmp_path):
     assert [example.file for example in examples] == [f"{tmp_path}/a.h5:/v/raw", f"{tmp_path}/b.h5:/v/raw"]
     for example in examples:
         np.testing.assert_array_equal(example.label.array(), example.image.array() + 1)
+
+
+def test_a_volume_in_a_file_and_a_folder_of_slices_are_no_data_by_themselves(tmp_path):
+    path = several(tmp_path / "a.h5", ["raw"])
+    with pytest.raises(
+        InputError, match=says("found the name of one volume in it; give both by `images` and `labels`")
+    ):
+        find_data(f"{path}:/raw", DataKeys())
+    with pytest.raises(InputError, match=says("or of folders of slices, give `images=GLOB` and `labels=GLOB`")):
+        find_data(pictures(tmp_path / "a"), DataKeys())
