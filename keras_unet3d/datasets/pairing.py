@@ -31,7 +31,7 @@ class Globs(Validated):
     def files(self) -> list[Path]:
         """Return every file that any of the patterns names."""
         patterns = (self.images, self.labels, self.weights)
-        return [file_and_key(path)[0] for pattern in patterns if pattern for path in _found(pattern)]
+        return [file_and_key(path)[0] for pattern in patterns if pattern for path in _matching(pattern)]
 
 
 def find_pairs(globs: Globs, keys: DataKeys) -> Found:
@@ -69,17 +69,17 @@ def find_images(pattern: str, keys: DataKeys) -> list[Volume]:
 
 
 def _glob(option: str, pattern: str) -> list[Path]:
-    files = sorted(_found(pattern))
+    files = sorted(_matching(pattern))
     if not files:
         raise InputError(f"`{option}={pattern}`: expected files, found none; quote the pattern and check the path.")
     return files
 
 
-def _found(pattern: str) -> list[Path]:
+def _matching(pattern: str) -> list[Path]:
     """Return the volumes that a pattern names; it may end in the name of one inside of each file, as "*.h5:/volumes/raw" does."""
     files, key = file_and_key(pattern)
-    found = glob.glob(str(files), recursive=True)
-    return [Path(file if key is None else f"{file}:/{key}") for file in found]
+    matches = glob.glob(str(files), recursive=True)
+    return [Path(file if key is None else f"{file}:/{key}") for file in matches]
 
 
 def _partners(option: str, images: Sequence[Path], others: Sequence[Path], faults: list[str]) -> dict[Path, Path]:

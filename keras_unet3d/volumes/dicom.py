@@ -40,7 +40,7 @@ def open_dicom(path: Path, key: str | None, axes: str | None) -> Volume:
     affine = LPS @ geometry.affine[:, [2, 1, 0, 3]]
     layout = turned(path, affine, shape[::-1]) | {"sparse": is_labels}
     spatial = layout["turned"][::-1]
-    layout["order"] = order_of(path, shape, axes and spatial + "c" * ("c" in axes), spatial)
+    order = order_of(path, shape, axes and spatial + "c" * ("c" in axes), spatial)
     dtype = np.dtype(np.uint16 if is_labels else np.float32)
     how: dict[str, Any] = {"combine_segments": True, "allow_missing_positions": True} if is_labels else {}
 
@@ -67,7 +67,7 @@ def open_dicom(path: Path, key: str | None, axes: str | None) -> Volume:
             ) from error
         return volume.array
 
-    zyx, channels, read_box = in_order(layout["order"], shape, read, layout["flipped"])
+    zyx, channels, read_box = in_order(order, shape, read, layout["flipped"])
     spacing = checked_spacing(path, spacing_of(layout["affine"]))
     return Volume(str(path), zyx, channels, dtype, read_box, spacing, "mm", path, layout, packed=True)
 

@@ -42,22 +42,22 @@ def open_dicom_series(path: Path, key: str | None, axes: str | None) -> Volume:
     affine = LPS @ _affine(path, slices)
     layout = turned(path, affine, shape[::-1]) | {"dicom": path}
     spatial = layout["turned"][::-1]
-    layout["order"] = order_of(path, shape, axes and spatial + "c" * ("c" in axes), spatial)
+    order = order_of(path, shape, axes and spatial + "c" * ("c" in axes), spatial)
 
     def plane(number: int) -> np.ndarray:
         with readable(files[number]):
             dataset = pydicom.dcmread(files[number])
             return pydicom.pixels.apply_rescale(dataset.pixel_array, dataset).astype(dtype)
 
-    zyx, channels, read = in_order(layout["order"], shape, by_planes(shape, plane), layout["flipped"])
+    zyx, channels, read = in_order(order, shape, by_planes(shape, plane), layout["flipped"])
     spacing = checked_spacing(path, spacing_of(layout["affine"]))
     # A crop would decode every slice that it touches.
     return Volume(str(path), zyx, channels, dtype, read, spacing, "mm", path, layout, packed=True)
 
 
 def _is_rescaled(header: Any) -> bool:
-    lines = (float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0)))
-    return lines != (1, 0) or "ModalityLUTSequence" in header
+    line = (float(header.get("RescaleSlope") or 1), float(header.get("RescaleIntercept") or 0))
+    return line != (1, 0) or "ModalityLUTSequence" in header
 
 
 def sorted_slices(folder: Path) -> list[Any]:
@@ -74,6 +74,8 @@ def sorted_slices(folder: Path) -> list[Any]:
         if "SeriesInstanceUID" not in header:
             raise InputError(f"{file}: expected a slice of a series, found a broken or truncated file; copy it again.")
         headers.append(header)
+    if not headers:
+        raise InputError(f"{folder}: expected slices of a DICOM series, found none; give the folder that holds them.")
     _refuse_several(folder, headers)
     for header in headers:
         _refuse_unlike(header, headers[0])

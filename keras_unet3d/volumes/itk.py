@@ -57,7 +57,7 @@ def open_itk(path: Path, key: str | None, axes: str | None) -> Volume:
     spacing = checked_spacing(path, spacing_of(layout["affine"]))
     # ITK reads crops of plain MetaImage alone.
     packed = compressed or path.suffix.lower() in (".nrrd", ".nhdr")
-    return Volume(str(path), zyx, channels, dtype, read_box, spacing, "mm", path, layout | {"order": order}, packed)
+    return Volume(str(path), zyx, channels, dtype, read_box, spacing, "mm", path, layout, packed)
 
 
 def _reader(sitk: Any, path: Path) -> Any:
@@ -93,10 +93,10 @@ def _data_files(path: Path, header: bytes) -> Iterator[Path]:
 def _dtype(path: Path, sitk: Any, reader: Any) -> np.dtype:
     # "vector of 32-bit float", "16-bit unsigned integer", "complex of 64-bit float"
     name = sitk.GetPixelIDValueAsString(reader.GetPixelID())
-    found = re.fullmatch(r"(?:vector of )?(\d+)-bit (unsigned|signed|float).*", name)
-    if not found:
+    parts = re.fullmatch(r"(?:vector of )?(\d+)-bit (unsigned|signed|float).*", name)
+    if not parts:
         raise InputError(f"{path}: expected numbers, found voxels of type {name}; save them as integers or floats.")
-    return np.dtype(f"{ {'unsigned': 'u', 'signed': 'i', 'float': 'f'}[found[2]] }{int(found[1]) // 8}")
+    return np.dtype(f"{ {'unsigned': 'u', 'signed': 'i', 'float': 'f'}[parts[2]] }{int(parts[1]) // 8}")
 
 
 def _affine(image: Any) -> np.ndarray:

@@ -31,7 +31,7 @@ def open_n5_inside(path: Path, key: str, axes: str | None) -> Volume:
 
 def _volume(path: Path, key: str, axes: str | None, fallback: bool) -> Volume:
     tensorstore = package(path, "tensorstore", "n5")
-    key = _found(path, key, fallback)
+    key = _full_name(path, key, fallback)
     folder = path / key
     place = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{folder}/"}, "open": True}
     array = tensorstore.open(place, read=True).result()
@@ -52,7 +52,7 @@ def _volume(path: Path, key: str, axes: str | None, fallback: bool) -> Volume:
     return Volume(name, zyx, channels, dtype, read_box, spacing, unit, path, {"order": order})
 
 
-def _found(path: Path, key: str, fallback: bool) -> str:
+def _full_name(path: Path, key: str, fallback: bool) -> str:
     """Return the data set that is meant by a name: itself, or the full resolution of a pyramid."""
     names = list(_names(path))
     tops = [name for name in names if Path(name).name == _FULL or not _is_level(name)]

@@ -53,7 +53,7 @@ class Volume:
         spacing: voxel size (z, y, x) in `unit`, None where the file does not say.
         unit: "mm", "um", ... or None.
         path: the file.
-        layout: what a writer needs to give an output the same geometry: "order" of the file's axes; of a volume in a space also
+        layout: what a writer needs to give an output the same geometry: "order" of the file's axes; of a volume in a space
             "affine", "turned" and "flipped" (`orientation.py`); "nifti" (the image), "dicom" (the folder of the series),
             "mrc" (where it begins), "names" (of label values), "inside" (what of the file the path named). "sparse" are labels that may leave out planes of nothing.
         packed: whether reading any crop unpacks all, or much, of the file.

@@ -2,6 +2,7 @@
 
 import shutil
 
+import h5py
 import highdicom
 import nibabel
 import numpy as np
@@ -197,6 +198,20 @@ def test_two_series_in_a_folder_are_refused(tmp_path):
     for file in (tmp_path / "b").iterdir():
         file.rename(folder / f"other{file.name}")
     refused(folder, "expected one DICOM series, found 2", "(5 files)", "T2 axial (2 files)", "move each to a folder")
+
+
+def test_a_folder_of_folders_of_slices_is_refused(tmp_path):
+    folder = strangers.dicom_slices(tmp_path / "a", VOXELS)
+    (folder / "IM0000.dcm").rename(tmp_path / "DICOMDIR")
+    refused(tmp_path, "expected slices of a DICOM series, found none; give the folder that holds them")
+
+
+def test_what_is_made_of_a_sagittal_series_has_the_usual_axes_in_other_formats(tmp_path):
+    volume = open_volume(strangers.dicom_slices(tmp_path / "a", VOXELS, orientation=(0, 1, 0, 0, 0, -1)))
+    write_volume(tmp_path / "a.h5", volume.array()[..., 0], volume)
+    with h5py.File(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file["label"], volume.array()[..., 0])
+        assert file["label"].attrs["axes"] == "zyx"
 
 
 def test_missing_slices_are_refused(tmp_path):
