@@ -44,6 +44,15 @@ WANDB = ["wandb>=0.31"]
 HUB = ["huggingface_hub>=1.0"]
 # `aiohttp` for https://, `s3fs` for s3://; of other stores people install what fsspec asks for.
 REMOTE = [*ZARR, "fsspec>=2025.5", "s3fs>=2025.5", "aiohttp>=3.11"]
+DICOM = ["highdicom>=0.28", "pydicom>=3.0.1"]
+ITK = ["SimpleITK>=2.4.1"]
+MRC = ["mrcfile>=1.5.3"]
+CZI = ["pylibCZIrw>=5.0"]
+LIF = ["liffile>=2026.2.15"]
+ND2 = ["nd2>=0.10.1"]
+# What is made of N5 is written as Zarr.
+N5 = ["tensorstore>=0.1.72", *ZARR]
+FORMATS = [*ZARR, *DICOM, *ITK, *MRC, *CZI, *LIF, *ND2, *N5]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
 
 setup(
@@ -103,7 +112,7 @@ setup(
     ],
     extras_require={
         "elasticdeform": ELASTICDEFORM,
-        "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *MLFLOW, *WANDB, *HUB, *REMOTE, *TEST_TOOLS],
+        "test": [*FORMATS, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *MLFLOW, *WANDB, *HUB, *REMOTE, *TEST_TOOLS],
         "zarr": ZARR,
         "onnx": ONNX,
         "openvino": OPENVINO,
@@ -113,6 +122,14 @@ setup(
         "wandb": WANDB,
         "hub": HUB,
         "remote": REMOTE,
+        "dicom": DICOM,
+        "itk": ITK,
+        "mrc": MRC,
+        "czi": CZI,
+        "lif": LIF,
+        "nd2": ND2,
+        "n5": N5,
+        "formats": FORMATS,
         "gpu": ["tensorflow[and-cuda]>=2.20"],
     },
     entry_points={"console_scripts": ["unet3d-cli = keras_unet3d.cli:main"]},

@@ -1,7 +1,5 @@
 """`unet3d-cli evaluate`."""
 
-from dataclasses import replace
-
 import click
 
 from keras_unet3d.cli import options
@@ -24,6 +22,8 @@ from keras_unet3d.settings import FitSettings, PredictSettings
 @click.option("--raw-key", help="Data set of the image [default: as in training].")
 @click.option("--label-key", help="Data set of the labels [default: as in training].")
 @click.option("--axes", help="Order of the files' axes, e.g. czyx [default: as in training].")
+@options.scene
+@options.time
 @options.settings(PredictSettings)
 @options.overwrite
 def command(
@@ -41,6 +41,8 @@ def command(
     raw_key,
     label_key,
     axes,
+    scene,
+    time,
     overwrite,
     **given,
 ):
@@ -55,7 +57,7 @@ def command(
     from keras_unet3d import zoo
     from keras_unet3d.workflows.evaluate import compare, evaluate, refuse_other_classes, rows
 
-    keys = {name: value for name, value in {"raw": raw_key, "label": label_key, "axes": axes}.items() if value}
+    keys = {"raw": raw_key, "label": label_key, "axes": axes, "scene": scene, "time": time}
     with (
         options.figures_file(json_path, overwrite) as write,
         options.figures_file(table, overwrite, "--table", ".csv") as write_table,
@@ -76,7 +78,7 @@ def command(
                     data,
                     images=images,
                     labels=labels,
-                    keys=replace(predictors[0].spec.keys, **keys),
+                    keys=predictors[0].spec.keys.replaced(**keys),
                     unlabelled=unlabelled,
                     annotated=annotated,
                     only=only,

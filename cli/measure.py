@@ -16,6 +16,8 @@ from keras_unet3d.cli.terminal import live
 @click.option("--label-key", default="label", show_default=True, help="Data set of LABELS in HDF5 and Zarr.")
 @click.option("--raw-key", default="raw", show_default=True, help="Data set of IMAGE in HDF5 and Zarr.")
 @click.option("--axes", help="Order of the files' axes, e.g. czyx.")
+@click.option("--scene", help="Which of several scenes of a file, by name or number.")
+@click.option("--time", type=click.IntRange(0), help="Which of several points in time of a file, from 0.")
 @options.overwrite
 def command(labels, image, **given):
     """Write a table with a row per object of the label volume LABELS: per instance, or per class.

@@ -98,6 +98,7 @@ def after_merge(folder: str, out: str) -> str:
     words = [f"unet3d-cli fit --images {volume} --labels {shlex.quote(out)}", f"--unlabelled {painting.unlabelled}"]
     words += _meaning(painting.table)
     usual = {"raw": ("--raw-key", "raw"), "label": ("--label-key", "label"), "axes": ("--axes", None)}
+    usual |= {"scene": ("--scene", None), "time": ("--time", None)}
     words += [
         f"{option} {getattr(painting.keys, name)}"
         for name, (option, default) in usual.items()

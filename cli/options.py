@@ -17,6 +17,12 @@ from keras_unet3d.settings import FitSettings
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 images = click.option("--images", metavar="GLOB", help="Image files, quoted; with --labels.")
 labels = click.option("--labels", metavar="GLOB", help="Label files; partners by their names, or in order.")
+scene = click.option("--scene", help="Which of several scenes of a file, by name or number [default: as in training].")
+time = click.option(
+    "--time",
+    type=click.IntRange(0),
+    help="Which of several points in time of a file, from 0 [default: as in training].",
+)
 weights = click.option("--weights", metavar="GLOB", help="Files of voxel weights, for --images.")
 
 

@@ -33,9 +33,13 @@ from keras_unet3d.settings import CleanSettings, EngineSettings, PredictSettings
     help="Have the workers of a Dask cluster compute blocks of Zarr volumes; or here, in this process. Goes on where "
     "it was stopped.",
 )
-@click.option("--suffix", metavar=".EXT", help="Format of the results in a folder [default: the inputs'].")
+@click.option(
+    "--suffix", metavar=".EXT", help="Format of the results in a folder [default: the inputs', or one that fits]."
+)
 @click.option("--raw-key", help="Data set of the image in HDF5 or Zarr [default: as in training].")
 @click.option("--axes", help="Order of the file's axes, e.g. czyx [default: as in training].")
+@options.scene
+@options.time
 @options.overwrite
 def command(
     model,
@@ -50,6 +54,8 @@ def command(
     suffix,
     raw_key,
     axes,
+    scene,
+    time,
     overwrite,
     **given,
 ):
@@ -71,6 +77,7 @@ def command(
     with live("voxels") as listener:
         # Instances are cut out of probabilities.
         said = "probabilities" if cleaning.instances else output
+        which = {"axes": axes, "scene": scene, "time": time}
         predictor, choose = zoo.chooser(model, wanted, output=said, settings=settings, listener=listener)
         predict(
             predictor,
@@ -82,7 +89,7 @@ def command(
             resample=resample,
             table=table,
             raw_key=raw_key,
-            axes=axes,
+            **which,
             suffix=suffix,
             scheduler=scheduler,
             choose=choose,

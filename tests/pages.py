@@ -10,6 +10,7 @@ import click
 import h5py
 import nibabel
 import numpy as np
+import strangers
 import tifffile
 import zarr
 from click.testing import CliRunner
@@ -108,11 +109,28 @@ def write_world() -> None:
     _write_nifti("image.nii", image)
     _write_nifti("wrong.nii", labels, size=2.0)
     zarr.save_array("big.zarr", image)
+    _write_formats(image, labels)
     _write_decathlon(Path("Task04_Hippocampus"))
     checkpoints = ROOT / "tests" / "zoo" / "checkpoints"
     for given, name in (("gcr.pytorch", "best_checkpoint.pytorch"), ("gcr.yml", "config_train.yml")):
         Path(name).write_bytes((checkpoints / given).read_bytes())
     Path("card.json").write_text(json.dumps({"limitations": "Trained for one step."}))
+
+
+def _write_formats(image, labels) -> None:
+    """Write what the page of formats speaks of: DICOM, a TIFF of scenes and times, HDF5 of several volumes."""
+    segments = np.select([labels == 7, labels == 40], [1, 2], 0)
+    for patient in ("patient1", "patient2"):
+        strangers.dicom_slices(Path("dicom") / patient, image.astype(np.int16))
+        Path("segmentations").mkdir(exist_ok=True)
+        strangers.dicom_segmentation(Path("segmentations") / f"{patient}.dcm", Path("dicom") / patient, segments)
+    with tifffile.TiffWriter("mosaic.ome.tif", ome=True) as file:
+        for _ in range(2):
+            file.write(np.stack([image, image]), metadata={"axes": "TZYX"})
+    tifffile.imwrite("mosaic_label.tif", labels)
+    with h5py.File("volumes.h5", "w") as file:
+        for day in ("day1", "day2"):
+            file[f"{day}/raw"], file[f"{day}/truth"] = image, labels
 
 
 def _write_decathlon(folder: Path) -> None:

@@ -69,6 +69,8 @@ def fastest(
     settings: PredictSettings = DEFAULTS,
     key: str | None = None,
     axes: str | None = None,
+    scene: str | None = None,
+    time: int | None = None,
     listener: Listener = SILENT,
 ) -> tuple[str, str]:
     """Return the engine and the precision that `predictor` is best made with for a volume.
@@ -83,18 +85,18 @@ def fastest(
         volume: one of those that are to be predicted, or the paths of some, of which the first that is in order is taken.
         wanted: what may be chosen among.
         output, settings: as in `Predictor.boxes`.
-        key, axes: of a path; `None` takes those that the network was trained with.
+        key, axes, scene, time: of a path; `None` takes those that the network was trained with.
         listener: is told a line on what was chosen, and why.
 
     Raises:
         InputError: an unknown name, a broken model, or an engine that was asked for and cannot be had.
     """
     engines = _Engines.of(reference, wanted, output, settings, listener)
-    keys = engines.sure.spec.keys
+    keys = engines.sure.spec.keys.replaced(raw=key, axes=axes, scene=scene, time=time)
     for one in [volume] if isinstance(volume, Volume | str | Path) else volume:
         # What is wrong with a volume need not stop the others.
         with suppress(InputError):
-            opened = one if isinstance(one, Volume) else open_volume(one, key or keys.raw, axes or keys.axes)
+            opened = one if isinstance(one, Volume) else open_volume(one, *keys.of(keys.raw))
             return engines.best(opened)[1]
     return engines.candidates[0] if len(engines.candidates) == 1 else SURE
 

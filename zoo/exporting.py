@@ -147,7 +147,7 @@ def _shown(cover: str | Path | None, data: RunData, spec: ModelSpec) -> Volume |
     """Return the volume to show; None where there is none."""
     files = [cover] if cover else [name for name in data.held_out_files if Path(name).exists()]
     if files:
-        return open_volume(files[0], spec.keys.raw, spec.keys.axes)
+        return open_volume(files[0], *spec.keys.of(spec.keys.raw))
     if data.training == (SAMPLE,):
         stack = phantom()
         return from_array(stack.image, SAMPLE, stack.spacing, "um")

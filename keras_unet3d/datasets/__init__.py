@@ -1,7 +1,7 @@
 """What the user calls DATA: which image, label and weight volumes belong together."""
 
 from keras_unet3d.datasets.annotated import annotated_in, parse_annotated
-from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Declared, Example, Found, misfits
+from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Declared, Example, Found, misfits, on_voxels_of
 from keras_unet3d.datasets.finding import (
     CELLS,
     EMBEDDED,
@@ -32,6 +32,7 @@ __all__ = [
     "find_pairs",
     "joined",
     "misfits",
+    "on_voxels_of",
     "open_examples",
     "open_partly_labelled",
     "parse_annotated",

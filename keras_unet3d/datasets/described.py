@@ -107,7 +107,7 @@ def _find_decathlon(
             Case(
                 image.name,
                 partial(_open_with_channels, image, keys, channels, folder / DESCRIPTION),
-                partial(open_labels, open_volume, label, keys.label, keys.axes),
+                partial(open_labels, open_volume, label, *keys.of(keys.label)),
             )
         )
     return cases, tuple(faults)
@@ -115,7 +115,7 @@ def _find_decathlon(
 
 def _open_with_channels(path: Path, keys: DataKeys, channels: int, description: Path) -> Volume:
     try:
-        image = open_volume(path, keys.raw, keys.axes or ("zyxc" if channels > 1 else None))
+        image = open_volume(path, keys.raw, keys.axes or ("zyxc" if channels > 1 else None), keys.scene, keys.time)
     except InputError as error:
         if keys.axes or channels == 1:
             raise
@@ -148,14 +148,14 @@ def _find_nnunet(
             Case(
                 case,
                 partial(_open_stacked, files, keys),
-                partial(open_labels, open_volume, label, keys.label, keys.axes),
+                partial(open_labels, open_volume, label, *keys.of(keys.label)),
             )
         )
     return cases, faults
 
 
 def _open_stacked(files: list[Path], keys: DataKeys) -> Volume:
-    return stacked([open_volume(file, keys.raw, keys.axes) for file in files], files[0].name)
+    return stacked([open_volume(file, *keys.of(keys.raw)) for file in files], files[0].name)
 
 
 def _channels(folder: Path, described: dict[str, Any], entry: str) -> list[str]:

@@ -1,16 +1,17 @@
 """An image with its labels and weights: as a case that is yet to be opened, and as an example that fits together."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
+from typing import Any, Self
 
 import numpy as np
 
 from keras_unet3d.errors import refuse
 from keras_unet3d.fields import Validated
-from keras_unet3d.geometry import Spacing
+from keras_unet3d.geometry import Spacing, triple
 from keras_unet3d.places import Place
-from keras_unet3d.volumes import NoChannels, Volume
+from keras_unet3d.volumes import NoChannels, Volume, embedded
 from keras_unet3d.words import by
 
 # Voxels by which the corners of two volumes may be apart, and the share by which their voxel sizes may differ.
@@ -19,7 +20,7 @@ _APART, _OTHER_SIZE = 0.5, 0.01
 
 @dataclass(frozen=True)
 class DataKeys(Validated):
-    """Where in the files the volumes are: data set names in HDF5 and Zarr, order of the axes."""
+    """Where in the files the volumes are: data set names in HDF5, N5 and Zarr, order of the axes, scene and point in time."""
 
     WHAT = "names in the files"
 
@@ -27,14 +28,24 @@ class DataKeys(Validated):
     label: str = "label"
     weight: str = "weight"
     axes: str | None = None
+    scene: str | None = None
+    time: int | None = None
+
+    def replaced(self, **given: Any) -> Self:
+        """Return the same with those fields replaced that are given, not None."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+    def of(self, key: str) -> tuple[str, str | None, str | None, int | None]:
+        """Return what `open_volume` takes for the data set `key`."""
+        return key, self.axes, self.scene, self.time
 
 
-def open_labels(opener: Callable[..., Volume], path: Place, key: str, axes: str | None) -> Volume:
+def open_labels(opener: Callable[..., Volume], path: Place, key: str, axes: str | None, *which: Any) -> Volume:
     """Open labels or weights, which may have no channels: the order of the image's axes serves them without the c."""
     try:
-        return opener(path, key, axes)
+        return opener(path, key, axes, *which)
     except NoChannels:
-        return opener(path, key, axes and axes.lower().replace("c", ""))
+        return opener(path, key, axes and axes.lower().replace("c", ""), *which)
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,9 @@ class Example:
     @property
     def file(self) -> str:
         """What tells this example from any other: the path of its image."""
-        return str(self.image.path.resolve()) if self.image.path else self.name
+        inside = self.image.layout.get("inside")
+        within = f":/{inside}" if inside else ""
+        return f"{self.image.path.resolve()}{within}" if self.image.path else self.name
 
     def __post_init__(self) -> None:
         for volume in filter(None, (self.label, self.weight)):
@@ -72,7 +85,8 @@ class Case:
 
     def opened(self) -> Example:
         """Return the example; raises `InputError` for the first thing that is wrong with it."""
-        return Example(self.name, self.image(), self.label(), self.weight())
+        image = self.image()
+        return Example(self.name, image, on_voxels_of(image, self.label()), self.weight())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +135,19 @@ class DataSet(Declared):
     """The opened examples that DATA names, and what the data set declares."""
 
     examples: tuple[Example, ...]
+
+
+def on_voxels_of(image: Volume, label: Volume) -> Volume:
+    """Return labels of a format that leaves out planes of nothing, like DICOM-SEG, on all voxels of the image.
+
+    Labels that do not lie on its voxels are as they were: `misfits` says so.
+    """
+    if not label.layout.get("sparse") or image.affine is None or label.affine is None or label.shape == image.shape:
+        return label
+    offset = np.linalg.inv(image.affine) @ label.affine
+    corner = triple(int(voxel) for voxel in offset[2::-1, 3].round())
+    inside = all(0 <= at <= whole - size for at, whole, size in zip(corner, image.shape, label.shape, strict=True))
+    return embedded(label, image.shape, corner) if inside else label
 
 
 def misfits(image: Volume, other: Volume) -> Iterator[str]:

@@ -8,7 +8,7 @@ from keras_unet3d.choices import TARGETS
 from keras_unet3d.datasets.cells import UNLABELLED as NOT_PAINTED
 from keras_unet3d.datasets.cells import touching_cells
 from keras_unet3d.datasets.described import DESCRIPTION, find_described
-from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Declared, Example, Found, open_labels
+from keras_unet3d.datasets.example import Case, DataKeys, DataSet, Declared, Example, Found, on_voxels_of, open_labels
 from keras_unet3d.datasets.pairing import Globs, find_pairs
 from keras_unet3d.datasets.phantom import NAMES, UNLABELLED, Phantom, phantom
 from keras_unet3d.errors import InputError, refuse
@@ -18,6 +18,7 @@ from keras_unet3d.volumes import (
     SEVERAL,
     MissingKey,
     Volume,
+    file_and_key,
     from_array,
     is_volume_name,
     open_inside,
@@ -126,6 +127,11 @@ def find_data(path: str | Path, keys: DataKeys) -> Found:
         return Found(cases=(_case(path, keys),))
     if path.is_dir():
         return _find_in_folder(path, keys)
+    if file_and_key(path)[1]:
+        raise InputError(
+            f"{path}: expected a file with image and labels, found the name of one volume in it; give both by `images` and "
+            "`labels`."
+        )
     if not path.exists():
         raise InputError(f"{path}: expected data, found no such file or folder; check the path.")
     if not path.name.lower().endswith(SEVERAL):
@@ -167,7 +173,7 @@ def _find_in_folder(folder: Path, keys: DataKeys) -> Found:
     if not files:
         raise InputError(
             f"{folder}: expected HDF5 or Zarr volumes or a dataset.json, found neither; "
-            "for pairs of other files give `images=GLOB` and `labels=GLOB`."
+            "for pairs of other files, or of folders of slices, give `images=GLOB` and `labels=GLOB`."
         )
     return Found(cases=tuple(_case(file, keys) for file in files))
 
@@ -189,7 +195,7 @@ def _case(path: Place, keys: DataKeys) -> Case:
     find_weight = _open_optional if keys.weight == DataKeys.weight else partial(open_labels, open_inside)
     return Case(
         path.name,
-        partial(open_volume, path, keys.raw, keys.axes),
+        partial(open_volume, path, *keys.of(keys.raw)),
         partial(open_labels, open_inside, path, keys.label, keys.axes),
         partial(find_weight, path, keys.weight, keys.axes),
     )
@@ -216,11 +222,12 @@ def open_partly_labelled(path: str | Path, keys: DataKeys, labels: str | Path | 
     if str(path) in EMBEDDED and labels is None:
         example = EMBEDDED[str(path)]().cases[0].opened()
         return example.image, example.label
-    image, label = open_volume(path, keys.raw, keys.axes), None
+    image, label = open_volume(path, *keys.of(keys.raw)), None
     if labels is not None:
-        label = open_labels(open_volume, place(labels), keys.label, keys.axes)
+        label = open_labels(open_volume, place(labels), *keys.of(keys.label))
     elif place(path).name.lower().endswith(SEVERAL):
         label = _open_optional(place(path), keys.label, keys.axes)
     if label is not None:
+        label = on_voxels_of(image, label)
         Example(image.name, image, label)
     return image, label

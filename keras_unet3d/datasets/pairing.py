@@ -10,8 +10,8 @@ from pathlib import Path
 from keras_unet3d.datasets.example import Case, DataKeys, Found, open_labels
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import Validated
-from keras_unet3d.places import Place, Url, place
-from keras_unet3d.volumes import Volume, open_volume, stem
+from keras_unet3d.places import Place, Url
+from keras_unet3d.volumes import Volume, file_and_key, open_volume, stem
 from keras_unet3d.words import some
 
 # Words of a file name that say what a file is, and not which.
@@ -32,7 +32,7 @@ class Globs(Validated):
     def files(self) -> list[Place]:
         """Return every file that any of the patterns names."""
         patterns = (self.images, self.labels, self.weights)
-        return [file for pattern in patterns if pattern for file in _named(pattern)]
+        return [file_and_key(path)[0] for pattern in patterns if pattern for path in _named(pattern)]
 
 
 def find_pairs(globs: Globs, keys: DataKeys) -> Found:
@@ -57,16 +57,16 @@ def find_pairs(globs: Globs, keys: DataKeys) -> Found:
             continue
         label, *weight = (partner_of[image] for partner_of in partners)
         others = [
-            partial(open_labels, open_volume, path, key, keys.axes)
+            partial(open_labels, open_volume, path, *keys.of(key))
             for path, key in zip((label, *weight), (keys.label, keys.weight), strict=False)
         ]
-        cases.append(Case(image.name, partial(open_volume, image, keys.raw, keys.axes), *others))
+        cases.append(Case(file_and_key(image)[0].name, partial(open_volume, image, *keys.of(keys.raw)), *others))
     return Found(cases=tuple(cases), faults=tuple(faults))
 
 
 def find_images(pattern: str, keys: DataKeys) -> list[Volume]:
     """Return the images that a glob names, by themselves; raises `InputError` where it finds none."""
-    return [open_volume(image, keys.raw, keys.axes) for image in _glob("images", pattern)]
+    return [open_volume(image, *keys.of(keys.raw)) for image in _glob("images", pattern)]
 
 
 def _glob(option: str, pattern: str) -> list[Place]:
@@ -77,11 +77,15 @@ def _glob(option: str, pattern: str) -> list[Place]:
 
 
 def _named(pattern: str) -> list[Place]:
-    """Return what a pattern of paths, or of URLs, names, in order."""
-    where = place(pattern)
+    """Return the volumes that a pattern of paths, or of URLs, names, in order.
+
+    It may end in the name of one inside of each file, as "*.h5:/volumes/raw" does.
+    """
+    where, key = file_and_key(pattern)
     if isinstance(where, Url):
         return [*where.glob()]
-    return sorted(map(Path, glob.glob(pattern, recursive=True)))
+    matches = sorted(glob.glob(str(where), recursive=True))
+    return [Path(file if key is None else f"{file}:/{key}") for file in matches]
 
 
 def _partners(option: str, images: Sequence[Place], others: Sequence[Place], faults: list[str]) -> dict[Place, Place]:

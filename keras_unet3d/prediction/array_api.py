@@ -97,7 +97,9 @@ def predict_volume(
     predictor = _as_predictor(model, geometry, normalization)
     predictor.refuse_output(output, settings)
     if isinstance(volume, str | Path):
-        opened = open_volume(volume, key or predictor.spec.keys.raw, axes)
+        opened = open_volume(
+            volume, key or predictor.spec.keys.raw, axes, predictor.spec.keys.scene, predictor.spec.keys.time
+        )
     elif out is None:
         opened = from_array(np.asarray(volume))
     else:

@@ -70,6 +70,8 @@ class DataOptions(Validated):
     label_key: str = option("label", "Data set of the labels in HDF5 or Zarr.")
     weight_key: str = option("weight", "Data set of voxel weights in HDF5 or Zarr, used where it is present.")
     axes: str | None = option(None, "Order of the file's axes, e.g. czyx; needed where there are four.")
+    scene: str | None = option(None, "Which of several scenes of a file, by its name or its number from 0.")
+    time: int | None = option(None, "Which of several points in time of a file, from 0.", least=0)
     validation_share: float | None = option(
         None,
         "Share of volumes, or of a volume's annotated slices, held out where no `val` is given; 0 for none [default: a "
@@ -82,7 +84,7 @@ class DataOptions(Validated):
     @property
     def keys(self) -> DataKeys:
         """Names and axes in the files."""
-        return DataKeys(self.raw_key, self.label_key, self.weight_key, self.axes)
+        return DataKeys(self.raw_key, self.label_key, self.weight_key, self.axes, self.scene, self.time)
 
     @property
     def held_fold(self) -> tuple[int, int] | None:

@@ -6,51 +6,56 @@ orientation, so z, y, x run to superior, anterior and right. One file of this fo
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import validated
-from keras_unet3d.files import refuse_existing, refuse_unwritable, whole_file, whole_folder
+from keras_unet3d.files import refuse_unwritable, whole_file, whole_folder
 from keras_unet3d.geometry import Box, Triple, triple
 from keras_unet3d.places import Place, Url, place
 from keras_unet3d.volumes.axes import NoChannels, clean_axes
-from keras_unet3d.volumes.hdf5 import create_hdf5, open_hdf5
-from keras_unet3d.volumes.nifti import create_nifti, open_nifti
+from keras_unet3d.volumes.formats import (
+    FORMATS,
+    SEVERAL,
+    WRITTEN,
+    Format,
+    file_and_key,
+    format_of,
+    is_volume_name,
+    result_suffix,
+    stem,
+    volume_format,
+)
 from keras_unet3d.volumes.reading import MissingKey, readable
 from keras_unet3d.volumes.remote import refuse_unwritable_at, whole_at
 from keras_unet3d.volumes.resampling import nearest, resampled
 from keras_unet3d.volumes.scratch import kept, readable_by_crops, unpacker
 from keras_unet3d.volumes.threads import in_threads
-from keras_unet3d.volumes.tiff import create_tiff, open_tiff, read_plane, write_plane
+from keras_unet3d.volumes.tiff import read_plane, write_plane
 from keras_unet3d.volumes.volume import (
     SPACING_TOLERANCE,
     NewVolume,
     Volume,
     cropped,
+    embedded,
     from_array,
     in_memory,
     micrometres,
     stacked,
     whole_numbers,
 )
-from keras_unet3d.volumes.zarr import (
-    continue_zarr,
-    create_zarr,
-    open_zarr,
-    open_zarr_inside,
-    refuse_existing_zarr,
-    start_zarr,
-)
+from keras_unet3d.volumes.zarr import continue_zarr, start_zarr
 
 __all__ = [
     "FORMATS",
     "SEVERAL",
     "SPACING_TOLERANCE",
+    "WRITTEN",
     "Box",
     "Format",
     "MissingKey",
@@ -59,6 +64,8 @@ __all__ = [
     "Volume",
     "continue_zarr",
     "cropped",
+    "embedded",
+    "file_and_key",
     "fill_volume",
     "from_array",
     "in_memory",
@@ -74,6 +81,7 @@ __all__ = [
     "refuse_existing_volume",
     "refuse_unwritable_volume",
     "resampled",
+    "result_suffix",
     "stacked",
     "start_zarr",
     "stem",
@@ -86,70 +94,33 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Format:
-    """How volumes of a format are opened and written.
-
-    Attributes:
-        open: path, name in the file, order of axes -> volume.
-        create: path, what is to be written -> within it, a function that writes boxes of it.
-        open_inside: as `open`, for the volume of that very name; None for formats of one volume per file.
-        is_folder: whether a volume is a folder, not a file.
-        refuse_existing: path, whether it may be replaced, what to call it -> an error, unless it can be written.
-    """
-
-    open: Callable[[Any, str | None, str | None], Volume]
-    create: Callable[[Any, NewVolume], AbstractContextManager[Callable[[Box, np.ndarray], None]]]
-    open_inside: Callable[[Any, str, str | None], Volume] | None = None
-    is_folder: bool = False
-    refuse_existing: Callable[[Any, bool, str], None] = refuse_existing
-
-    @property
-    def kind(self) -> str:
-        """What messages call a volume of this format."""
-        return "folder" if self.is_folder else "file"
-
-    def is_at(self, path: Place) -> bool:
-        """Whether there is something at `path` that can be such a volume; what is in a store is only opened."""
-        if isinstance(path, Url):
-            return True
-        return path.is_dir() if self.is_folder else path.is_file()
-
-
-_HDF5 = Format(open_hdf5, create_hdf5, open_hdf5)
-_NIFTI = Format(open_nifti, create_nifti)
-_TIFF = Format(open_tiff, create_tiff)
-_ZARR = Format(open_zarr, create_zarr, open_zarr_inside, is_folder=True, refuse_existing=refuse_existing_zarr)
-
-FORMATS: dict[str, Format] = {
-    ".h5": _HDF5,
-    ".hdf5": _HDF5,
-    ".nii": _NIFTI,
-    ".nii.gz": _NIFTI,
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
-    ".zarr": _ZARR,
-}
-# Suffixes of formats that hold several volumes by name: image, labels and weights in one.
-SEVERAL = tuple(suffix for suffix, kind in FORMATS.items() if kind.open_inside)
-
-
 @validated
-def open_volume(path: str | Path, key: str | None = None, axes: str | None = None) -> Volume:
+def open_volume(
+    path: str | Path,
+    key: str | None = None,
+    axes: str | None = None,
+    scene: str | None = None,
+    time: int | None = None,
+) -> Volume:
     """Open a volume without reading its voxels.
 
     Args:
-        path: HDF5 (.h5, .hdf5), NIfTI (.nii, .nii.gz), TIFF (.tif, .tiff) or a folder of Zarr (.zarr), which may be the URL of
-            one, like "s3://bucket/volume.zarr".
-        key: the data set inside HDF5 or Zarr.
+        path: a file that ends in one of `FORMATS`, a folder of slices, "stack.h5:/volumes/raw", a volume in a file, or the URL of
+            a Zarr volume, like "s3://bucket/volume.zarr".
+        key: the data set inside HDF5, N5 or Zarr, where the path does not name it.
         axes: the order of the file's axes, e.g. "zyx", "czyx" or "xyzc"; needed where there are four and the
             file does not say.
+        scene: which of several scenes of a file, by its name or its number from 0.
+        time: which of several points in time of a file, from 0.
 
     Raises:
         InputError: no such file, unknown format, unreadable file, or an order of axes that is not known.
     """
-    path = place(path)
-    return _opened(path, _format(path).open, key, axes)
+    file, inside = file_and_key(path)
+    kind = format_of(file)
+    opener = partial(kind.open, scene=scene, time=time) if kind.has_scenes else kind.open
+    volume = _opened(file, opener, inside or key, axes)
+    return replace(volume, layout=volume.layout | {"inside": inside}) if inside else volume
 
 
 def open_inside(path: Place, key: str, axes: str | None = None) -> Volume:
@@ -159,13 +130,13 @@ def open_inside(path: Place, key: str, axes: str | None = None) -> Volume:
         MissingKey: the file has none of that name.
         InputError: as `open_volume`.
     """
-    opener = _format(path).open_inside
+    opener = format_of(path).open_inside
     assert opener, f"{path}: no format in SEVERAL"
     return _opened(path, opener, key, axes)
 
 
 def _opened(path: Place, opener: Callable[..., Volume], key: str | None, axes: str | None) -> Volume:
-    expected = _format(path)
+    expected = format_of(path)
     if isinstance(path, Path) and not expected.is_at(path):
         actual = ("a folder" if path.is_dir() else "a file") if path.exists() else f"no such {expected.kind}"
         raise InputError(f"{path}: expected a volume {expected.kind}, found {actual}; check the path.")
@@ -187,7 +158,7 @@ def whole_volume(path: Place, overwrite: bool = True, what: str = "output") -> I
         InputError: a volume that may not be replaced, a place that cannot be written or that another process writes, or no
             more room.
     """
-    kind = _format(path)
+    kind = format_of(path)
     with _whole(path) as partial:
         # What may be replaced is for the format to say.
         kind.refuse_existing(path, overwrite, what)
@@ -197,7 +168,7 @@ def whole_volume(path: Place, overwrite: bool = True, what: str = "output") -> I
 def _whole(path: Place) -> AbstractContextManager[Place]:
     if isinstance(path, Url):
         return whole_at(path)
-    return whole_folder(path) if _format(path).is_folder else whole_file(path)
+    return whole_folder(path) if format_of(path).is_folder else whole_file(path)
 
 
 @contextmanager
@@ -222,7 +193,10 @@ def fill_volume(
     The function takes a box and its voxels, `(z, y, x)` or `(z, y, x, channels)`; boxes of any size in any order that
     cover the volume.
     """
-    with _format(path).create(path, NewVolume(np.dtype(dtype), like, key, channels, chunks)) as write:
+    create = format_of(path).create
+    if create is None:
+        raise InputError(f"{path}: expected a format that can be written, {', '.join(WRITTEN)}; choose one of them.")
+    with create(path, NewVolume(np.dtype(dtype), like, key, channels, chunks)) as write:
         yield write
 
 
@@ -250,7 +224,7 @@ def refuse_existing_volume(path: Place, overwrite: bool, what: str = "output") -
 
     Of folders, only one that is a volume of the same format may be replaced.
     """
-    _format(path).refuse_existing(path, overwrite, what)
+    format_of(path).refuse_existing(path, overwrite, what)
 
 
 def refuse_unwritable_volume(path: Place) -> None:
@@ -259,33 +233,3 @@ def refuse_unwritable_volume(path: Place) -> None:
         refuse_unwritable_at(path)
     else:
         refuse_unwritable(path)
-
-
-def is_volume_name(path: Place) -> bool:
-    """Return whether `path` ends as volumes do."""
-    return path.name.lower().endswith(tuple(FORMATS))
-
-
-def _format(path: Place) -> Format:
-    suffix = volume_format(path)
-    if isinstance(path, Url) and FORMATS[suffix] is not _ZARR:
-        raise InputError(
-            f"{path}: expected Zarr at a URL, a folder ending in .zarr, found {suffix}; copy the file to a disk, or save it as "
-            "Zarr."
-        )
-    return FORMATS[suffix]
-
-
-def volume_format(path: Place) -> str:
-    """Return the suffix in `FORMATS` that `path` ends with; raises `InputError` for any other."""
-    for suffix in sorted(FORMATS, key=len, reverse=True):
-        if path.name.lower().endswith(suffix):
-            return suffix
-    raise InputError(
-        f"{path}: expected a volume file ending in {', '.join(FORMATS)}; found {path.suffix or 'no suffix'}."
-    )
-
-
-def stem(path: Place) -> str:
-    """Return the file name without the format's suffix."""
-    return path.name[: -len(volume_format(path))]

@@ -59,14 +59,17 @@ def order_of(name: object, shape: tuple[int, ...], axes: str | None, spatial: st
     raise InputError(f"{name}: expected a volume of three axes, or four with channels; found shape {shape}.")
 
 
-def refuse_times(name: object, declared: str, shape: tuple[int, ...]) -> None:
-    """Raise `InputError` where the axes that a file declares, a letter each, have more than one point in time."""
+def refuse_times(name: object, declared: str, shape: tuple[int, ...], instead: str = "") -> None:
+    """Raise `InputError` where the axes that a file declares, a letter each, have more than one point in time.
+
+    `instead` is what else can be done about it, for the end of the sentence.
+    """
     times = dict(zip(declared, shape, strict=True)).get("t", 1)
     if times > 1:
         stack = "" if "z" in declared else ", or add `axes=zyx` if it is a stack of planes"
         raise InputError(
             f"{name}: expected one point in time, found {times} (axes {declared}, shape {shape}); "
-            f"save the one to segment as a volume of its own{stack}."
+            f"save the one to segment as a volume of its own{stack}{instead}."
         )
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_unet3d.errors import InputError
 from keras_unet3d.files import opened
 from keras_unet3d.geometry import Box
 from keras_unet3d.volumes.axes import from_order, in_order, order_of, place_in_order, shape_in_order
+from keras_unet3d.volumes.orientation import turned, written_affine, written_order
 from keras_unet3d.volumes.reading import refuse_hollow, refuse_non_numbers
 from keras_unet3d.volumes.scratch import scratch
-from keras_unet3d.volumes.volume import NewVolume, Volume, checked_spacing, common_type
+from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume, checked_spacing, common_type
 
 # Bytes that one byte of gzip can stand for: 1032, and a little for what surrounds them.
 _MOST_PACKED = 1100
@@ -28,22 +28,17 @@ def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
 
     # nibabel's types leave out what all its images of volumes have: an affine, a shape, voxels.
     image: Any = nibabel.load(path)
-    # How the file's axes are turned to the closest RAS+: which of x, y, z an axis is, and whether it runs backwards.
-    finite = np.isfinite(image.affine).all()
-    orientation = nibabel.io_orientation(image.affine) if finite else np.full((4, 2), np.nan)
-    if np.isnan(orientation).any():
-        raise InputError(f"{path}: expected an affine that maps three voxel axes, found {image.affine.tolist()}.")
     refuse_non_numbers(path, image.get_data_dtype())
-    turned = "".join("xyz"[int(axis)] for axis in orientation[:3, 0])
-    flipped = "".join(letter for letter, sign in zip(turned, orientation[:3, 1], strict=True) if sign < 0)
+    layout = turned(path, image.affine, image.shape)
+    spatial, flipped = layout["turned"], layout["flipped"]
     shape = image.shape
     while len(shape) > 4 and shape[-1] == 1:
         shape = shape[:-1]
     if axes is not None:
-        axes = turned + "c" * ("c" in axes)
+        axes = spatial + "c" * ("c" in axes)
     if len(shape) == 4 and shape[3] == 1:
-        axes = turned + "c"
-    order = order_of(path, shape, axes, turned)
+        axes = spatial + "c"
+    order = order_of(path, shape, axes, spatial)
     declared = prod(image.shape) * image.get_data_dtype().itemsize
     refuse_hollow(
         path,
@@ -66,21 +61,18 @@ def open_nifti(path: Path, key: str | None, axes: str | None) -> Volume:
         return np.asarray(image.dataobj[index + extra])
 
     zyx, channels, read_box = in_order(order, shape, read, flipped)
-    zooms = dict(zip(turned, image.header.get_zooms()[:3], strict=True))
+    zooms = dict(zip(spatial, image.header.get_zooms()[:3], strict=True))
     spacing = checked_spacing(path, [zooms[axis] for axis in "zyx"])
     unit = image.header.get_xyzt_units()[0]
     dtype = np.dtype(np.float64) if image.dataobj.slope != 1 or image.dataobj.inter else image.get_data_dtype()
-    affine = image.affine @ nibabel.orientations.inv_ornt_aff(orientation, image.shape[:3])
-    layout = {"nifti": image, "turned": turned, "flipped": flipped, "affine": affine}
     unit = "mm" if unit == "unknown" else unit
+    layout["nifti"] = image
     return Volume(str(path), zyx, channels, dtype, read_box, spacing, unit, path, layout, packed)
 
 
 @contextmanager
 def create_nifti(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarray], None]]:
-    source = new.like.layout.get("nifti")
-    order = new.like.layout["turned"] if source else "xyz"
-    flipped = new.like.layout["flipped"] if source else ""
+    order, flipped = written_order(new.like)
     order += "c" * (new.channels is not None)
     # The first axis runs fastest in the file: it is the last one of the scratch array.
     backwards = order[::-1]
@@ -92,23 +84,25 @@ def create_nifti(path: Path, new: NewVolume) -> Iterator[Callable[[Box, np.ndarr
             data("r+")[place_in_order(box, new.shape, backwards, flipped)] = from_order(array, backwards, flipped)
 
         yield write
-        _save(path, data("r").T, new.like, source)
+        _save(path, data("r").T, new.like)
 
 
 # Units of volumes as NIfTI spells them.
 _UNITS = {"um": "micron", "micron": "micron", "mm": "mm", "meter": "meter", None: "mm"}
 
 
-def _save(path: Path, data: np.ndarray, like: Volume, source: Any) -> None:
+def _save(path: Path, data: np.ndarray, like: Volume) -> None:
     import nibabel
 
+    source = like.layout.get("nifti")
     unit, dtype = _UNITS.get(like.unit), common_type(data)
     if source is None:
+        affine = written_affine(like)
         # A unit that NIfTI does not have would be read as millimetres again.
-        known = like.spacing if unit or not like.micrometres else like.micrometres
+        if not unit and like.micrometres:
+            affine[:3] *= MICROMETRES[like.unit]
         unit = unit or ("micron" if like.micrometres else "unknown")
-        spacing = known or (1.0, 1.0, 1.0)
-        image = nibabel.Nifti1Image(data, np.diag([*spacing[::-1], 1.0]), dtype=dtype)
+        image = nibabel.Nifti1Image(data, affine, dtype=dtype)
     else:
         kind = type(source) if _is_nifti(source) else nibabel.Nifti1Image
         image = kind(data, source.affine, dtype=dtype)

@@ -1,19 +1,23 @@
 """What all readers share: broken files, files that cannot hold what they declare, voxels that are no numbers."""
 
+import importlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_unet3d.errors import InputError, did_you_mean
+from keras_unet3d.geometry import Box
 from keras_unet3d.places import Place, reached
 from keras_unet3d.words import some
 
 # Packages whose errors speak of files, like an `OSError`; those of Python speak of the program.
-_LIBRARIES = {"nibabel", "tifffile", "imagecodecs", "zarr", "numcodecs"}
+_LIBRARIES = {"nibabel", "tifffile", "imagecodecs", "zarr", "numcodecs", "pydicom", "liffile"}
 # Bytes of voxels that a stored byte may stand for where chunks that nobody wrote take no room: labels of 2048 x 2048 x 2048
 # voxels with a single chunk of annotations stay below it.
 MOST_SPARSE = 2**21
@@ -95,3 +99,31 @@ def refuse_non_numbers(path: Path | str, dtype: np.dtype) -> None:
     """Raise `InputError` unless voxels of that type are integers, floats or truth values."""
     if dtype.kind not in "uifb":
         raise InputError(f"{path}: expected numbers, found voxels of type {dtype}; save them as integers or floats.")
+
+
+def package(path: Path, name: str, extra: str) -> Any:
+    """Return a package that not everybody needs; raises `InputError` where it is missing."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        reason = "none" if isinstance(error, ModuleNotFoundError) else f"one that does not load ({error})"
+        raise InputError(
+            f"{path}: expected the package {name}, found {reason}; run pip install 'keras-unet3d[{extra}]'."
+        ) from error
+
+
+def by_planes(shape: tuple[int, ...], plane: Callable[..., np.ndarray]) -> Callable[[Box], np.ndarray]:
+    """Return a reader of an array that is stored plane by plane.
+
+    Args:
+        shape: of the array.
+        plane: numbers along all axes but the last two -> the plane.
+    """
+
+    def read(index: Box) -> np.ndarray:
+        *leading, rows, columns = index
+        numbers = [range(*part.indices(size)) for part, size in zip(leading, shape, strict=False)]
+        planes = [plane(*of)[rows, columns] for of in product(*numbers)]
+        return np.stack(planes).reshape(*map(len, numbers), *planes[0].shape)
+
+    return read

@@ -23,6 +23,7 @@ from keras_unet3d.volumes.axes import (
     shape_in_order,
 )
 from keras_unet3d.volumes.reading import readable, refuse_elsewhere, refuse_hollow, refuse_non_numbers
+from keras_unet3d.volumes.scenes import chosen_scene, chosen_time
 from keras_unet3d.volumes.scratch import scratch
 from keras_unet3d.volumes.volume import MICROMETRES, NewVolume, Volume, common_type
 from keras_unet3d.words import by, some
@@ -33,26 +34,31 @@ _MOST_BYTES = 2**32 - 2**25
 _MOST_PACKED = 2**16
 
 
-def open_tiff(path: Path, key: str | None, axes: str | None) -> Volume:
+def open_tiff(
+    path: Path, key: str | None, axes: str | None, scene: str | None = None, time: int | None = None
+) -> Volume:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        series = file.series[0]
+        number = _chosen(path, file.series, scene)
+        series = file.series[number]
         shape, dtype, declared = series.shape, series.dtype, series.axes.lower().replace("s", "c")
         spacing, unit = _tiff_spacing(file)
         pages, packed = len(file.pages), any(page.compression != 1 for page in series.pages if page)
         _refuse_truncated_tiff(path, file)
         _refuse_hollow_tiff(path, series)
-        _refuse_other_series(path, file.series)
     refuse_non_numbers(path, dtype)
-    if axes is None:
-        refuse_times(path, series.axes.lower(), shape)
+    read = _tiff_reader(path, shape, pages, number)
+    if axes is None and time is None:
+        refuse_times(path, series.axes.lower(), shape, ", or choose one by `time`, like `time=0`")
+    elif axes is None and declared.count("t") == 1 and shape[declared.index("t")] > 1:
+        read, declared, shape = _at_time(path, read, declared, shape, time)
     if len(shape) == 3 and "c" in declared and axes is None:
         raise InputError(
             f"{path}: expected a stack of planes, found one plane with channels (axes {series.axes}); if it is a stack, add `axes=zyx`."
         )
     order = order_of(path, shape, axes or (declared if are_of_volume(declared) else None), "zyx")
-    zyx, channels, read_box = in_order(order, shape, _tiff_reader(path, shape, pages))
+    zyx, channels, read_box = in_order(order, shape, read)
     return Volume(str(path), zyx, channels, dtype, read_box, spacing, unit, path, {"order": order}, packed)
 
 
@@ -92,13 +98,31 @@ def _refuse_hollow_tiff(path: Path, series: Any) -> None:
     refuse_hollow(path, declared, [file.stat().st_size for file in files], 1 if plain else _MOST_PACKED)
 
 
-def _refuse_other_series(path: Path, series: Any) -> None:
+def _chosen(path: Path, series: Any, scene: str | None) -> int:
+    """Return the number of the series of pages that is the volume."""
     first, *others = series
-    if not all(_is_smaller_copy(other, first) for other in others):
-        shown = some([by(each.shape) for each in series])
+    if all(_is_smaller_copy(other, first) for other in others):
+        return 0
+    shapes = [by(each.shape) for each in series]
+    if scene is None:
         raise InputError(
-            f"{path}: expected one volume, found {len(series)}: {shown}; save the one to use as a file of its own."
+            f"{path}: expected one volume, found {len(series)}: {some(shapes)}; save the one to use as a file of its own, or "
+            "name it by its number, like `scene=0`."
         )
+    return chosen_scene(path, shapes, [each.name for each in series], scene)
+
+
+def _at_time(
+    path: Path, read: Callable[[Box], np.ndarray], declared: str, shape: tuple[int, ...], time: int | None
+) -> tuple[Callable[[Box], np.ndarray], str, tuple[int, ...]]:
+    """Return reader, axes and shape of one point in time."""
+    where = declared.index("t")
+    at = chosen_time(str(path), shape[where], time)
+
+    def read_then(index: Box) -> np.ndarray:
+        return read((*index[:where], slice(at, at + 1), *index[where:])).squeeze(where)
+
+    return read_then, declared.replace("t", ""), (*shape[:where], *shape[where + 1 :])
 
 
 def _is_smaller_copy(series: Any, first: Any) -> bool:
@@ -107,12 +131,12 @@ def _is_smaller_copy(series: Any, first: Any) -> bool:
     return series.keyframe.is_reduced or (planes in (1, len(first.pages)) and size * 4 <= of)
 
 
-def _tiff_reader(path: Path, shape: tuple[int, ...], pages: int) -> Callable[[Box], np.ndarray]:
+def _tiff_reader(path: Path, shape: tuple[int, ...], pages: int, series: int) -> Callable[[Box], np.ndarray]:
     """Return the cheapest way to read a crop: memory map, the pages it touches, or the whole."""
     import tifffile
 
     try:
-        mapped = tifffile.memmap(path, mode="r")
+        mapped = tifffile.memmap(path, series=series, mode="r")
         if mapped.shape == shape:
             dtype, offset = mapped.dtype, mapped.offset
 
@@ -130,9 +154,9 @@ def _tiff_reader(path: Path, shape: tuple[int, ...], pages: int) -> Callable[[Bo
             return np.stack([file.pages[plane].asarray() for plane in planes])[(slice(None), *index[1:])]
 
     def read_whole(index: Box) -> np.ndarray:
-        return tifffile.imread(path)[index]
+        return tifffile.imread(path, series=series)[index]
 
-    return read_pages if len(shape) == 3 and pages == shape[0] else read_whole
+    return read_pages if len(shape) == 3 and pages == shape[0] and not series else read_whole
 
 
 def _tiff_spacing(file: Any) -> tuple[Spacing | None, str | None]:

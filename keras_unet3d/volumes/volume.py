@@ -53,8 +53,10 @@ class Volume:
         spacing: voxel size (z, y, x) in `unit`, None where the file does not say.
         unit: "mm", "um", ... or None.
         path: the file, or the URL.
-        layout: what a writer needs to give an output the same geometry: "order" of the file's axes, which any format has; of
-            NIfTI also "affine", "nifti" (the image), "turned" and "flipped" (its axes against RAS+).
+        layout: what a writer needs to give an output the same geometry: "order" of the file's axes; of a volume in a space
+            "affine", "turned" and "flipped" (`orientation.py`); "nifti" (the image), "dicom" (the folder of the series),
+            "mrc" (where it begins), "names" (of label values), "inside" (what of the file the path named). "sparse" are labels that
+            may leave out planes of nothing.
         packed: whether reading any crop unpacks all, or much, of the file.
     """
 
@@ -173,6 +175,30 @@ def cropped(volume: Volume, box: Box) -> Volume:
         )
 
     return replace(volume, shape=triple(part.stop - part.start for part in box), read=read)
+
+
+def embedded(volume: Volume, shape: Triple, corner: Triple) -> Volume:
+    """Return a volume within one of that shape, whose other voxels are 0; its first voxel is at `corner` (z, y, x)."""
+
+    def read(box: Box) -> np.ndarray:
+        array = np.zeros([*(part.stop - part.start for part in box), volume.channels], volume.dtype)
+        # Where box and volume meet, in the coordinates of either.
+        low = [max(part.start, at) for part, at in zip(box, corner, strict=True)]
+        high = [min(part.stop, at + size) for part, at, size in zip(box, corner, volume.shape, strict=True)]
+        if all(start < stop for start, stop in zip(low, high, strict=True)):
+            inner, outer = (
+                triple(slice(start - at, stop - at) for start, stop, at in zip(low, high, origin, strict=True))
+                for origin in (corner, [part.start for part in box])
+            )
+            array[outer] = volume.read(inner)
+        return array
+
+    layout = dict(volume.layout)
+    if volume.affine is not None:
+        moved = np.eye(4)
+        moved[:3, 3] = np.negative(corner[::-1])
+        layout["affine"] = volume.affine @ moved
+    return replace(volume, shape=shape, read=read, layout=layout)
 
 
 def stacked(volumes: list[Volume], name: str) -> Volume:

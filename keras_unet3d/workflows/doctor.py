@@ -24,6 +24,13 @@ _EXTRAS = {
     "wandb": "wandb",
     "huggingface_hub": "hub",
     "s3fs": "remote",
+    "highdicom": "dicom",
+    "SimpleITK": "itk",
+    "mrcfile": "mrc",
+    "pylibCZIrw": "czi",
+    "liffile": "lif",
+    "nd2": "nd2",
+    "tensorstore": "n5",
 }
 _PROBE = 64  # voxels per axis of the tile that engines are timed with
 

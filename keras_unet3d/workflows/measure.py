@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from keras_unet3d.datasets.example import open_labels
+from keras_unet3d.datasets.example import on_voxels_of, open_labels
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import validated
 from keras_unet3d.files import overlapping, refuse_existing, table_writer, whole_file
@@ -35,6 +36,8 @@ def measure(
     label_key: str = "label",
     raw_key: str = "raw",
     axes: str | None = None,
+    scene: str | None = None,
+    time: int | None = None,
     overwrite: bool = False,
     listener: Listener = SILENT,
 ) -> dict[str, np.ndarray]:
@@ -49,6 +52,7 @@ def measure(
         unit: of the voxel size; None takes that of the file, and "um" for a `spacing` that is given.
         label_key, raw_key: data sets of labels and image in HDF5 and Zarr.
         axes: the order of the files' axes; labels have no c.
+        scene, time: which of several in a file.
         overwrite: whether table and picture may be replaced; never an input.
         listener: is told lines, and voxels done and voxels in all.
 
@@ -60,8 +64,9 @@ def measure(
         InputError: a `ValueError`: labels that are no whole numbers or have channels, no object, an image of another shape, a
             table that cannot be written; nothing is written then.
     """
-    numbers = _opened(labels, "labels", label_key, axes)
-    grey = None if image is None else _opened(image, "image", raw_key, axes)
+    numbers = _opened(labels, "labels", label_key, axes, scene, time)
+    grey = None if image is None else _opened(image, "image", raw_key, axes, scene, time)
+    numbers = numbers if grey is None else on_voxels_of(grey, numbers)
     size, unit = _voxel_size(numbers, grey, spacing, unit)
     numbers = replace(numbers, spacing=size, unit=unit)
     if out is None:
@@ -86,12 +91,12 @@ def measure(
     return table
 
 
-def _opened(given: str | Path | np.ndarray | Volume, name: str, key: str, axes: str | None) -> Volume:
+def _opened(given: str | Path | np.ndarray | Volume, name: str, *which: Any) -> Volume:
     if isinstance(given, Volume):
         return given
     if isinstance(given, str | Path):
         path = place(given)
-        return open_labels(open_volume, path, key, axes) if name == "labels" else open_volume(path, key, axes)
+        return open_labels(open_volume, path, *which) if name == "labels" else open_volume(path, *which)
     return from_array(np.asarray(given), name)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from keras_unet3d.datasets import Case, Declared, Found, Globs, find_data, find_pairs, joined, misfits
+from keras_unet3d.datasets import Case, Declared, Found, Globs, find_data, find_pairs, joined, misfits, on_voxels_of
 from keras_unet3d.errors import InputError, collecting
 from keras_unet3d.fields import validated
 from keras_unet3d.labels import (
@@ -106,6 +106,7 @@ def _open(case: Case, faults: list[str]) -> CheckedCase:
         image = case.image()
     with collecting(faults):
         label = case.label()
+        label = on_voxels_of(image, label) if image else label
     with collecting(faults):
         weight = case.weight()
     return CheckedCase(case.name, image, label, weight)

@@ -53,7 +53,7 @@ class BlockWork:
 
     Attributes:
         recipe: of the predictor.
-        source: path, data set and order of axes of the volume.
+        source: path, data set, order of axes, scene and point in time of the volume.
         target: the Zarr folder that takes its place when all blocks are there.
         output: one of `choices.OUTPUTS`.
         settings: how.
@@ -61,7 +61,7 @@ class BlockWork:
     """
 
     recipe: Recipe
-    source: tuple[str, str | None, str | None]
+    source: tuple[str, str | None, str | None, str | None, int | None]
     target: Path
     output: str
     settings: PredictSettings

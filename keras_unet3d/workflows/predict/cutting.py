@@ -32,7 +32,7 @@ class CutJob:
     Attributes:
         folder: where everything goes.
         evidence: the Zarr folder of what the network says, whole.
-        source: path, data set and order of axes of the volume that the result looks like.
+        source: path, data set, order of axes, scene and point in time of the volume that the result looks like.
         shape, spacing: of the volume.
         chunks: of Zarr; boxes are made of whole ones.
         size: of a box.
@@ -41,7 +41,7 @@ class CutJob:
 
     folder: Path
     evidence: Path
-    source: tuple[str, str | None, str | None]
+    source: tuple[str, str | None, str | None, str | None, int | None]
     shape: Triple
     spacing: Spacing | None
     chunks: Triple

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -54,6 +55,8 @@ def predict(
     table: bool = False,
     raw_key: str | None = None,
     axes: str | None = None,
+    scene: str | None = None,
+    time: int | None = None,
     suffix: str | None = None,
     scheduler: str | None = None,
     recipe: Recipe | None = None,
@@ -68,7 +71,7 @@ def predict(
 
     Args:
         predictor: a trained network, as `zoo.predictor` returns it.
-        inputs: HDF5, NIfTI, TIFF or Zarr; or URLs of Zarr.
+        inputs: volumes of any format, files or folders, or URLs of Zarr.
         out: a volume for one input, its suffix decides the format; or a folder, which keeps names and formats. A URL is that of a
             Zarr volume, or of a folder of such.
         output: "labels" (raw label values of the training data), "probabilities", "logits" (float32, channels last) or
@@ -77,7 +80,7 @@ def predict(
         cleaning: what is done to the label volumes.
         resample: whether volumes are predicted at the voxel size of the training, and brought back.
         table: whether a table of the objects is written beside every label volume, as `measure` does it: its name with .csv.
-        raw_key, axes: of the files; `None` takes those that the network was trained with.
+        raw_key, axes, scene, time: of the files; `None` takes those that the network was trained with.
         suffix: format of the results in a folder, like ".nii.gz"; None keeps the inputs'.
         scheduler: address of a Dask scheduler whose workers compute blocks of Zarr volumes, or "here": in this process. What
             was stopped goes on with the next call.
@@ -112,12 +115,13 @@ def predict(
         raise InputError(f"{refused}: expected results on a disk, found {out}; leave it out, or predict to a folder.")
     if table:
         refuse_same(paths, [table_beside(target) for target in targets])
-    keys = (raw_key or predictor.spec.keys.raw, axes or predictor.spec.keys.axes)
+    keys = predictor.spec.keys.replaced(raw=raw_key, axes=axes, scene=scene, time=time)
+    which = keys.of(keys.raw)
     faults: list[str] = []
     jobs: list[tuple[Place, Volume, Place]] = []
     for path, target in zip(paths, targets, strict=True):
         with collecting(faults):
-            volume = open_volume(path, *keys)
+            volume = open_volume(path, *which)
             # What the memory does not allow is said before hours are spent.
             working = at_training_size(volume, predictor.spec, resample)
             predictor.tiling(working.shape, wanted.settings)
@@ -152,7 +156,7 @@ def predict(
             computing, how = choose(readable, statistics)
             computing.refuse_output(output, settings)
             if scheduler and how and isinstance(target, Path):
-                work = BlockWork(how, (str(path.resolve()), *keys), target, output, settings, cleaning.instances)
+                work = BlockWork(how, (str(path.resolve()), *which), target, output, settings, cleaning.instances)
                 predict_blocks(work, computing, readable, scheduler, share, overwrite)
                 listener.say(f"{target}: {'instances' if cleaning.instances else output}")
             else:
@@ -220,7 +224,7 @@ def _predict_one(
     key = "label" if wanted.output == "labels" else wanted.output
     # The first box tells the type and the channels.
     box, values = next(parts)
-    with fill_volume(target, values.dtype, volume, key, _channels(values)) as write:
+    with fill_volume(target, values.dtype, _named(volume, predictor, wanted), key, _channels(values)) as write:
 
         def put(item: tuple[Box, np.ndarray]) -> None:
             write(*item)
@@ -233,6 +237,14 @@ def _predict_one(
             pass
     shape = " x ".join(map(str, volume.shape + values.shape[3:]))
     return f"{shape}, {_shares(counts) if wanted.output == 'labels' else wanted.output}"
+
+
+def _named(volume: Volume, predictor: Predictor, wanted: Wanted) -> Volume:
+    """Return the volume with the names of the label values, for formats that keep them."""
+    table = predictor.spec.labels
+    if not table or wanted.output != "labels" or wanted.cleaning.instances:
+        return volume
+    return replace(volume, layout=volume.layout | {"names": dict(zip(table.values, table.names, strict=False))})
 
 
 def _shares(counts: dict[int, int]) -> str:
