@@ -107,11 +107,18 @@ def write(path, array=None, key="raw"):
     return array
 
 
+def put(group, name, array, **how):
+    # Zarr 3.0 takes no data here.
+    stored = group.create_array(name, shape=array.shape, dtype=array.dtype, **how)
+    stored[...] = array
+    return stored
+
+
 def write_labelled(store, url, seed=0):
     image, label = tiny_volume(seed)
     write(url, image)
     group = zarr.open_group(remote.store_at(place(url), read_only=False), mode="r+", use_consolidated=False)
-    group.create_array("label", data=label)
+    put(group, "label", label)
     return image, label
 
 
@@ -145,8 +152,8 @@ def test_an_image_of_several_resolutions_is_the_same_by_http_as_on_the_disk(web,
     path = folder / f"image{number}.ome.zarr"
     group = zarr.create_group(path, zarr_format=number, attributes=image if number == 2 else {"ome": image})
     for name, level in (("0", array), ("1", array[:, ::2, ::2, ::2])):
-        group.create_array(name, data=level, chunks=(1, 5, 5, 5))
-    cells = group.create_group("labels").create_array("cells", data=array[0])
+        put(group, name, level, chunks=(1, 5, 5, 5))
+    cells = put(group.create_group("labels"), "cells", array[0])
     there, here = open_volume(f"{url}/{path.name}"), open_volume(path)
     assert (there.shape, there.channels, there.spacing, there.unit) == ((8, 12, 14), 2, SPACING, "um")
     assert (there.shape, there.channels, there.spacing, there.unit) == (
