@@ -74,7 +74,7 @@ def _data_files(path: Path, header: bytes) -> Iterator[Path]:
     whole = len(header) < _HEADER or re.search(rb"\n\r?\n", header)
     if not (whole if header.startswith(b"NRRD") else names):
         raise InputError(
-            f"{path}: expected a readable {path.suffix} volume, found another kind of file, or a truncated one."
+            f"{path}: expected a readable {path.suffix} volume, found a broken or truncated file, or one of another kind."
         )
     for name in names:
         if name.upper() == "LOCAL":
