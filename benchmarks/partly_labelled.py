@@ -68,7 +68,12 @@ def main() -> None:
         ):
             data = write_cohort(folder / name, described, trained_on, partly)
             settings = FitSettings(
-                epochs=EPOCHS, steps_per_epoch=options.steps // EPOCHS, seed=options.seed, annotated=annotated
+                epochs=EPOCHS,
+                steps_per_epoch=options.steps // EPOCHS,
+                seed=options.seed,
+                annotated=annotated,
+                # Not what a busy machine would choose.
+                engine="native",
             )
             run = fit(data, folder / f"run {name}", settings=settings, listener=Listener(print))
             found = evaluate(zoo.predictor(run.path), test)["per_volume"]
