@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_unet3d.errors import InputError
 from keras_unet3d.labels import LabelTable
@@ -196,6 +197,9 @@ def _pace(trained: Trained, feed: Feed, schedule: Schedule, shown: Shown) -> dic
     pace = Pace()
     assert schedule.minutes is not None, "by the clock"
     _fit(trained, feed, replace(schedule, steps_per_epoch=_MEASURED_STEPS), shown, 0, 1, [pace])
+    for variable in trained.trainable_variables:
+        # Keras ends a fit with the running means for weights, on JAX in the same memory, which cannot be given away twice.
+        variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
     seconds = 60 * schedule.minutes
     epochs = min(max(round(seconds / _EPOCH_SECONDS), _FEWEST_EPOCHS), _MOST_EPOCHS)
     of_step = hosts.of_first(lambda: pace.seconds)

@@ -28,11 +28,11 @@ hosts.join(address, host)
 from keras_unet3d import FitSettings, fit
 
 for number, case in enumerate(json.loads(cases)):
-    settings = FitSettings(patch=(8, 8, 8), batch_size=4, epochs=2, steps_per_epoch=3, base_filters=2, depth=2, workers=1,
-                           engine="native", unlabelled=(9,), precision="float32", **case)
+    settings = FitSettings(patch=(8, 8, 8), batch_size=4, base_filters=2, depth=2, workers=1, engine="native",
+                           unlabelled=(9,), precision="float32", **case)
     fit(data, Path(out) / str(number), settings=settings)
 """
-SGD = {"optimizer": "sgd", "learning_rate": 0.05, "class_weights": "balanced"}
+SGD = {"epochs": 2, "steps_per_epoch": 3, "optimizer": "sgd", "learning_rate": 0.05, "class_weights": "balanced"}
 CASES = [
     # Statistics of the whole batch, soft Dice, random numbers within the network.
     SGD | {"dropout": 0.2},

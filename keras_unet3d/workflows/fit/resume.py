@@ -101,7 +101,8 @@ def go_on(
 
 def _missing(run: RunFolder, facts: dict) -> Iterator[str]:
     """Yield a sentence where what a run had kept is gone: what goes on would write over the rest of it."""
-    if not facts["rows"] and (run.network.exists() or run.history.exists()):
+    # Until the end of the first epoch the state is that of the beginning.
+    if not run.state.exists() and (run.network.exists() or run.history.exists()):
         yield (
             f"{run.state}: expected the state of the training, found none; train it further with `start`, or anew with "
             "`overwrite=True`."

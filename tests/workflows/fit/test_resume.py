@@ -111,6 +111,21 @@ def test_a_run_that_was_stopped_within_an_epoch_ends_the_same(whole, tiny_data, 
     assert any(line.startswith(f"resume: {epochs} of 4 epochs of {out} are done") for line in said)
 
 
+def test_a_run_that_was_killed_before_the_state_of_its_first_epoch_ends_the_same(
+    whole, tiny_data, tmp_path, monkeypatch
+):
+    def killed(*_):
+        raise Stopped
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as dying, pytest.raises(Stopped):
+        dying.setattr("keras_unet3d.training.callbacks.save_state", killed)
+        run(tiny_data, out)
+    assert (out / "history.csv").is_file()
+    run([], out, FitSettings(), resume=True)
+    assert_same_end(whole, out)
+
+
 # Where another process finds this file, and the helpers.
 HERE = os.pathsep.join(str(folder) for folder in (Path(__file__).parent, Path(__file__).parents[2]))
 
@@ -201,7 +216,8 @@ def test_resume_begins_a_run_where_there_is_none(tiny_data, tmp_path):
         (FitSettings(epochs=3), "epochs: expected at least the 4 of .*, found 3"),
         (
             FitSettings(batch_size=4),
-            "batch_size: expected 2, as .* was begun with, found 4; only `epochs`, `early_stop`, `workers`, `memory`, `track` may",
+            "batch_size: expected 2, as .* was begun with, found 4; only `epochs`, `early_stop`, `workers`, `memory`, `track`, "
+            "`devices` may",
         ),
         (FitSettings(seed=1), "seed: expected 0, as .* was begun with, found 1"),
     ],
