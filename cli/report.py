@@ -18,8 +18,8 @@ def command(run):
 
     from keras_unet3d import zoo
     from keras_unet3d.run_folder import RunFolder
-    from keras_unet3d.workflows.report.run import report
+    from keras_unet3d.workflows.report.run import make_report
 
     with live("volumes") as listener:
         predictor = zoo.predictor(run) if RunFolder(Path(run)).network.is_file() else None
-        report(run, predictor, listener)
+        make_report(run, predictor, listener)

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from keras_unet3d.files import read_text
 from keras_unet3d.pictures.drawing import COLOURS
 from keras_unet3d.report.scene import Scene
 
 # What a difference may be: missing, too much, another class. They lie on grey values, and are told apart by everybody.
-_DIFFERENCES = ("#D55E00", "#56B4E9", "#F0E442")
+DIFFERENCES = ("#D55E00", "#56B4E9", "#F0E442")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def html(page: Page) -> str:
         "classes": [*page.class_names],
         "background": page.background,
         "colours": COLOURS,
-        "differences": _DIFFERENCES,
+        "differences": DIFFERENCES,
     }
     volumes = _worst_first(page.figures["volumes"]) if page.figures else []
     return environment.get_template("page.html").render(
@@ -82,12 +83,12 @@ def html(page: Page) -> str:
         style=_own_text("page.css"),
         script=_own_text("viewer.js"),
         colours=COLOURS,
-        differences=_DIFFERENCES,
+        differences=DIFFERENCES,
     )
 
 
 def _own_text(name: str) -> str:
-    return files(__package__).joinpath(name).read_text("utf-8")
+    return read_text(Path(__file__).parent / name, "a part of the page")
 
 
 def _worst_first(volumes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -23,7 +23,7 @@ def evaluation_page(figures: Mapping[str, Any], galleries: Sequence[Gallery], ta
     for gallery in galleries[1:]:
         scenes = side_by_side(scenes, gallery.scenes)
     shown = {"mean Dice": "mean_dice", "mean IoU": "mean_iou", "calibration error": "calibration_error"}
-    results = [figures] + [figures["compared"]["figures"]] * (len(networks) > 1)
+    results = [figures, *([figures["compared"]["figures"]] if "compared" in figures else [])]
     highlights = {
         name: " / ".join("–" if result[key] is None else f"{result[key]:.3f}" for result in results)
         for name, key in shown.items()

@@ -49,7 +49,7 @@ class Look:
     note: str = ""
 
 
-def report(run: str | Path, predictor: Predictor | None, listener: Listener = SILENT) -> Path:
+def make_report(run: str | Path, predictor: Predictor | None, listener: Listener = SILENT) -> Path:
     """Make the page of a run, `report.html` in its folder, in the place of an earlier one.
 
     Args:
@@ -110,14 +110,17 @@ def look_at(predictor: Predictor, data: LabelledData, run: RunData, most: int) -
 
 
 def _which(held_out: bool, parts: Sequence[Example], examples: Sequence[Example], run: RunData) -> str:
-    what = "held out: the network was not trained on them" if held_out else "trained on, as far as they are labelled"
-    some_of = f"{len(parts)} of {plural(len(examples), 'volume')}, {what}"
-    split = "" if held_out else f" ({run.split})"
+    some_of = f"{len(parts)} of " if len(parts) < len(examples) else ""
+    known = (
+        "held out whole: the network was not trained on them"
+        if held_out
+        else f"which the network was trained on, but for what was held out: {run.split}"
+    )
     cut = any(
         prod(part.image.shape) < prod(example.image.shape) for part, example in zip(parts, examples, strict=False)
     )
     note = " Of large volumes a part is shown, whose grey values are normalised by themselves." if cut else ""
-    return f"Looked at: {some_of}{split}.{note}"
+    return f"{some_of}{plural(len(examples), 'volume')}, {known}.{note}"
 
 
 def _part(example: Example, table: LabelTable, most: int) -> Example:
@@ -245,9 +248,9 @@ def _words(config: RunConfig) -> Iterator[tuple[str, str]]:
 
 
 def _network_in_words(settings: FitSettings, spec: ModelSpec) -> str:
-    filters = settings.filters or f"{settings.base_filters}, doubled from level to level,"
+    filters = settings.filters or f"{settings.base_filters}, doubled from level to level"
     return (
-        f"{settings.depth} levels, {filters} filters, {settings.block} blocks, {settings.normalization} normalisation, padding "
+        f"{settings.depth} levels, filters {filters}; {settings.block} blocks, {settings.normalization} normalisation, padding "
         f"{spec.architecture.padding}"
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_unet3d.datasets import Example
 from keras_unet3d.report.charts import histogram
-from keras_unet3d.report.scene import Scene, Side, in_bytes, thinning
+from keras_unet3d.report.scene import NOTHING, Scene, Side, in_bytes, thinning
 from keras_unet3d.volumes import Volume
 from keras_unet3d.words import by
 
@@ -41,7 +41,8 @@ def scene_of(example: Example, classes: np.ndarray, side: Side, objects: np.ndar
         classes[part],
         (thin,),
         None if objects is None else objects[part],
-        _sizes(objects, voxel),
+        # Of an object that is labelled in a few slices nobody knows the size.
+        None if (classes == NOTHING).any() else _sizes(objects, voxel),
         (z, y, x),
         step,
         _note(image, step),
