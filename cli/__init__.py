@@ -20,6 +20,7 @@ _COMMANDS = {
     "distill": "Train one network to say what an ensemble says.",
     "predict": "Segment volumes with a trained network.",
     "evaluate": "Measure IoU and Dice on labelled volumes.",
+    "report": "Make the page of a run: curves, figures, volumes to look through.",
     "measure": "Write a table of the objects of a label volume: volumes, surfaces, grey values.",
     "suggest": "Say which slices to annotate next, and write them to paint on.",
     "merge": "Put painted slices into a label volume.",

@@ -19,6 +19,9 @@ from keras_unet3d.settings import FitSettings, PredictSettings
 @click.option("--compare", "other", metavar="MODEL", help="Another model on the same volumes, and which is better.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the figures to FILE as well.")
 @click.option("--table", metavar="FILE.csv", help="Write a row per volume and class to FILE.csv as well.")
+@click.option(
+    "--report", metavar="FILE.html", help="Write a page with the figures and the volumes to FILE.html as well."
+)
 @click.option("--raw-key", help="Data set of the image [default: as in training].")
 @click.option("--label-key", help="Data set of the labels [default: as in training].")
 @click.option("--axes", help="Order of the files' axes, e.g. czyx [default: as in training].")
@@ -38,6 +41,7 @@ def command(
     other,
     json_path,
     table,
+    report,
     raw_key,
     label_key,
     axes,
@@ -55,12 +59,15 @@ def command(
     settings = options.given_settings(PredictSettings, given)
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
+    from keras_unet3d.report.scene import Gallery
     from keras_unet3d.workflows.evaluate import compare, evaluate, refuse_other_classes, rows
+    from keras_unet3d.workflows.report.evaluated import evaluation_page
 
     keys = {"raw": raw_key, "label": label_key, "axes": axes, "scene": scene, "time": time}
     with (
         options.figures_file(json_path, overwrite) as write,
         options.figures_file(table, overwrite, "--table", ".csv") as write_table,
+        options.figures_file(report, overwrite, "--report", ".html") as write_report,
         live("volumes") as listener,
     ):
         models = [model, other] if other else [model]
@@ -68,10 +75,14 @@ def command(
         for predictor in predictors[1:]:
             refuse_other_classes(predictors[0].spec.labels.names, predictor.spec.labels.names)
         only = zoo.held_out_files(model) if held_out else None
-        results = []
+        results: list[dict] = []
+        galleries: list[Gallery] = []
         for name, predictor in zip(models, predictors, strict=True):
             if other:
                 listener.say(f"{name}:")
+            if report:
+                worst = [scene.name for scene in galleries[0].scenes] if galleries else None
+                galleries.append(Gallery(name, only=worst))
             results.append(
                 evaluate(
                     predictor,
@@ -84,6 +95,7 @@ def command(
                     only=only,
                     settings=settings,
                     instances=instances,
+                    gallery=galleries[-1] if report else None,
                     listener=listener,
                 )
             )
@@ -91,6 +103,8 @@ def command(
         for found in others:
             figures["compared"] = {"model": other, "figures": found, "difference": compare(figures, found, listener)}
         write(figures)
+        if report:
+            write_report(evaluation_page(figures, galleries, predictors[0].spec.labels))
         write_table(
             [{"model": name} | row for name, result in zip(models, results, strict=True) for row in rows(result)]
         )

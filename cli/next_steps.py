@@ -38,7 +38,8 @@ def after_fit(run: "Run") -> str:
     )
     steps.append((f"unet3d-cli export {folder} --name NAME --out models", "a bundle for the zoo"))
     kept = "model.keras, config.json, history.csv, curves.png, slices.png, samples.png"
-    return f"\nrun folder: {run.path}  ({kept})\nnext:\n{_aligned(steps)}"
+    page = RunFolder(run.path).report
+    return f"\nrun folder: {run.path}  ({kept})\nall of it on one page: {page}\nnext:\n{_aligned(steps)}"
 
 
 def after_folds(folds: "Folds") -> str:

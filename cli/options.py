@@ -10,7 +10,7 @@ import click
 from keras_unet3d.cli.flags import flag, with_flags
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import field_type
-from keras_unet3d.files import read_json, whole_file, write_csv, write_json
+from keras_unet3d.files import read_json, whole_file, write_csv, write_json, write_text
 from keras_unet3d.geometry import Triple
 from keras_unet3d.settings import FitSettings
 
@@ -117,7 +117,7 @@ def _read_config(path: Path) -> dict:
 
 
 # Suffix of a file of figures -> what writes it.
-_WRITERS: dict[str, Callable] = {".json": write_json, ".csv": write_csv}
+_WRITERS: dict[str, Callable] = {".json": write_json, ".csv": write_csv, ".html": write_text}
 
 
 @contextmanager

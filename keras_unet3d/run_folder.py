@@ -107,6 +107,7 @@ class RunFolder:
     curves = _File("curves.png")  # the same as a picture
     slices = _File("slices.png")  # a validation patch, its labels and its prediction
     samples = _File("samples.png")  # what the network sees: patches before and after augmentation
+    report = _File("report.html")  # all of it on one page
     profile = _File("profile.json")  # where the time of a step goes
     held_out = _File("held_out.json")  # of one of several folds: figures of every volume that it held out
     logs = _File("logs")  # TensorBoard's folder

@@ -22,6 +22,8 @@ ALLOWED = {
     "volumes": set(),
     "pictures": set(),
     "segments": {"volumes"},
+    # what goes onto a page: it takes the colours of the pictures
+    "report": {"pictures"},
     # from the files to the batches
     "labels": {"volumes"},
     "datasets": {"volumes"},
@@ -178,6 +180,7 @@ def test_only_the_run_folder_knows_its_file_names(path):
         "last.keras",
         "history.csv",
         "curves.png",
+        "report.html",
         "slices.png",
         "samples.png",
         "backup",

@@ -8,8 +8,9 @@ import numpy as np
 
 from keras_unet3d.files import whole_file
 
-# Colour-blind safe (Okabe and Ito); where classes outnumber them they start again.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#999999")
+# Colour-blind safe: seven of Okabe and Ito, and a purple, as their black and grey would be lost on an image. Where classes
+# outnumber them they start again.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#6600CC")
 # Classes in a legend; more of them would be of no use, because the colours repeat.
 MOST_NAMED = 24
 

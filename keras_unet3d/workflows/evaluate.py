@@ -28,11 +28,13 @@ from keras_unet3d.labels import (
 )
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
+from keras_unet3d.report.scene import Gallery, Side
 from keras_unet3d.segments.cells import evidence, instances_of
 from keras_unet3d.settings import DataOptions, PredictSettings
 from keras_unet3d.volumes import whole_numbers
 from keras_unet3d.words import plural, some
 from keras_unet3d.workflows.data import labelled_examples, listed, twice
+from keras_unet3d.workflows.report.scenes import scene_of
 
 # Figures of a class in a volume: of its voxels, and of its surface.
 OVERLAP = ("iou", "dice", "sensitivity", "precision", "volume_error")
@@ -54,6 +56,7 @@ def evaluate(
     only: Sequence[str] | None = None,
     settings: PredictSettings = DEFAULTS,
     instances: bool = False,
+    gallery: Gallery | None = None,
     listener: Listener = SILENT,
 ) -> dict:
     """Compare predictions with labels, over the labelled voxels.
@@ -67,6 +70,7 @@ def evaluate(
         only: paths of the images to take; `None` takes all.
         settings: how volumes are predicted.
         instances: whether instances are cut, as `predict --instances` does, and compared too.
+        gallery: is offered every volume for the viewer of a page.
         listener: is told lines, and volumes done and volumes in all.
 
     Returns:
@@ -109,12 +113,27 @@ def evaluate(
         raise InputError("DATA: expected volumes that the fit held out, found none of them; give the fit's own DATA.")
     refuse(twice([example.image for example in examples]))
     _refuse_other_labels(examples, table)
-    background = table.background_name
+    result = measured(predictor, examples, table, settings, instances, gallery, listener)
+    for line in _lines(result, table.background_name):
+        listener.say(line)
+    return result
+
+
+def measured(
+    predictor: Predictor,
+    examples: Sequence[Example],
+    table: LabelTable,
+    settings: PredictSettings = DEFAULTS,
+    instances: bool = False,
+    gallery: Gallery | None = None,
+    listener: Listener = SILENT,
+) -> dict[str, Any]:
+    """Return the figures of opened examples, as `evaluate` does, and say none of them."""
     totals: list[tuple[Counts, Calibration]] = []
     found: list[Matches] = []
     volumes: list[dict[str, Any]] = []
     for done, example in enumerate(examples, 1):
-        counts, sureness, volume, cells = _compared(predictor, example, table, settings, instances)
+        counts, sureness, volume, cells = _compared(predictor, example, table, settings, instances, gallery)
         totals.append((counts, sureness))
         found += [cells] if cells else []
         volumes.append({"file": example.name, **volume})
@@ -123,20 +142,27 @@ def evaluate(
     for other_counts, other_sureness in others:
         counts, sureness = counts + other_counts, sureness + other_sureness
     by_class = figures(counts, table.names)
-    result: dict[str, Any] = {"classes": by_class, **means(by_class, background), "calibration_error": sureness.error}
+    result: dict[str, Any] = {
+        "classes": by_class,
+        **means(by_class, table.background_name),
+        "calibration_error": sureness.error,
+    }
     if found:
         result["adapted_rand_error"] = _mean_of([volume["adapted_rand_error"] for volume in volumes])
         result["instances"] = reduce(add, found).figures | {
             key: _mean_of([volume["instances"][key] for volume in volumes]) for key in _ENTROPIES
         }
     result |= {"per_volume": _per_volume(volumes, table.names), "volumes": volumes}
-    for line in _lines(result, background):
-        listener.say(line)
     return result
 
 
 def _compared(
-    predictor: Predictor, example: Example, table: LabelTable, settings: PredictSettings, instances: bool
+    predictor: Predictor,
+    example: Example,
+    table: LabelTable,
+    settings: PredictSettings,
+    instances: bool,
+    gallery: Gallery | None,
 ) -> tuple[Counts, Calibration, dict[str, Any], Matches | None]:
     """Return what is counted in an example over its labelled voxels, its figures, and which instances are found."""
     truth = class_volume(example.label, table, example.annotated).array()[..., 0]
@@ -145,6 +171,7 @@ def _compared(
     network, shape = predictor.uncalibrated, (*truth.shape, table.num_classes)
     predicted = np.empty(shape if table.overlapping else truth.shape, np.uint8)
     certain = np.empty((*truth.shape, table.num_classes - 1), np.uint8) if instances else None
+    unsure = np.empty(truth.shape, np.uint8) if gallery and not table.overlapping else None
     sureness = calibration(truth[:0], np.empty((0, *shape[1:]), np.float32))
     for box, values in network.boxes(example.image, "probabilities", settings):
         predicted[box] = network.convert(values, table.compared)
@@ -152,6 +179,8 @@ def _compared(
             sureness += calibration(classes[box], predictor.convert(values, "probabilities"))
         if certain is not None:
             certain[box] = evidence(values)
+        if unsure is not None:
+            unsure[box] = np.round(255 * predictor.convert(values, "uncertainty"))
     predicted = predictor.cleaned(predicted, table.compared, settings)
     # What nobody looked for in this volume would have nothing but wrong predictions in it.
     looked_for = ~np.isin(np.arange(table.num_classes), table.partly(example.annotated))
@@ -163,7 +192,7 @@ def _compared(
         "calibration_error": sureness.error,
         **_add_surfaces(by_class, truth, predicted, example, table),
     }
-    found = None
+    found = raw = cells = None
     if certain is not None:
         cells = instances_of(certain, example.image.spacing, predictor.spec.instances)
         raw = whole_numbers(example.label.name, example.label.array()[..., 0])
@@ -171,6 +200,13 @@ def _compared(
         found, entropies = matches(pairs), variation_of_information(pairs) or (None, None)
         volume["adapted_rand_error"] = adapted_rand_error(pairs)
         volume["instances"] = found.figures | dict(zip(_ENTROPIES, entropies, strict=True))
+    if gallery:
+        numbers = table.painted(predicted > 0) if table.overlapping else predicted
+        objects = None if raw is None else np.where(np.isin(raw, (*table.unlabelled, table.background_value)), 0, raw)
+        side = Side(gallery.network, numbers, unsure, cells)
+        gallery.offer(
+            example.name, volume["mean_dice"], lambda: scene_of(example, classes, side, objects, gallery.voxels)
+        )
     return counts, sureness, volume, found
 
 

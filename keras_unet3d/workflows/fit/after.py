@@ -80,10 +80,7 @@ def settled(predictor: Predictor, holdout: Holdout, plan: Plan, listener: Listen
     if spec.overlapping:
         listener.say("no temperature is fitted, and no cleaning chosen, where classes overlap")
         return spec
-    # Fixed by the plan and not by the clock: a fit that is repeated is the same.
-    schedule = plan.schedule
-    trained = prod(plan.patches.patch) * plan.batching.batch_size * schedule.steps_per_epoch * schedule.epochs
-    budget = max(trained // _TRAINED_PER_VOXEL, _LEAST_VOXELS)
+    budget = voxels_looked_at(plan)
     budget = min(budget, _MOST_CUT) if spec.labels.of_instances else budget
     seen = list(_looked_at(predictor, holdout.validation, budget))
     classes = np.concatenate([volume.classes for volume in seen])
@@ -117,6 +114,14 @@ def settled(predictor: Predictor, holdout: Holdout, plan: Plan, listener: Listen
         + (in_words or "neither large pieces, small ones nor holes matter enough; none")
     )
     return replace(spec, cleaning=cleaning)
+
+
+def voxels_looked_at(plan: Plan) -> int:
+    """Return how many voxels may be predicted after a fit, so that it takes little of its time."""
+    # Fixed by the plan and not by the clock: a fit that is repeated is the same.
+    schedule = plan.schedule
+    trained = prod(plan.patches.patch) * plan.batching.batch_size * schedule.steps_per_epoch * schedule.epochs
+    return max(trained // _TRAINED_PER_VOXEL, _LEAST_VOXELS)
 
 
 def _instances(volumes: list[CutVolume], target: str, listener: Listener) -> InstanceSettings:

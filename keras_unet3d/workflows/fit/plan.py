@@ -295,9 +295,8 @@ def common_spacing(images: Sequence[Volume]) -> tuple[Spacing | None, str | None
     return (z, y, x), units.pop() if len(units) == 1 else "um"
 
 
-def changes_in_words(plan: Plan) -> str:
+def changes_in_words(settings: FitSettings, spec: ModelSpec) -> str:
     """Return how strongly patches are changed, with lengths where the voxel size is known."""
-    settings, spec = plan.settings, plan.spec
     if not settings.augment:
         return "augmentation: none"
 

@@ -31,11 +31,12 @@ from keras_unet3d.training.loop import train, training_loss
 from keras_unet3d.training.schedule import OwnParts, Shown
 from keras_unet3d.training.trackers import TRACKERS, tracked
 from keras_unet3d.workflows.data import LabelledData, listed, open_data
-from keras_unet3d.workflows.fit.after import settled
+from keras_unet3d.workflows.fit.after import settled, voxels_looked_at
 from keras_unet3d.workflows.fit.embedded import SEGMENT
 from keras_unet3d.workflows.fit.feed import chosen_engine, make_feed
 from keras_unet3d.workflows.fit.grey_values import settled_on
 from keras_unet3d.workflows.fit.memory import memory_in_words, refuse_hopeless, say_costs
+from keras_unet3d.workflows.fit.pages import PageAfterEpoch
 from keras_unet3d.workflows.fit.plan import Plan, changes_in_words, make_plan, network_in_words, sections_in_words
 from keras_unet3d.workflows.fit.profile import write_profile
 from keras_unet3d.workflows.fit.resume import content, go_on, resumed_settings, say_other_versions
@@ -50,6 +51,7 @@ from keras_unet3d.workflows.fit.teacher import (
     taught_settings,
     taught_spec,
 )
+from keras_unet3d.workflows.report.run import look_at, write_page
 
 # Files of the size of the weights that a run keeps: networks, state, and one that is being written.
 _FILES = 8
@@ -147,6 +149,7 @@ def fit(
     if teacher is not None:
         expect("teacher", teacher, Teacher, "give keras_unet3d.Teacher(*zoo.open_model(name), name)")
         settings = taught_settings(settings, teacher)
+    page = PageAfterEpoch(listener)
     run, own = RunFolder(Path(argument("out", str | Path, out))), OwnParts(loss, callbacks, transforms)
     named = _Named(listed(data), listed(val), Globs(images, labels, weights))
     with hosts.lost_in_words(), ExitStack() as stack:
@@ -182,7 +185,7 @@ def fit(
             config = _config(named, holdout, plan, own, start)
             listener.say(network_in_words(model.count_params(), plan))
             say_costs(plan, listener)
-            for line in (*sections_in_words(plan), changes_in_words(plan)):
+            for line in (*sections_in_words(plan), changes_in_words(plan.settings, plan.spec)):
                 listener.say(line)
             hosts.of_first(lambda: _refuse_last(run, before, config, plan, model, start, listener))
             # Only now that everything is known to be good does an earlier run go.
@@ -197,6 +200,7 @@ def fit(
                 if profile:
                     write_profile(run.profile, plan, feed, own, listener)
                 shown = _shown(holdout, plan)
+                own = replace(own, callbacks=[*own.callbacks, page.begun(run)])
                 try:
                     rows, best = train(
                         model, feed, plan.schedule, run, shown=shown, own=own, resume=resume, listener=listener
@@ -206,20 +210,32 @@ def fit(
         plan = replace(plan, spec=taught_spec(plan.spec, teacher)) if teacher else plan
         waiting = {"waiting": float(np.mean([row[WAITING] for row in rows]))}
         config = replace(config, best=best, input=waiting)
-        hosts.of_first(lambda: _settle(run, config, named, holdout, plan, listener))
+        hosts.of_first(lambda: _settle(run, config, named, opened, holdout, plan, page, listener))
     return Run(run.path, {name: [row[name] for row in rows] for name in rows[0]}, best, opened)
 
 
-def _settle(run: RunFolder, config: RunConfig, named: _Named, holdout: Holdout, plan: Plan, listener: Listener) -> None:
+def _settle(
+    run: RunFolder,
+    config: RunConfig,
+    named: _Named,
+    opened: LabelledData,
+    holdout: Holdout,
+    plan: Plan,
+    page: PageAfterEpoch,
+    listener: Listener,
+) -> None:
     """Do what follows the training, and write the configuration of a run that is done."""
     run.write_config(config)
     best = config.best or {}
     listener.say(f"best: epoch {best['epoch']}, validation IoU {best['val_iou']:.3f}, Dice {best['val_dice']:.3f}")
     predictor = kept_predictor(run, plan.spec)
     spec = settled(predictor, holdout, plan, listener)
-    run.write_config(replace(config, model=spec))
+    predictor = replace(predictor, spec=spec)
+    config = replace(config, model=spec, input={**(config.input or {}), "seconds": page.seconds()})
+    run.write_config(config)
     if len(named.data) == 1 and named.data[0] in SEGMENT and not named.globs:
-        SEGMENT[str(named.data[0])](replace(predictor, spec=spec), run, listener)
+        SEGMENT[str(named.data[0])](predictor, run, listener)
+    write_page(run, look_at(predictor, opened, config.data, voxels_looked_at(plan)))
 
 
 def kept_predictor(run: RunFolder, spec: ModelSpec) -> Predictor:

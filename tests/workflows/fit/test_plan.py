@@ -26,10 +26,12 @@ def test_flips_and_voxel_size_reach_the_augmentation():
     told = dict(augment=True, spacing=(1.0, 0.5, 0.5), flips="yx")
     changes = a_plan(**told).patches.augment
     assert (changes.flips, changes.voxel) == ((1, 2), 0.5)
-    assert changes_in_words(a_plan(**told, deformation=3.0)).endswith(
+    plan = a_plan(**told, deformation=3.0)
+    assert changes_in_words(plan.settings, plan.spec).endswith(
         "control points 32 voxels = 16 um apart moved by 3 voxels = 1.5 um, grey values, mirrored along yx"
     )
-    assert changes_in_words(a_plan(augment=False)) == "augmentation: none"
+    plan = a_plan(augment=False)
+    assert changes_in_words(plan.settings, plan.spec) == "augmentation: none"
 
 
 def test_the_voxel_size_of_volumes_in_other_units():

@@ -106,7 +106,9 @@ def test_a_stack_is_planned_as_one_and_it_is_said(stack):
     (line,) = sections_in_words(plan)
     assert line.startswith("sections: a stack of them")
     assert "their grey values differ: they are normalised one by one" in line
-    assert changes_in_words(plan).endswith(", within the sections, grey values section by section, mirrored along zyx")
+    assert changes_in_words(plan.settings, plan.spec).endswith(
+        ", within the sections, grey values section by section, mirrored along zyx"
+    )
     # Convolution and pooling within the sections, until their voxels are as long as those along z.
     architecture = plan.spec.architecture
     assert architecture.kernel_sizes == ((1, 3, 3),) * 3 + ((3, 3, 3),)
