@@ -24,6 +24,11 @@ from keras_unet3d.settings import CleanSettings, EngineSettings, PredictSettings
 @click.option(
     "--table", is_flag=True, help="Also write a table of the objects, as measure does, beside every volume: NAME.csv."
 )
+@click.option(
+    "--colours",
+    is_flag=True,
+    help="Also write names and colours of the classes beside every volume: for ITK-SNAP, 3D Slicer and Fiji.",
+)
 @options.settings(PredictSettings)
 @options.settings(CleanSettings)
 @options.settings(EngineSettings)
@@ -46,6 +51,7 @@ def command(
     dry_run,
     resample,
     table,
+    colours,
     scheduler,
     suffix,
     raw_key,
@@ -81,6 +87,7 @@ def command(
             cleaning=cleaning,
             resample=resample,
             table=table,
+            colours=colours,
             raw_key=raw_key,
             axes=axes,
             suffix=suffix,
