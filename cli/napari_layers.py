@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_unet3d.datasets import DataKeys, open_partly_labelled
 from keras_unet3d.errors import InputError
+from keras_unet3d.geometry import AXES
 from keras_unet3d.volumes import MissingKey, Volume, from_array, in_memory, is_volume_name, open_inside
 from keras_unet3d.volumes.volume import MICROMETRES
 
@@ -61,9 +62,14 @@ def labels_layer(label: Volume, name: str) -> Layer:
 
 
 def placed(volume: Volume, name: str) -> dict[str, Any]:
-    """Return what a layer on the voxels of a volume is told: its name, its voxel size and the unit of that."""
-    unit = volume.unit if volume.spacing else None
-    return {"name": name, "scale": volume.spacing or (1.0, 1.0, 1.0), "units": (unit or "pixel",) * 3}
+    """Return what a layer on the voxels of a volume is told: its name, its axes, its voxel size and the unit of that."""
+    unit = (volume.spacing and volume.unit) or "pixel"
+    return {
+        "name": name,
+        "axis_labels": tuple(AXES),
+        "scale": volume.spacing or (1.0, 1.0, 1.0),
+        "units": (unit,) * 3,
+    }
 
 
 def volume_of(layer: Any) -> tuple[Volume, DataKeys]:

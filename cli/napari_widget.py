@@ -97,12 +97,21 @@ class Annotator(Container):
             if name in self._viewer.layers:
                 self._viewer.layers.remove(name)
             colours = _colours(table, 0 if table.of_instances else table.unseen)
-            self._viewer.add_labels(labels.astype(np.int64), **placed(image, name), colormap=colours, opacity=0.4)
+            shown = self._viewer.add_labels(
+                labels.astype(np.int64), **placed(image, name), colormap=colours, opacity=0.4
+            )
+            if self.painted.value is not None:
+                # Beneath what is painted.
+                layers = self._viewer.layers
+                layers.move(layers.index(shown), layers.index(self.painted.value))
 
         self._ask("segmenting", segmented, _sent(image), then=show)
 
-    def _paint(self, then: Callable[[], None] = lambda: None) -> None:
-        """Have a layer of labels to paint on, and take up the brush."""
+    def _paint(self) -> None:
+        self.prepare(self._take_up_brush)
+
+    def prepare(self, then: Callable[[], None] = lambda: None) -> None:
+        """Have a layer of labels to paint on, in the colours of what the model knows, and then do something."""
         image, _ = self._chosen_image()
         name, layer = f"{self.image.value.name} labels", self.painted.value
 
@@ -113,11 +122,9 @@ class Annotator(Container):
             else:
                 layer.data = labels
             self._mean(self.painted.value, table, unlabelled)
-            self._take_up_brush(self.painted.value)
             then()
 
         if layer is not None and _MEANING in layer.metadata:
-            self._take_up_brush(layer)
             then()
         else:
             label = None if layer is None else from_array(np.asarray(layer.data), layer.name)
@@ -131,12 +138,13 @@ class Annotator(Container):
         said = "a number for every instance" if table.of_instances else table.shown()
         self._say(f"paint {said}; the eraser makes voxels unlabelled again ({unlabelled})")
 
-    def _take_up_brush(self, layer: Any) -> None:
+    def _take_up_brush(self) -> None:
+        layer = self.painted.value
         self._viewer.layers.selection.active = layer
         layer.brush_size, layer.mode = _BRUSH, "paint"
 
     def _suggest(self) -> None:
-        self._paint(then=self._rank)
+        self.prepare(self._rank)
 
     def _rank(self) -> None:
         layer = self.painted.value
@@ -146,6 +154,7 @@ class Annotator(Container):
         def show(slices: list[Slice]) -> None:
             self.suggested.choices = [(f"{plane.axis} = {plane.index}", plane) for plane in slices]
             self._jump(slices[0])
+            self._take_up_brush()
 
         image, _ = self._chosen_image()
         self._ask("looking for slices", next_slices, _sent(image), labelled, _SUGGESTED, then=show)

@@ -59,4 +59,6 @@ def window(volume: str, labels: str | None = None, model: str | None = None) -> 
         layer = getattr(viewer, f"add_{kind}")(voxels, **told)
         if kind == "labels":
             panel.painted.value = layer
+            if model:
+                panel.prepare()
     return viewer, panel
