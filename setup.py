@@ -38,6 +38,8 @@ PARQUET = ["pyarrow>=18,<26"]
 MLFLOW = ["mlflow-skinny>=3.13", "sqlalchemy>=2.0.30", "alembic>=1.13"]
 WANDB = ["wandb>=0.31"]
 HUB = ["huggingface_hub>=1.0"]
+# A window needs a Qt, too; napari itself brings none.
+NAPARI = ["napari>=0.6.1", "pyqt6>=6.5"]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
 
 setup(
@@ -76,7 +78,11 @@ setup(
         "keras_unet3d.zoo",
     ],
     package_dir={"keras_unet3d.cli": "cli", "keras_unet3d.zoo": "zoo"},
-    package_data={"keras_unet3d": ["py.typed"], "keras_unet3d.zoo": ["models/*/*/*"]},
+    package_data={
+        "keras_unet3d": ["py.typed"],
+        "keras_unet3d.cli": ["napari.yaml"],
+        "keras_unet3d.zoo": ["models/*/*/*"],
+    },
     install_requires=[
         "tensorflow>=2.20",
         "keras>=3.12",
@@ -106,11 +112,16 @@ setup(
         "mlflow": MLFLOW,
         "wandb": WANDB,
         "hub": HUB,
+        "napari": NAPARI,
         "gpu": ["tensorflow[and-cuda]>=2.20"],
     },
-    entry_points={"console_scripts": ["unet3d-cli = keras_unet3d.cli:main"]},
+    entry_points={
+        "console_scripts": ["unet3d-cli = keras_unet3d.cli:main"],
+        "napari.manifest": ["keras-unet3d = keras_unet3d.cli:napari.yaml"],
+    },
     classifiers=[
         "License :: OSI Approved :: MIT License",
+        "Framework :: napari",
         "Programming Language :: Python :: 3.11",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],

@@ -15,6 +15,8 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import kernels
 
+# A fork would take over the state of the window.
+_START = "spawn"
 _STOPPED = "expected it to finish, found it stopped; press the button again"
 
 
@@ -32,14 +34,13 @@ class Background:
             InputError: as the function does, or the process was ended.
         """
         if self._process is None or not self._process.is_alive():
-            # A fork would take over the state of the window.
-            context = multiprocessing.get_context("spawn")
+            context = multiprocessing.get_context(_START)
             self._connection, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
             self._process.start()
             # Without a copy of that end here, its death is heard of.
             theirs.close()
-        told = {"say": listener.say, "progress": listener.progress}
+        told: dict[str, Callable[..., None]] = {"say": listener.say, "progress": listener.progress}
         try:
             self._connection.send((function, model, arguments))
             while True:

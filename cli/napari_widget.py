@@ -207,7 +207,8 @@ class Annotator(Container):
             raise InputError("labels: expected a layer that was painted on, found none; press Paint first.")
 
         def write(listener: Listener) -> Painting:
-            painting = save_painted(path, np.asarray(layer.data), image, *layer.metadata[_MEANING], keys)
+            table, unlabelled = layer.metadata[_MEANING]
+            painting = save_painted(path, np.asarray(layer.data), image, table, unlabelled, keys)
             self._saved = path
             return painting
 

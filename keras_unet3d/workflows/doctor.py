@@ -23,6 +23,7 @@ _EXTRAS = {
     "mlflow": "mlflow",
     "wandb": "wandb",
     "huggingface_hub": "hub",
+    "napari": "napari",
 }
 _PROBE = 64  # voxels per axis of the tile that engines are timed with
 
