@@ -7,6 +7,7 @@ work can be stopped at any time, and a training has the memory of the GPU for it
 import multiprocessing
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
@@ -26,6 +27,8 @@ class Background:
     def __init__(self) -> None:
         self._process: Any = None
         self._connection: Any = None
+        # One call at a time.
+        self._lock = threading.Lock()
 
     def call(self, function: Callable, model: str, *arguments: object, listener: Listener = SILENT) -> Any:
         """Return what a function returns for the predictor of a model, `arguments` and a listener.
@@ -33,8 +36,12 @@ class Background:
         Raises:
             InputError: as the function does, or the process was ended.
         """
+        with self._lock:
+            return self._called(function, model, arguments, listener)
+
+    def _called(self, function: Callable, model: str, arguments: tuple, listener: Listener) -> Any:
         if self._process is None or not self._process.is_alive():
-            context = multiprocessing.get_context(_START)
+            context: Any = multiprocessing.get_context(_START)
             self._connection, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
             self._process.start()

@@ -10,9 +10,10 @@ from helpers import UNLABELLED, tiny_volume, write_pair
 from keras_unet3d import predict
 from keras_unet3d.datasets import DataKeys, open_partly_labelled
 from keras_unet3d.errors import InputError
+from keras_unet3d.labels import LabelTable
 from keras_unet3d.labels.table import CELL_TABLE
 from keras_unet3d.volumes import from_array, open_volume
-from keras_unet3d.workflows.annotate.painting import Slice
+from keras_unet3d.workflows.annotate.painting import Slice, value_for_unlabelled
 from keras_unet3d.workflows.annotate.session import (
     free_run,
     labels_to_paint,
@@ -128,3 +129,20 @@ def test_the_first_run_that_is_free(tmp_path):
     assert free_run(tmp_path / "labels.nii.gz") == tmp_path / "labels-run1"
     (tmp_path / "labels-run1").mkdir()
     assert free_run(tmp_path / "labels.nii.gz") == tmp_path / "labels-run2"
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "unlabelled"),
+    [
+        # As a network that was trained on dense labels has it: what is painted for it, here or by fit's own rules, is known again.
+        (LabelTable((0, 5), ("0", "5")), (0, 5, 255), 255),
+        (CELL_TABLE, (0, 1, 2, 65535), 65535),
+        # A class, or the background of the cells, that fills all but whole slices is none.
+        (LabelTable((0, 5, 9), ("0", "5", "9")), (0, 5, 9), 255),
+        (CELL_TABLE, (1, 2, 0), 255),
+    ],
+)
+def test_what_labels_obviously_have_for_unlabelled(table, values, unlabelled):
+    labels = np.full((16, 16, 16), values[-1], np.uint16)
+    labels[[3, 9]] = np.resize(values[:-1], 16)
+    assert value_for_unlabelled(from_array(labels), table) == unlabelled
