@@ -53,6 +53,8 @@ ND2 = ["nd2>=0.10.1"]
 # What is made of N5 is written as Zarr.
 N5 = ["tensorstore>=0.1.72", *ZARR]
 FORMATS = [*ZARR, *DICOM, *ITK, *MRC, *CZI, *LIF, *ND2, *N5]
+# A window needs a Qt, too; napari itself brings none.
+NAPARI = ["napari>=0.6.1", "pyqt6>=6.5"]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
 
 setup(
@@ -96,6 +98,7 @@ setup(
     package_data={
         "keras_unet3d": ["py.typed"],
         "keras_unet3d.report": ["page.html", "page.css", "viewer.js"],
+        "keras_unet3d.cli": ["napari.yaml"],
         "keras_unet3d.zoo": ["models/*/*/*"],
     },
     install_requires=[
@@ -139,11 +142,16 @@ setup(
         "nd2": ND2,
         "n5": N5,
         "formats": FORMATS,
+        "napari": NAPARI,
         "gpu": ["tensorflow[and-cuda]>=2.20"],
     },
-    entry_points={"console_scripts": ["unet3d-cli = keras_unet3d.cli:main"]},
+    entry_points={
+        "console_scripts": ["unet3d-cli = keras_unet3d.cli:main"],
+        "napari.manifest": ["keras-unet3d = keras_unet3d.cli:napari.yaml"],
+    },
     classifiers=[
         "License :: OSI Approved :: MIT License",
+        "Framework :: napari",
         "Programming Language :: Python :: 3.11",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],

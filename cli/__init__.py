@@ -24,6 +24,7 @@ _COMMANDS = {
     "measure": "Write a table of the objects of a label volume: volumes, surfaces, grey values.",
     "suggest": "Say which slices to annotate next, and write them to paint on.",
     "merge": "Put painted slices into a label volume.",
+    "view": "Show a volume in napari, to segment it, to paint on it and to train further.",
     "export": "Write a run's network as a bundle for the zoo.",
     "zoo": "List, show and verify models by name.",
     "doctor": "Say what is installed, what works, and what to do about what does not.",

@@ -32,6 +32,7 @@ _ARGUMENTS = {
     "host",
     "spacing",
     "table",
+    "colours",
 }
 _OPTIONS = {field.name for kind in (FitSettings, PredictSettings, CleanSettings) for field in fields(kind)} | _ARGUMENTS
 

@@ -87,22 +87,25 @@ def after_suggest(folder: str) -> str:
 def _meaning(table: LabelTable) -> list[str]:
     """Return the options that say what the labels mean."""
     if not table.of_instances:
-        return [f"--classes {shlex.quote(table.declared())}"]
-    background = [f"--background {table.background_value}"] if table.background_value else []
-    return [f"--target {table.target}", *background]
+        return ["--classes", table.declared()]
+    background = ["--background", str(table.background_value)] if table.background_value else []
+    return ["--target", table.target, *background]
 
 
 def after_merge(folder: str, out: str) -> str:
     """Return how the new labels are trained on."""
     painting = Painting.read(Path(folder))
-    volume = "IMAGE" if painting.volume == SAMPLE else shlex.quote(painting.volume)
-    words = [f"unet3d-cli fit --images {volume} --labels {shlex.quote(out)}", f"--unlabelled {painting.unlabelled}"]
+    volume = "IMAGE" if painting.volume == SAMPLE else painting.volume
+    return f"next:\n  unet3d-cli {shlex.join(fit_words(painting, volume, out))} --out RUN"
+
+
+def fit_words(painting: Painting, volume: str, labels: str) -> list[str]:
+    """Return the call of fit, up to its --out, that trains on a volume and labels that somebody painted."""
+    words = ["fit", "--images", volume, "--labels", labels, "--unlabelled", str(painting.unlabelled)]
     words += _meaning(painting.table)
     usual = {"raw": ("--raw-key", "raw"), "label": ("--label-key", "label"), "axes": ("--axes", None)}
     usual |= {"scene": ("--scene", None), "time": ("--time", None)}
-    words += [
-        f"{option} {getattr(painting.keys, name)}"
-        for name, (option, default) in usual.items()
-        if getattr(painting.keys, name) != default
-    ]
-    return "next:\n  " + " ".join(words) + " --out RUN"
+    for name, (option, default) in usual.items():
+        if getattr(painting.keys, name) != default:
+            words += [option, str(getattr(painting.keys, name))]
+    return words

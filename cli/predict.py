@@ -24,6 +24,11 @@ from keras_unet3d.settings import CleanSettings, EngineSettings, PredictSettings
 @click.option(
     "--table", is_flag=True, help="Also write a table of the objects, as measure does, beside every volume: NAME.csv."
 )
+@click.option(
+    "--colours",
+    is_flag=True,
+    help="Also write names and colours of the classes beside every volume: for ITK-SNAP, 3D Slicer and Fiji.",
+)
 @options.settings(PredictSettings)
 @options.settings(CleanSettings)
 @options.settings(EngineSettings)
@@ -50,6 +55,7 @@ def command(
     dry_run,
     resample,
     table,
+    colours,
     scheduler,
     suffix,
     raw_key,
@@ -88,6 +94,7 @@ def command(
             cleaning=cleaning,
             resample=resample,
             table=table,
+            colours=colours,
             raw_key=raw_key,
             **which,
             suffix=suffix,

@@ -136,6 +136,11 @@ class LabelTable(Validated):
         return ("none", *self.names) if self.regions else self.names
 
     @property
+    def written_values(self) -> tuple[int, ...]:
+        """The raw values that a prediction writes, a value for each of `shown_names`."""
+        return (self.background_value, *self.values) if self.regions else self.values
+
+    @property
     def compared(self) -> str:
         """The output of a prediction that is compared with labels: class numbers, or where they overlap a mask for each."""
         return "masks" if self.regions else "classes"
@@ -155,6 +160,12 @@ class LabelTable(Validated):
     def background_raw(self) -> int:
         """The raw value that a prediction writes where there is nothing of interest."""
         return self.background_value if self.regions else self.values[self.background]
+
+    @property
+    def unseen(self) -> int | None:
+        """The raw value that viewers leave out: the class named background, or 0 where it is the first; None where all are seen."""
+        raw = self.background_raw
+        return raw if raw == 0 or self.regions or self.background_name == "background" else None
 
     def partly(self, annotated: Sequence[int] | None) -> tuple[int, ...]:
         """Return the classes that the background may be of a volume in which only these raw values are annotated."""
@@ -224,8 +235,7 @@ class LabelTable(Validated):
 
     def to_values(self, classes: np.ndarray) -> np.ndarray:
         """Return the raw values of class numbers, in the smallest integer type that holds them all."""
-        values = (self.background_value, *self.values) if self.regions else self.values
-        return np.asarray(values, smallest_type(values))[classes]
+        return np.asarray(self.written_values, smallest_type(self.written_values))[classes]
 
 
 BOUNDARY_TABLE = LabelTable((0, 1), ("interior", "boundary"), target="boundaries")

@@ -15,7 +15,7 @@ from keras_unet3d.patches.source import read_mirrored
 from keras_unet3d.prediction.memory import TileMemory
 from keras_unet3d.prediction.merging import Blend, Exact, Merge
 from keras_unet3d.prediction.outputs import OUTPUTS, TEMPERED, tempered
-from keras_unet3d.prediction.stitching import stitched
+from keras_unet3d.prediction.stitching import assembled, stitched
 from keras_unet3d.prediction.tiling import Tiling, plan
 from keras_unet3d.prediction.views import averaged, refuse_turns
 from keras_unet3d.segments.cells import InstanceSettings
@@ -90,13 +90,7 @@ class Predictor:
     ) -> np.ndarray:
         """Return what `boxes` yields as one array, `(z, y, x)` or `(z, y, x, classes)`; labels and classes are `cleaned`."""
         boxes = self.boxes(volume, output, settings, statistics=statistics, listener=listener)
-        # The first box tells the type and the channels.
-        box, values = next(boxes)
-        result = np.empty(volume.shape + values.shape[3:], values.dtype)
-        result[box] = values
-        for box, values in boxes:
-            result[box] = values
-        return self.cleaned(result, output, settings)
+        return self.cleaned(assembled(boxes, volume.shape), output, settings)
 
     def cleaned(self, labels: np.ndarray, output: str = "labels", settings: PredictSettings = DEFAULTS) -> np.ndarray:
         """Return a volume of "labels" or "classes" with what was found to help after the training done to it.

@@ -1,7 +1,7 @@
 """From tiles to a volume: the network is asked for every tile, and finished boxes come out as early as they can."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 
@@ -42,6 +42,16 @@ def stitched(
     """
     ask = _asked_once(_checked(network, tiling), is_background, background)
     return tiling.merge.stitched(_answers(ask, tiling, read, batch_size, listener), tiling.cuts)
+
+
+def assembled(boxes: Iterator[tuple[Box, np.ndarray]], shape: Triple) -> np.ndarray:
+    """Return boxes that cover a volume as one array, `(z, y, x)` or `(z, y, x, channels)`."""
+    # The first box tells the type and the channels.
+    box, values = next(boxes)
+    array = np.empty(shape + values.shape[3:], values.dtype)
+    for place, voxels in chain([(box, values)], boxes):
+        array[place] = voxels
+    return array
 
 
 def _answers(ask: Callable, tiling: Tiling, read: Callable, batch_size: int, listener: Listener) -> Iterator[Answer]:

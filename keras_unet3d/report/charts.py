@@ -77,14 +77,14 @@ def histogram(title: str, across: str, series: Mapping[str, np.ndarray]) -> dict
         for left, right, height in zip(edges[:-1], edges[1:], numbers, strict=True):
             begin, end = x.at(left), x.at(right)
             wide = (end - begin) / len(counts)
-            bar = {"x": begin + number * wide, "y": y.at(height), "width": max(wide - 0.6, 0.6)}
+            bar: dict[str, Any] = {"x": begin + number * wide, "y": y.at(height), "width": max(wide - 0.6, 0.6)}
             bars.append(bar | {"height": HEIGHT - _BOTTOM - bar["y"], "colour": COLOURS[number], "name": name})
     legend = [{"name": f"{name} ({len(series[name]):,})", "colour": COLOURS[i]} for i, name in enumerate(series)]
     return _frame(title, across, x, y) | {"bars": bars, "legend": legend}
 
 
 def _frame(title: str, words: str, across: _Axis, up: _Axis) -> dict[str, Any]:
-    frame = {"left": _LEFT, "right": WIDTH - _RIGHT, "top": _TOP, "bottom": HEIGHT - _BOTTOM}
+    frame: dict[str, Any] = {"left": _LEFT, "right": WIDTH - _RIGHT, "top": _TOP, "bottom": HEIGHT - _BOTTOM}
     frame |= {"title": title, "width": WIDTH, "height": HEIGHT, "across": words}
     # What a chart may have; most have one of them.
     parts: dict[str, Any] = {"lines": [], "bars": [], "legend": [], "mark": None}

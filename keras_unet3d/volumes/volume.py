@@ -152,7 +152,8 @@ def from_array(array: np.ndarray, name: str = "array", spacing: Any = None, unit
         triple(array.shape[:3]),
         array.shape[3],
         array.dtype,
-        lambda box: array[box],
+        # No lambda: such a volume may be sent to another process.
+        array.__getitem__,
         None if spacing is None else checked_spacing(name, spacing),
         unit,
     )

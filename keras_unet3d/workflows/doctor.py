@@ -31,6 +31,7 @@ _EXTRAS = {
     "liffile": "lif",
     "nd2": "nd2",
     "tensorstore": "n5",
+    "napari": "napari",
 }
 _PROBE = 64  # voxels per axis of the tile that engines are timed with
 

@@ -11,7 +11,7 @@ from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.fields import Validated, checked
 from keras_unet3d.files import read_json, write_json
 from keras_unet3d.geometry import AXES
-from keras_unet3d.labels import LabelTable, smallest_type, survey, unknown_in
+from keras_unet3d.labels import LabelTable, infer_unlabelled, smallest_type, survey, unknown_in
 from keras_unet3d.volumes import Volume
 
 LIST = "suggestions.json"
@@ -87,10 +87,18 @@ class Painting(Validated):
 
 
 def value_for_unlabelled(label: Volume | None, table: LabelTable) -> int:
-    """Return the value to paint for "not labelled": the table's, or one that is no label."""
+    """Return the value to paint for "not labelled": the table's, what the labels obviously have for it, or one that is no label."""
     if table.unlabelled:
         return table.unlabelled[0]
-    held = (*table.values, *(survey(label).counts if label else ()))
+    surveys = [survey(label)] if label else []
+    meant = {
+        *(() if table.of_instances else table.values),
+        *((table.background_value,) if table.target == "cells" else ()),
+    }
+    inferred = [value for value in infer_unlabelled(surveys)[0] if value not in meant]
+    if inferred:
+        return inferred[0]
+    held = {*table.values, *(value for held in surveys for value in held.counts)}
     return next(value for value in (255, 65535, max(held) + 1) if value not in held)
 
 

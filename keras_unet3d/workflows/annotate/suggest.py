@@ -11,14 +11,14 @@ from keras_unet3d.errors import InputError
 from keras_unet3d.fields import validated
 from keras_unet3d.files import whole_folder
 from keras_unet3d.geometry import AXES, Spacing
-from keras_unet3d.labels import UNLABELLED
+from keras_unet3d.labels import UNLABELLED, LabelTable
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.pictures.slices import Panel, draw_annotations
 from keras_unet3d.places import place
 from keras_unet3d.prediction.entropy import entropy
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.settings.predict import PredictSettings
-from keras_unet3d.volumes import write_plane
+from keras_unet3d.volumes import Volume, write_plane
 from keras_unet3d.workflows.annotate.painting import LIST, Painting, Slice, raw_labels, value_for_unlabelled
 from keras_unet3d.workflows.annotate.ranking import Suggestion, slices_to_annotate
 
@@ -63,14 +63,7 @@ def suggest(
     Raises:
         InputError: a `ValueError`: anything wrong with the files; nothing is written then.
     """
-    out, table = Path(out), predictor.spec.labels
-    if table is None:
-        raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
-    predictor.refuse_output("labels", settings)
-    if table.overlapping:
-        raise InputError(
-            "suggest: expected a network of classes that do not overlap, whose labels can be painted; found another one."
-        )
+    out, table = Path(out), paintable_table(predictor, settings)
     if count < 1 or not across or not set(across) <= set(AXES):
         raise InputError(f"suggest: expected a count of 1 or more, across z, y or x; found {count}, {across!r}.")
     with whole_folder(out, overwrite, "folder of suggestions", (LIST,)) as folder:
@@ -79,12 +72,7 @@ def suggest(
         raw = raw_labels(image, label, table, unlabelled)
         probabilities = predictor.predict(image, "probabilities", settings, listener=listener)
         unsure, predicted = entropy(probabilities), probabilities.argmax(axis=-1)
-        axes = [AXES.index(axis) for axis in dict.fromkeys(across)]
-        suggestions = slices_to_annotate(unsure, probabilities, raw != unlabelled, count, axes, image.spacing)
-        if not suggestions:
-            raise InputError(
-                f"{image.name}: expected voxels without a label, found none; there is nothing to annotate."
-            )
+        suggestions = ranked(image, probabilities, raw != unlabelled, count, across)
         slices = [Slice(AXES[suggestion.axis], suggestion.plane) for suggestion in suggestions]
         painting = Painting(
             SAMPLE if str(volume) == SAMPLE else str(place(volume).resolve()),
@@ -112,6 +100,41 @@ def suggest(
         f"{out / PICTURE} shows them. Paint *_labels.tif of any of them ({colours}; {unlabelled} is not labelled); "
         f"*_predicted.tif is what the network says."
     )
+    return suggestions
+
+
+def paintable_table(predictor: Predictor, settings: PredictSettings = DEFAULTS) -> LabelTable:
+    """Return what may be painted for a network; raises `InputError` where its labels cannot be painted."""
+    table = predictor.spec.labels
+    if table is None:
+        raise InputError("predictor: expected one with a label table, as zoo.predictor returns it.")
+    predictor.refuse_output("labels", settings)
+    if table.overlapping:
+        raise InputError(
+            "suggest: expected a network of classes that do not overlap, whose labels can be painted; found another one."
+        )
+    return table
+
+
+def ranked(
+    image: Volume, probabilities: np.ndarray, labelled: np.ndarray, count: int, across: Sequence[str] = AXES
+) -> list[Suggestion]:
+    """Return the slices of an image that would help most, the best one first; see `suggest`.
+
+    Args:
+        image: whose voxel size counts.
+        probabilities: of the classes, `(z, y, x, classes)`.
+        labelled: `(z, y, x)` booleans.
+        count: how many.
+        across: axes, of "z", "y" and "x".
+
+    Raises:
+        InputError: every voxel has a label.
+    """
+    axes = [AXES.index(axis) for axis in dict.fromkeys(across)]
+    suggestions = slices_to_annotate(entropy(probabilities), probabilities, labelled, count, axes, image.spacing)
+    if not suggestions:
+        raise InputError(f"{image.name}: expected voxels without a label, found none; there is nothing to annotate.")
     return suggestions
 
 

@@ -15,6 +15,7 @@ from keras_unet3d.files import made_folder, on_disk, refuse_existing, temporary_
 from keras_unet3d.geometry import Box
 from keras_unet3d.listener import SILENT, Listener
 from keras_unet3d.machine import memory
+from keras_unet3d.pictures.label_colours import ClassColour, class_colours, colour_files, write_label_colours
 from keras_unet3d.places import Place, Url, place
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.segments.measures import NoObject
@@ -53,6 +54,7 @@ def predict(
     cleaning: CleanSettings = AS_THEY_ARE,
     resample: bool = False,
     table: bool = False,
+    colours: bool = False,
     raw_key: str | None = None,
     axes: str | None = None,
     scene: str | None = None,
@@ -80,6 +82,8 @@ def predict(
         cleaning: what is done to the label volumes.
         resample: whether volumes are predicted at the voxel size of the training, and brought back.
         table: whether a table of the objects is written beside every label volume, as `measure` does it: its name with .csv.
+        colours: whether files with the names and colours of the classes are written beside every label volume: NAME.label.txt
+            for ITK-SNAP, NAME.ctbl for 3D Slicer, and NAME.lut for Fiji where no value is above 255.
         raw_key, axes, scene, time: of the files; `None` takes those that the network was trained with.
         suffix: format of the results in a folder, like ".nii.gz"; None keeps the inputs'.
         scheduler: address of a Dask scheduler whose workers compute blocks of Zarr volumes, or "here": in this process. What
@@ -98,6 +102,7 @@ def predict(
     predictor.refuse_output(output, settings)
     if table and output != "labels":
         raise InputError(f"table: expected labels, whose objects are measured, found {output!r}; leave it out.")
+    classes = _colours(predictor, output, cleaning) if colours else []
     if predictor.spec.labels and predictor.spec.labels.by_channel and (table or cleaning != AS_THEY_ARE):
         raise InputError(
             "labels: expected a value per voxel to clean or to measure, found a channel per class; leave that out."
@@ -110,8 +115,9 @@ def predict(
         listener.say("blocks are not cleaned, which takes the whole volume: the labels are those of `clean=False`")
     paths = [place(path) for path in inputs]
     targets = targets_of(paths, place(out), suffix, overwrite)
-    if isinstance(place(out), Url) and (table or scheduler):
-        refused = "table" if table else "scheduler"
+    on_disk_alone = {"table": table, "scheduler": scheduler, "colours": colours}
+    if isinstance(place(out), Url) and any(on_disk_alone.values()):
+        refused = next(name for name, given in on_disk_alone.items() if given)
         raise InputError(f"{refused}: expected results on a disk, found {out}; leave it out, or predict to a folder.")
     if table:
         refuse_same(paths, [table_beside(target) for target in targets])
@@ -128,11 +134,8 @@ def predict(
             if working is not volume:
                 refuse_too_fine(volume, working, predictor.spec, on_disk(target).parent)
             refuse_unwritable_volume(target)
-            if table:
-                for suffixed in (table_beside(target), table_beside(target).with_suffix(".png")):
-                    refuse_existing(
-                        suffixed, overwrite, "table" if suffixed.suffix == ".csv" else "picture of the table"
-                    )
+            for beside, what in _beside(target, table, classes):
+                refuse_existing(beside, overwrite, what)
             if scheduler and volume_format(target) != ".zarr":
                 raise InputError(f"{target}: expected Zarr, whose blocks are written apart; end it in .zarr.")
             jobs.append((path, volume, target))
@@ -166,6 +169,8 @@ def predict(
             written.append(target)
             if table:
                 _measured(predictor, volume, target, cleaning, overwrite, share)
+            for beside in write_label_colours(on_disk(target).with_name(stem(target)), classes):
+                listener.say(f"{beside}: the names and colours of the classes")
         before += prod(volume.shape)
     if faults:
         count = [f"{len(faults)} of {len(paths)} inputs failed, the others are done:"] if len(paths) > 1 else []
@@ -179,9 +184,28 @@ def _examined(predictor: Predictor, volume: Volume, folder: Path) -> tuple[Volum
     return readable, predictor.examine(readable)
 
 
+def _colours(predictor: Predictor, output: str, cleaning: CleanSettings) -> list[ClassColour]:
+    """Return the colours of the classes in the label volumes to be written."""
+    table = predictor.spec.labels
+    if table is None or output != "labels" or cleaning.instances or table.by_channel:
+        raise InputError(
+            "colours: expected label volumes of classes, which have names; found other ones; leave it out."
+        )
+    return class_colours(table.written_values, table.shown_names, table.unseen)
+
+
 def table_beside(target: Place) -> Path:
     """Return where the table of a label volume on a disk goes."""
     return on_disk(target).with_name(f"{stem(target)}.csv")
+
+
+def _beside(target: Place, table: bool, classes: Sequence[ClassColour]) -> Iterator[tuple[Path, str]]:
+    """Yield the files that will be written beside a label volume, and what they are."""
+    if table:
+        yield table_beside(target), "table"
+        yield table_beside(target).with_suffix(".png"), "picture of the table"
+    for path in colour_files(on_disk(target).with_name(stem(target)), classes):
+        yield path, "file of colours"
 
 
 def _measured(

@@ -411,3 +411,21 @@ def test_labels_are_cleaned_and_resampled_without_holding_a_volume(predictor, tm
         np.testing.assert_array_equal(boxes, whole)
         assert len(np.unique(whole)) > 1
     assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")) == []
+
+
+def test_names_and_colours_are_written_beside_label_volumes(predictor, tmp_path):
+    write_pair(tmp_path / "v.h5", label=None)
+    predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.nii.gz", colours=True)
+    assert (tmp_path / "o.label.txt").read_text().splitlines()[1:] == ['0 0 114 178 0 0 0 "0"', '5 230 159 0 1 1 1 "5"']
+    assert (tmp_path / "o.ctbl").read_text().splitlines()[1:] == ["0 0 0 114 178 0", "5 5 230 159 0 255"]
+    assert (tmp_path / "o.lut").read_bytes()[5] == 230
+    (tmp_path / "o.nii.gz").unlink()
+    with pytest.raises(InputError, match=re.escape("o.label.txt: the file of colours exists already")):
+        predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.nii.gz", colours=True)
+    assert not (tmp_path / "o.nii.gz").exists()
+
+
+def test_colours_are_of_classes(predictor, tmp_path):
+    write_pair(tmp_path / "v.h5", label=None)
+    with pytest.raises(InputError, match="colours: expected label volumes of classes, which have names"):
+        predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", output="probabilities", colours=True)
