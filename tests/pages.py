@@ -23,8 +23,9 @@ README = (ROOT / "README.md").read_text("utf-8")
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*GUIDES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
-# Commands that need what a machine may lack are only parsed: a Dask scheduler, other hosts, a tracker's package, the web.
+# Commands that need what a machine may lack are only parsed: a Dask scheduler, other hosts, a tracker's package, the web, a display.
 PARSED_ONLY = (
+    "view",
     "tcp://HOST:8786",
     "node1:9000",
     "mlflow",
