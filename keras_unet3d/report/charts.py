@@ -84,7 +84,7 @@ def histogram(title: str, across: str, series: Mapping[str, np.ndarray]) -> dict
 
 
 def _frame(title: str, words: str, across: _Axis, up: _Axis) -> dict[str, Any]:
-    frame = {"left": _LEFT, "right": WIDTH - _RIGHT, "top": _TOP, "bottom": HEIGHT - _BOTTOM}
+    frame: dict[str, Any] = {"left": _LEFT, "right": WIDTH - _RIGHT, "top": _TOP, "bottom": HEIGHT - _BOTTOM}
     frame |= {"title": title, "width": WIDTH, "height": HEIGHT, "across": words}
     # What a chart may have; most have one of them.
     parts: dict[str, Any] = {"lines": [], "bars": [], "legend": [], "mark": None}
