@@ -29,6 +29,7 @@ from keras_unet3d.settings import CleanSettings, EngineSettings, PredictSettings
     is_flag=True,
     help="Also write names and colours of the classes beside every volume: for ITK-SNAP, 3D Slicer and Fiji.",
 )
+@click.option("--report", metavar="FILE.html", help="Also write a page to look through the volumes and their labels.")
 @options.settings(PredictSettings)
 @options.settings(CleanSettings)
 @options.settings(EngineSettings)
@@ -56,6 +57,7 @@ def command(
     resample,
     table,
     colours,
+    report,
     scheduler,
     suffix,
     raw_key,
@@ -73,19 +75,27 @@ def command(
     if probabilities and output not in (None, "probabilities"):
         raise click.UsageError(f"--probabilities: expected without --output {output}; leave one out.")
     output = "probabilities" if probabilities else output or "labels"
+    if report and output != "labels":
+        raise click.UsageError(
+            f"--report: expected labels, which the page shows, found --output {output}; leave one out."
+        )
     settings = options.given_settings(PredictSettings, given)
     cleaning = options.given_settings(CleanSettings, given)
     wanted = options.given_settings(EngineSettings, given)
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
     from keras_unet3d.workflows.predict.files import predict
+    from keras_unet3d.workflows.report.predicted import prediction_page
 
-    with live("voxels") as listener:
+    with (
+        options.figures_file(None if dry_run else report, overwrite, "--report", ".html") as write_report,
+        live("voxels") as listener,
+    ):
         # Instances are cut out of probabilities.
         said = "probabilities" if cleaning.instances else output
         which = {"axes": axes, "scene": scene, "time": time}
         predictor, choose = zoo.chooser(model, wanted, output=said, settings=settings, listener=listener)
-        predict(
+        written = predict(
             predictor,
             inputs,
             out,
@@ -104,3 +114,8 @@ def command(
             dry_run=dry_run,
             listener=listener,
         )
+        if report and not dry_run:
+            spec = predictor.spec
+            keys = spec.keys.replaced(raw=raw_key, **which)
+            shown = {"network": model, "instances": cleaning.instances}
+            write_report(prediction_page(inputs, written, spec.labels, keys, **shown))

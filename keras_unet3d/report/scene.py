@@ -112,6 +112,7 @@ def thinning(shape: Sequence[int], spacing: Sequence[float] | None, most: int) -
 
 def in_bytes(image: np.ndarray) -> np.ndarray:
     """Return grey values as bytes; the darkest and the brightest hundredth are clipped."""
+    image = image.astype(np.float32)
     low, high = np.percentile(image, (1, 99))
     return (np.clip((image - low) / max(float(high) - float(low), 1e-9), 0, 1) * 255).round().astype(np.uint8)
 

@@ -607,6 +607,43 @@ def test_evaluate_compares_two_models_and_writes_a_table(call, tiny_run, tiny_da
     assert len(lines) == 1 + 2 * 2 * 2 and lines[-1].startswith("other,b.h5,5,")
 
 
+def test_evaluate_writes_a_page_of_two_models(call, tiny_run, tiny_data):
+    other = shutil.copytree(tiny_run, "other")
+    code, _, error = call("evaluate", tiny_run, tiny_data, "--compare", other, "--report", "page.html")
+    assert (code, error) == (0, "")
+    text = Path("page.html").read_text()
+    assert "a.h5" in text and "b.h5" in text and "The first less the second" in text
+
+
+def test_a_page_takes_the_place_of_no_other_file(refused, tiny_run):
+    write_pair(Path("a.h5"))
+    error = refused("evaluate", tiny_run, "a.h5", "--report", "a.h5", "--overwrite")
+    assert error == "--report a.h5: expected to write over a .html file, found another kind of file there."
+
+
+def test_report_makes_the_page_of_a_run_again(call, refused, tiny_run):
+    run = Path(shutil.copytree(tiny_run, "run"))
+    (run / "report.html").unlink()
+    code, out, error = call("report", run)
+    assert (code, out.strip(), error) == (0, f"page: {run / 'report.html'}", "")
+    assert 'id="scenes"' in (run / "report.html").read_text()
+    (run / "model.keras").unlink()
+    assert call("report", run)[0] == 0 and "There is no network yet." in (run / "report.html").read_text()
+    assert "nowhere: expected a run folder, found no config.json there" in refused("report", "nowhere")
+
+
+def test_predict_writes_a_page(call, refused, tiny_run, tiny_data):
+    inputs = [tiny_data / "a.h5", tiny_data / "b.h5"]
+    code, _, error = call("predict", tiny_run, *inputs, "--out", "labels", "--report", "page.html")
+    assert (code, error) == (0, "")
+    text = Path("page.html").read_text()
+    assert "2 volumes segmented." in text and '"labels": null' in text and "a.h5" in text
+    error = refused("predict", tiny_run, *inputs, "--out", "more", "--output", "logits", "--report", "more.html")
+    assert error.startswith("--report: expected labels, which the page shows, found --output logits; leave one out.")
+    assert call("predict", tiny_run, *inputs, "--out", "dry", "--dry-run", "--report", "dry.html")[0] == 0
+    assert not Path("dry.html").exists()
+
+
 def test_evaluate_writes_no_table_over_another_file(refused, tiny_run):
     write_pair(Path("a.h5"))
     error = refused("evaluate", tiny_run, "a.h5", "--table", "a.h5", "--overwrite")

@@ -45,6 +45,7 @@ def test_after_a_fit_on_one_volume_its_name_is_in_the_commands(tiny_fit, fitted)
     assert next_steps.after_fit(run).splitlines() == [
         "",
         f"run folder: {folder}  (model.keras, config.json, history.csv, curves.png, slices.png, samples.png)",
+        f"all of it on one page: {folder / 'report.html'}",
         "next:",
         *_column(
             (f"unet3d-cli predict {folder} {volume} --out LABELS", "segment a volume"),

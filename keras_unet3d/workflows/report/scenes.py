@@ -32,36 +32,38 @@ def scene_of(example: Example, classes: np.ndarray, side: Side, objects: np.ndar
         classes=side.classes[part],
         uncertainty=None if side.uncertainty is None else side.uncertainty[part],
         objects=None if side.objects is None else side.objects[part],
-        sizes=_sizes(side.objects, voxel),
+        sizes=sizes_of(side.objects, voxel),
     )
     z, y, x = (edge * every for edge, every in zip(image.spacing or (1, 1, 1), step, strict=True))
     return Scene(
         example.name,
-        in_bytes(_planes(image, step)),
+        in_bytes(planes_of(image, step)),
         classes[part],
         (thin,),
         None if objects is None else objects[part],
         # Of an object that is labelled in a few slices nobody knows the size.
-        None if (classes == NOTHING).any() else _sizes(objects, voxel),
+        None if (classes == NOTHING).any() else sizes_of(objects, voxel),
         (z, y, x),
         step,
-        _note(image, step),
+        note_of(image, step),
     )
 
 
-def _planes(image: Volume, step: tuple[int, int, int]) -> np.ndarray:
-    """Return every so many-th voxel of the first channel; no more than a plane is in memory besides."""
+def planes_of(image: Volume, step: tuple[int, int, int]) -> np.ndarray:
+    """Return every so many-th voxel of the first channel, `(z, y, x)`; no more than a plane is in memory besides."""
     depth, height, width = image.shape
     whole = slice(0, height), slice(0, width)
     planes = (image.read((slice(z, z + 1), *whole))[0, :: step[1], :: step[2], 0] for z in range(0, depth, step[0]))
-    return np.stack([*planes]).astype(np.float32)
+    return np.stack([*planes])
 
 
-def _sizes(objects: np.ndarray | None, voxel: float) -> np.ndarray | None:
+def sizes_of(objects: np.ndarray | None, voxel: float) -> np.ndarray | None:
+    """Return the size of every object, of voxels of such a size."""
     return None if objects is None else np.unique(objects[objects > 0], return_counts=True)[1] * voxel
 
 
-def _note(image: Volume, step: tuple[int, int, int]) -> str:
+def note_of(image: Volume, step: tuple[int, int, int]) -> str:
+    """Return what a reader should know of a volume that is shown."""
     voxel = f", voxel {by(image.spacing, '.3g')} {image.unit or ''}".rstrip() if image.spacing else ""
     thinned = (
         f" It is thinned for this page: of its voxels every {by(step)}th is shown (z, y, x), so small things may be missing."

@@ -34,7 +34,7 @@ def chosen(monkeypatch, sample, forward, **changes):
     monkeypatch.setattr(feed, "compiled_network", lambda model: lambda batch: None)
     monkeypatch.setattr(feed, "_seconds", lambda function: next(times))
     plan = a_plan(augment=True, engine="auto", **changes)
-    return feed.chosen_engine(None, a_holdout(), plan, Listener(said.append)), said
+    return feed.chosen_engine(SimpleNamespace(variables=()), a_holdout(), plan, Listener(said.append)), said
 
 
 def test_auto_takes_the_reference_engine_where_it_costs_less_than_a_tenth(monkeypatch):
@@ -71,7 +71,11 @@ def test_what_is_not_auto_is_taken_unmeasured(monkeypatch):
     monkeypatch.setattr(feed, "_seconds", never)
     for changes in ({"engine": "native"}, {"engine": "elasticdeform"}, {"engine": "auto", "augment": False}):
         plan = a_plan(**{"augment": True} | changes)
-        assert feed.chosen_engine(None, a_holdout(), plan, SILENT) == plan.patches.engine == changes["engine"]
+        assert (
+            feed.chosen_engine(SimpleNamespace(variables=()), a_holdout(), plan, SILENT)
+            == plan.patches.engine
+            == changes["engine"]
+        )
 
 
 @pytest.mark.slow
