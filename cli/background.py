@@ -1,7 +1,7 @@
 """Work of windows in processes of their own: one that holds a network, and one for a training.
 
-TensorFlow and the OpenGL of many machines (Mesa's) each bring an LLVM, and crash in one process. Apart, a window also stays alive,
-work can be stopped at any time, and a training has the memory of the GPU for itself.
+TensorFlow and the software OpenGL of Mesa crash in one process (TensorFlow 2.21, llvmpipe of Mesa 22.3). Apart, a window also stays
+alive, work can be stopped at any time, and a training has the memory of the GPU for itself.
 """
 
 import multiprocessing

@@ -29,7 +29,14 @@ from keras_unet3d.listener import Listener
 from keras_unet3d.pictures.label_colours import class_colours
 from keras_unet3d.volumes import Volume, from_array
 from keras_unet3d.workflows.annotate.painting import Painting, Slice
-from keras_unet3d.workflows.annotate.session import free_run, labels_to_paint, next_slices, save_painted, segmented
+from keras_unet3d.workflows.annotate.session import (
+    free_run,
+    labels_to_paint,
+    new_instance,
+    next_slices,
+    save_painted,
+    segmented,
+)
 
 # What a layer that is painted on remembers in its metadata: what may be painted, and the value that means "not labelled".
 _MEANING = "keras-unet3d meaning"
@@ -134,7 +141,7 @@ class Annotator(Container):
         """Show a layer of labels in the colours of what they mean, and say it."""
         layer.colormap = _colours(table, unlabelled)
         layer.metadata[_MEANING] = table, unlabelled
-        layer.selected_label = 1 if table.of_instances else table.values[0]
+        layer.selected_label = new_instance(layer.data, unlabelled) if table.of_instances else table.values[0]
         said = "a number for every instance" if table.of_instances else table.shown()
         self._say(f"paint {said}; the eraser makes voxels unlabelled again ({unlabelled})")
 

@@ -59,6 +59,12 @@ def labels_to_paint(
     return raw.astype(np.result_type(raw.dtype, smallest_type([0, most])), copy=False), table, unlabelled
 
 
+def new_instance(labels: np.ndarray, unlabelled: int) -> int:
+    """Return the first number, from 1 on, above those of all instances in labels, that does not mean "not labelled"."""
+    number = int(labels.max(initial=0, where=labels != unlabelled)) + 1
+    return number + (number == unlabelled)
+
+
 def next_slices(
     predictor: Predictor, image: Volume, labelled: np.ndarray, count: int, listener: Listener = SILENT
 ) -> list[Slice]:

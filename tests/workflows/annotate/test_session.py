@@ -17,6 +17,7 @@ from keras_unet3d.workflows.annotate.painting import Slice, value_for_unlabelled
 from keras_unet3d.workflows.annotate.session import (
     free_run,
     labels_to_paint,
+    new_instance,
     next_slices,
     save_painted,
     segmented,
@@ -76,6 +77,12 @@ def test_labels_of_instances_have_room_for_more(predictor, opened):
     spec = replace(predictor.spec, labels=CELL_TABLE, architecture=replace(predictor.spec.architecture, num_classes=3))
     labels, _, unlabelled = labels_to_paint(replace(predictor, spec=spec), opened[0], None)
     assert (labels.dtype, unlabelled) == (np.uint16, 255)
+
+
+def test_a_new_instance_has_a_number_of_its_own():
+    assert new_instance(np.array([0, 3, 255], np.uint16), 255) == 4
+    assert new_instance(np.array([254, 255], np.uint16), 255) == 256
+    assert new_instance(np.array([255], np.uint16), 255) == 1
 
 
 def test_next_slices_are_not_labelled_yet(predictor, opened):
