@@ -9,6 +9,7 @@ import numpy as np
 from keras_unet3d.datasets import DataKeys
 from keras_unet3d.errors import InputError
 from keras_unet3d.labels import LabelTable
+from keras_unet3d.places import Place, place
 from keras_unet3d.report.page import Page, html
 from keras_unet3d.report.scene import MOST_SCENES, MOST_VOXELS, Scene, Side, in_bytes, thinning
 from keras_unet3d.volumes import open_volume
@@ -18,7 +19,7 @@ from keras_unet3d.workflows.report.scenes import note_of, object_charts, planes_
 
 def prediction_page(
     images: Sequence[str | Path],
-    written: Sequence[Path],
+    written: Sequence[Place],
     table: LabelTable,
     keys: DataKeys,
     *,
@@ -40,14 +41,14 @@ def prediction_page(
     """
     if table.by_channel:
         raise InputError("report: expected a value per voxel to show, found a channel per class; leave it out.")
-    shown = [*zip(map(Path, images), written, strict=True)][:MOST_SCENES]
+    shown = [*zip(map(place, images), written, strict=True)][:MOST_SCENES]
     scenes = [_scene(*pair, table, keys, instances, MOST_VOXELS // len(shown)) for pair in shown]
     background = LabelTable((0, 1), ("background", "object")) if instances else table
     return html(
         Page(
             title=f"Prediction of {network}",
             summary=f"{plural(len(written), 'volume')} segmented.",
-            words={image.name: str(labels) for image, labels in zip(map(Path, images), written, strict=True)},
+            words={image.name: str(labels) for image, labels in zip(map(place, images), written, strict=True)},
             scenes=scenes,
             scene_note=f"Shown: {len(scenes)} of {plural(len(written), 'volume')}.",
             class_names=background.shown_names,
@@ -57,8 +58,8 @@ def prediction_page(
     )
 
 
-def _scene(path: Path, target: Path, table: LabelTable, keys: DataKeys, instances: bool, most: int) -> Scene:
-    image, labels = open_volume(path, keys.raw, keys.axes), open_volume(target, "label")
+def _scene(path: Place, target: Place, table: LabelTable, keys: DataKeys, instances: bool, most: int) -> Scene:
+    image, labels = open_volume(path, *keys.of(keys.raw)), open_volume(target, "label")
     step = thinning(image.shape, image.spacing, most)
     values = planes_of(labels, step)
     objects = values if instances else None
