@@ -106,7 +106,7 @@ setup(
         "elasticdeform": ELASTICDEFORM,
         "test": [*ZARR, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *MLFLOW, *WANDB, *HUB, *TEST_TOOLS],
         # Pages are looked at in a real browser, Chromium, which pip does not bring: `pytest -m browser`.
-        "browser": ["playwright>=1.49"],
+        "browser": ["playwright>=1.65"],
         "zarr": ZARR,
         "onnx": ONNX,
         "openvino": OPENVINO,
