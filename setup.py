@@ -124,7 +124,7 @@ setup(
         "elasticdeform": ELASTICDEFORM,
         "test": [*FORMATS, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *MLFLOW, *WANDB, *HUB, *REMOTE, *TEST_TOOLS],
         # Pages are looked at in a real browser, Chromium, which pip does not bring: `pytest -m browser`.
-        "browser": ["playwright>=1.49"],
+        "browser": ["playwright>=1.65"],
         "zarr": ZARR,
         "onnx": ONNX,
         "openvino": OPENVINO,

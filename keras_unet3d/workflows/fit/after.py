@@ -1,7 +1,7 @@
 """What is fitted once a network is trained, on what it was not trained on: its temperature, the cleaning of its labels, and how
 instances are cut."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -16,7 +16,7 @@ from keras_unet3d.evaluation.choosing import (
     choose_cleaning,
     choose_instances,
 )
-from keras_unet3d.geometry import Box
+from keras_unet3d.geometry import Box, Triple
 from keras_unet3d.labels import UNLABELLED
 from keras_unet3d.listener import Listener
 from keras_unet3d.model_spec import ModelSpec
@@ -181,12 +181,15 @@ _AS_IT_IS = PredictSettings(clean=False)
 
 def _part(source: Source, most: int, rng: np.random.Generator) -> Box:
     """Return the whole volume, or a box of about `most` voxels in it, around a labelled one."""
-    shape = source.image.shape
+    return box_around(draw_voxel(rng, source), source.image.shape, most)
+
+
+def box_around(middle: Sequence[int] | np.ndarray, shape: Triple, most: int) -> Box:
+    """Return a box of about `most` voxels in a volume of that shape, around a voxel where that is not near the border."""
     sizes, left, axes = {}, most, np.argsort(shape)
     for done, axis in enumerate(axes):
         # Shorter axes first: what they do not need is left for the longer ones.
         sizes[axis] = min(shape[axis], max(1, int(left ** (1 / (3 - done)))))
         left = max(1, left // sizes[axis])
-    middle = draw_voxel(rng, source)
     starts = [min(max(int(middle[axis]) - sizes[axis] // 2, 0), shape[axis] - sizes[axis]) for axis in range(3)]
     return tuple(slice(start, start + sizes[axis]) for axis, start in enumerate(starts))

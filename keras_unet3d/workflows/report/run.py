@@ -16,7 +16,6 @@ from keras_unet3d.files import read_json, read_text, write_text
 from keras_unet3d.geometry import Box
 from keras_unet3d.labels import UNLABELLED, LabelTable, class_volume
 from keras_unet3d.listener import SILENT, Listener
-from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.prediction.predictor import Predictor
 from keras_unet3d.report.charts import curves, shares
 from keras_unet3d.report.page import Page, html
@@ -24,11 +23,12 @@ from keras_unet3d.report.scene import MOST_VOXELS, Gallery, Scene
 from keras_unet3d.run_folder import FoldsFolder, RunConfig, RunData, RunFolder
 from keras_unet3d.settings import FitSettings
 from keras_unet3d.volumes import cropped
-from keras_unet3d.words import by, plural, some
+from keras_unet3d.words import plural, some
 from keras_unet3d.workflows.data import LabelledData, open_data
 from keras_unet3d.workflows.evaluate import measured
-from keras_unet3d.workflows.fit.plan import changes_in_words
+from keras_unet3d.workflows.fit.after import box_around
 from keras_unet3d.workflows.report.scenes import object_charts
+from keras_unet3d.workflows.report.words import run_in_words
 
 # Volumes of which a page has figures.
 _MOST_VOLUMES = 20
@@ -128,13 +128,7 @@ def _part(example: Example, table: LabelTable, most: int) -> Example:
     shape = example.image.shape
     if prod(shape) <= most:
         return example
-    left, sizes = most, [0, 0, 0]
-    for done, axis in enumerate(np.argsort(shape)):
-        sizes[axis] = min(shape[axis], max(1, int(left ** (1 / (3 - done)))))
-        left = max(1, left // sizes[axis])
-    middle = _middle(example, table)
-    starts = [min(max(at - size // 2, 0), whole - size) for at, size, whole in zip(middle, sizes, shape, strict=True)]
-    box = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+    box = box_around(_middle(example, table), shape, most)
     where = ", ".join(f"{axis} {part.start} to {part.stop - 1}" for axis, part in zip("zyx", box, strict=True))
     return replace(
         example,
@@ -169,7 +163,7 @@ def write_page(run: RunFolder, look: Look = Look()) -> None:
         title=run.title,
         summary=f"A 3D U-Net for {some(table.shown_names, 8)}: {count}, trained by keras-unet3d {config.versions.get('keras-unet3d', '')}.",
         highlights=_highlights(run, config, rows),
-        words=dict(_words(config)),
+        words=dict(run_in_words(config)),
         charts=[curves("Loss", rows, ["loss"], best), curves("Overlap", rows, ["iou", "dice"], best)] if rows else [],
         table=rows,
         figures=look.figures,
@@ -213,67 +207,11 @@ def _highlights(run: RunFolder, config: RunConfig, rows: Sequence[Mapping[str, f
     return shown
 
 
-def _words(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """Yield what was decided, in words."""
-    settings, spec, data = (
-        FitSettings.from_config(config.settings, "the settings of the run"),
-        config.model,
-        config.data,
-    )
-    voxel = f"; voxel {by(spec.spacing, '.3g')} {spec.unit or ''}" if spec.spacing else ""
-    yield "Data", f"{plural(len(data.training), 'volume')}: {some(data.training)}{voxel}"
-    yield (
-        "Labels",
-        spec.labels.shown() + (f"; unlabelled: {some(spec.labels.unlabelled)}" if spec.labels.unlabelled else ""),
-    )
-    yield "Validation", data.split
-    yield "Network", _network_in_words(settings, spec)
-    counted = f"{plural(settings.epochs or 0, 'epoch')} of {plural(settings.steps_per_epoch or 0, 'step')}"
-    length = counted if settings.minutes is None else f"{settings.minutes:g} minutes"
-    yield (
-        "Training",
-        (
-            f"{length}; batches of {settings.batch_size} patches of {by(spec.patch)} voxels; {settings.loss} minimised by "
-            f"{settings.optimizer}, learning rate up to {settings.learning_rate:g}, {settings.decay}"
-        ),
-    )
-    yield "Augmentation", changes_in_words(settings, spec).removeprefix("augmentation: ")
-    yield "Grey values", f"normalised by {spec.normalization}"
-    if config.start:
-        yield "Begun with", config.start
-    if teacher := config.parts.get("teacher"):
-        yield "Learnt from", str(teacher)
-    yield "Afterwards", "; ".join(_settled_in_words(spec))
-    yield "Computed on", _machine_in_words(config)
-
-
-def _network_in_words(settings: FitSettings, spec: ModelSpec) -> str:
-    filters = settings.filters or f"{settings.base_filters}, doubled from level to level"
-    return (
-        f"{settings.depth} levels, filters {filters}; {settings.block} blocks, {settings.normalization} normalisation, padding "
-        f"{spec.architecture.padding}"
-    )
-
-
-def _settled_in_words(spec: ModelSpec) -> Iterator[str]:
-    yield f"temperature {spec.temperature:.3f}" if spec.temperature != 1 else "no temperature"
-    names = dict(zip(spec.labels.values, spec.labels.names, strict=False))
-    yield "; ".join(f"{names[step.value]}: {step.in_words()}" for step in spec.cleaning) or "no cleaning"
-    if spec.labels.of_instances:
-        yield f"objects cut with {spec.instances.in_words()}"
-
-
-def _machine_in_words(config: RunConfig) -> str:
-    machine = config.machine
-    parts = [f"{key} {machine[key]}" for key in ("processor", "cores", "backend") if key in machine]
-    return ", ".join([*parts, f"precision {config.settings.get('precision')}"])
-
-
 def _time_note(run: RunFolder, config: RunConfig) -> Iterator[str]:
     if config.input:
         yield f"Of the steps, {config.input['waiting']:.0%} was spent waiting for patches."
     if (config.input or {}).get("seconds"):
-        yield "Of a training that was resumed, the time since then."
+        yield "If the training was resumed, this is the time since then."
     if run.profile.is_file():
         seconds = read_json(run.profile, "the profile of a step")["seconds"]
         yield "A step: " + ", ".join(f"{name} {value:.3f} s" for name, value in seconds.items()) + "."
