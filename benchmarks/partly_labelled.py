@@ -18,7 +18,7 @@ import numpy as np
 from keras_unet3d import FitSettings, Listener, fit, zoo
 from keras_unet3d.files import write_json
 from keras_unet3d.volumes import open_volume, write_volume
-from keras_unet3d.workflows.evaluate import evaluate
+from keras_unet3d.workflows.evaluate.run import evaluate
 
 EPOCHS = 20
 # Of the volumes in turn, the class that was looked for.

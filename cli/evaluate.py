@@ -60,7 +60,9 @@ def command(
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
     from keras_unet3d.report.scene import Gallery
-    from keras_unet3d.workflows.evaluate import compare, evaluate, refuse_other_classes, rows
+    from keras_unet3d.workflows.evaluate.compare import compare, refuse_other_classes
+    from keras_unet3d.workflows.evaluate.run import evaluate
+    from keras_unet3d.workflows.evaluate.words import rows
     from keras_unet3d.workflows.report.evaluated import evaluation_page
 
     keys = {"raw": raw_key, "label": label_key, "axes": axes, "scene": scene, "time": time}

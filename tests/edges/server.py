@@ -89,7 +89,7 @@ def main() -> None:
     # What the commands import within; forks have it then.
     import keras_unet3d.cli.next_steps
     import keras_unet3d.workflows.annotate.suggest
-    import keras_unet3d.workflows.evaluate
+    import keras_unet3d.workflows.evaluate.run
     import keras_unet3d.workflows.fit.run
     import keras_unet3d.workflows.predict.files
     import keras_unet3d.zoo.exporting

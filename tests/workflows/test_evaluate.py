@@ -17,7 +17,7 @@ from keras_unet3d.segments.cells import instances
 from keras_unet3d.segments.cleaning import ClassCleaning, keep_largest
 from keras_unet3d.settings import PredictSettings
 from keras_unet3d.volumes import from_array
-from keras_unet3d.workflows.evaluate import OVERLAP, SURFACES, rows
+from keras_unet3d.workflows.evaluate.words import OVERLAP, SURFACES, rows
 
 
 def test_evaluate_has_the_form_of_the_contract(predictor, tiny_data):

@@ -12,7 +12,7 @@ import keras_unet3d
 from keras_unet3d import DataOptions, InputError, zoo
 from keras_unet3d.volumes import from_array
 from keras_unet3d.workflows.check.run import check
-from keras_unet3d.workflows.evaluate import evaluate
+from keras_unet3d.workflows.evaluate.run import evaluate
 from keras_unet3d.workflows.fit.run import fit
 
 

@@ -25,7 +25,7 @@ from keras_unet3d.settings import FitSettings
 from keras_unet3d.volumes import cropped
 from keras_unet3d.words import plural, some
 from keras_unet3d.workflows.data import LabelledData, open_data
-from keras_unet3d.workflows.evaluate import measured
+from keras_unet3d.workflows.evaluate.run import measured
 from keras_unet3d.workflows.fit.after import box_around
 from keras_unet3d.workflows.report.scenes import object_charts
 from keras_unet3d.workflows.report.words import run_in_words

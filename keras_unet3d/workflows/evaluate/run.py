@@ -1,6 +1,6 @@
-"""`evaluate`: how good a trained network is on labelled volumes; `compare`: which of two is better."""
+"""`evaluate`: how good a trained network is on labelled volumes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import reduce
 from operator import add
@@ -14,7 +14,7 @@ from keras_unet3d.errors import InputError, refuse
 from keras_unet3d.evaluation.calibration import Calibration, calibration
 from keras_unet3d.evaluation.cells import Matches, adapted_rand_error, common, matches, variation_of_information
 from keras_unet3d.evaluation.overlap import Counts, count, figures, means
-from keras_unet3d.evaluation.spread import Mean, mean_over_volumes, paired_test
+from keras_unet3d.evaluation.spread import mean_over_volumes
 from keras_unet3d.evaluation.surfaces import surface_distances, surface_figures
 from keras_unet3d.fields import validated
 from keras_unet3d.labels import (
@@ -32,15 +32,9 @@ from keras_unet3d.report.scene import Gallery, Side
 from keras_unet3d.segments.cells import evidence, instances_of
 from keras_unet3d.settings import DataOptions, PredictSettings
 from keras_unet3d.volumes import whole_numbers
-from keras_unet3d.words import plural, some
 from keras_unet3d.workflows.data import labelled_examples, listed, twice
+from keras_unet3d.workflows.evaluate.words import OVERLAP, SURFACES, lines
 from keras_unet3d.workflows.report.scenes import scene_of
-
-# Figures of a class in a volume: of its voxels, and of its surface.
-OVERLAP = ("iou", "dice", "sensitivity", "precision", "volume_error")
-SURFACES = ("hausdorff_95", "surface_distance", "surface_dice")
-# As many of the worst volumes are named.
-_WORST = 5
 
 
 @validated
@@ -114,7 +108,7 @@ def evaluate(
     refuse(twice([example.image for example in examples]))
     _refuse_other_labels(examples, table)
     result = measured(predictor, examples, table, settings, instances, gallery, listener)
-    for line in _lines(result, table.background_name):
+    for line in lines(result, table.background_name):
         listener.say(line)
     return result
 
@@ -270,168 +264,3 @@ def _refuse_other_labels(examples: Sequence[Example], table: LabelTable) -> None
         mend = "correct the labels, or add `unlabelled=VALUE` if it means unlabelled"
         refuse(unknown_in(example.label.name, counts, table, mend))
         refuse(not_annotated(example.label.name, counts, table, example.annotated))
-
-
-def _lines(result: dict[str, Any], background: str | None) -> Iterator[str]:
-    names, volumes = [*result["classes"]], result["volumes"]
-    width = max(len(name) for name in [*names, "mean"])
-    yield (
-        f"{'class':<{width}}    IoU   Dice  sens.  prec.  volume   "
-        f"(labelled voxels of {plural(len(volumes), 'volume')})"
-    )
-    for name, figure in result["classes"].items():
-        yield f"{name:<{width}} {_row(figure) if figure else 'absent from truth and prediction'}"
-    if result["mean_iou"] is not None:
-        without = f"   without {background}" if background else ""
-        yield f"{'mean':<{width}} {result['mean_iou']:.4f} {result['mean_dice']:.4f}{without}"
-        yield from _lines_of_volumes(result, background, width)
-    if result["calibration_error"] is not None:
-        yield f"calibration error: {result['calibration_error']:.4f} (0 where of voxels that are 0.9 sure nine in ten are right)"
-    if cells := result.get("instances"):
-        yield from _lines_of_instances(cells, result["adapted_rand_error"])
-
-
-def _lines_of_instances(cells: dict[str, float | None], error: float | None) -> Iterator[str]:
-    yield (
-        f"instances: {cells['found']} of {cells['instances']} found at IoU 0.5, {cells['predicted_instances']} predicted; average "
-        f"precision {_shown(cells['average_precision_50'], '.4f')} at 0.5, {_shown(cells['average_precision'], '.4f')} over 0.5 "
-        f"to 0.95; F1 {_shown(cells['f1'], '.4f')}, panoptic quality {_shown(cells['panoptic_quality'], '.4f')}"
-    )
-    if error is not None:
-        yield (
-            f"adapted Rand error of the instances: {error:.4f}; variation of information: {cells['splits']:.4f} bits by splits, "
-            f"{cells['merges']:.4f} by merges"
-        )
-
-
-def _row(figure: dict[str, float | None]) -> str:
-    iou, dice, sensitivity, precision, error = (figure[key] for key in OVERLAP)
-    return f"{_shown(iou, '.4f')} {_shown(dice, '.4f')} {_shown(sensitivity, '.4f')} {_shown(precision, '.4f')} {_shown(error, '+.1%'):>7}"
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "     -" if value is None else f"{value:{form}}"
-
-
-def _lines_of_volumes(result: dict[str, Any], background: str | None, width: int) -> Iterator[str]:
-    """Yield the means over volumes with their intervals, and the worst volumes."""
-    volumes, per_volume = result["volumes"], result["per_volume"]
-    distances = any(volume["dense"] for volume in volumes)
-    yield f"mean over volumes [95 % interval]{_units(volumes) if distances else ''}"
-    for name in result["classes"]:
-        if name == background or per_volume["classes"][name]["dice"] is None:
-            continue
-        by_key = {key: _mean(mean) for key, mean in per_volume["classes"][name].items() if mean}
-        parts = [f"Dice {by_key['dice'].in_words()}"]
-        parts += [f"{words} {by_key[key].mean:{form}}" for key, (words, form) in _WORDS.items() if key in by_key]
-        yield f"{name:<{width}} {', '.join(parts)}"
-    yield f"{'mean':<{width}} Dice {_mean(per_volume['mean_dice']).in_words()}"
-    if sparse := [volume["file"] for volume in volumes if not volume["dense"]]:
-        yield f"no distances where not every voxel is labelled: {some(sparse)}"
-    known = sorted(
-        (volume for volume in volumes if volume["mean_dice"] is not None), key=lambda volume: volume["mean_dice"]
-    )
-    for volume in known[:_WORST] if len(known) > 1 else ():
-        by_name = ", ".join(
-            f"{name} {figure['dice']:.4f}"
-            for name, figure in volume["classes"].items()
-            if figure and name != background
-        )
-        yield f"lowest Dice: {volume['mean_dice']:.4f} {volume['file']} ({by_name})"
-
-
-# Figure of a class, over volumes -> what it is called, and how it is written.
-_WORDS = {
-    "volume_error": ("volume", "+.1%"),
-    "hausdorff_95": ("HD95", ".3g"),
-    "surface_distance": ("surface distance", ".3g"),
-    "surface_dice": ("surface Dice", ".4f"),
-}
-
-
-def _units(volumes: Sequence[dict[str, Any]]) -> str:
-    """Return in what distances are, and what counts as right."""
-    kinds = {(volume["tolerance"], volume["unit"]) for volume in volumes if volume["dense"]}
-    units = {unit for _, unit in kinds}
-    if len(units) > 1:
-        return "; surface Dice within a voxel's longest edge"
-    (unit,) = units
-    within = f"{max(kinds)[0]:.3g} {unit}, a voxel's longest edge" if len(kinds) == 1 else "a voxel's longest edge"
-    return f"; distances in {unit}; surface Dice within {within}"
-
-
-def compare(first: dict[str, Any], second: dict[str, Any], listener: Listener = SILENT) -> dict[str, Any]:
-    """Compare the figures of two networks, volume by volume.
-
-    Args:
-        first, second: what `evaluate` returned of the one and the other, on the same volumes.
-        listener: is told a line per figure.
-
-    Returns:
-        `{"mean_dice": {"mean", "low", "high", "count", "p"}, "classes": {name: ...}}`: the mean over volumes of the
-        first's Dice less the second's with its 95 % bootstrap interval, and p of the two-sided Wilcoxon signed-rank test;
-        None where no volume has a figure in both. Where instances were compared, also "adapted_rand_error".
-
-    Raises:
-        InputError: figures of other volumes or classes.
-    """
-    if _files(first) != _files(second):
-        raise InputError(
-            f"compare: expected figures of the same volumes, found {some(_files(first))} and {some(_files(second))}."
-        )
-    refuse_other_classes([*first["classes"]], [*second["classes"]])
-
-    def difference(figure: Callable[[dict[str, Any]], float | None]) -> dict[str, Any] | None:
-        pairs = [(figure(a), figure(b)) for a, b in zip(first["volumes"], second["volumes"], strict=True)]
-        known = [a - b for a, b in pairs if a is not None and b is not None]
-        mean = mean_over_volumes(known)
-        return {**asdict(mean), "p": paired_test(known)} if mean else None
-
-    def dice(name: str) -> Callable[[dict[str, Any]], float | None]:
-        return lambda volume: (volume["classes"][name] or {}).get("dice")
-
-    result: dict[str, Any] = {
-        "mean_dice": difference(lambda volume: volume["mean_dice"]),
-        "classes": {name: difference(dice(name)) for name in first["classes"]},
-    }
-    if "adapted_rand_error" in first and "adapted_rand_error" in second:
-        result["adapted_rand_error"] = difference(lambda volume: volume["adapted_rand_error"])
-    listener.say(
-        "the first less the second, mean over volumes [95 % interval], and p of the Wilcoxon signed-rank test:"
-    )
-    named = {f"Dice of {name}": found for name, found in result["classes"].items()}
-    named |= {"mean Dice": result["mean_dice"], "adapted Rand error": result.get("adapted_rand_error")}
-    for name, found in named.items():
-        if found:
-            listener.say(
-                f"{name}: {_mean(found).in_words('+')}, p {found['p']:.2g}, {plural(found['count'], 'volume')}"
-            )
-    return result
-
-
-def refuse_other_classes(first: Sequence[str], second: Sequence[str]) -> None:
-    """Raise `InputError` where two networks, of which the names of the classes are given, cannot be compared."""
-    if [*first] != [*second]:
-        raise InputError(
-            f"compare: expected two networks of the same classes, found {some(first)} and {some(second)}; name them alike."
-        )
-
-
-def _mean(found: dict[str, Any]) -> Mean:
-    return Mean(found["mean"], found["low"], found["high"], found["count"])
-
-
-def _files(result: dict[str, Any]) -> list[str]:
-    return [volume["file"] for volume in result["volumes"]]
-
-
-def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row per volume and class of what `evaluate` returned, for a table; what there is none of is None."""
-    return [
-        {"file": volume["file"], "class": name}
-        | dict.fromkeys((*OVERLAP, *SURFACES))
-        | (figure or {})
-        | {"unit": volume["unit"], "tolerance": volume["tolerance"]}
-        for volume in result["volumes"]
-        for name, figure in volume["classes"].items()
-    ]
