@@ -235,7 +235,7 @@ def test_the_faults_of_every_base_are_found_in_the_order_of_the_fields(values, s
 
 def test_options_of_fit_are_wrong_in_the_order_of_their_groups():
     first, *_, last = FitSettings.__dataclass_fields__
-    assert (first, last) == ("num_classes", "workers")
+    assert (first, last) == ("num_classes", "track")
     with pytest.raises(InputError, match="validation_share: expected a share of at least 0 and below 1, found 1"):
         FitSettings(ema=1.0, filters="8,16", base_filters=4, validation_share=1)
     with pytest.raises(InputError, match="filters: expected to be given without `base_filters`, found both"):

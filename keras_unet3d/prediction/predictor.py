@@ -207,7 +207,7 @@ class Predictor:
         possible = self._possible_outputs()
         if output not in possible:
             raise InputError(
-                f"output: expected {' or '.join(possible)} of this network, whose classes may overlap (a sigmoid each), found "
+                f"output: expected {', '.join(possible[:-1])} or {possible[-1]} of this network, whose classes may overlap (a sigmoid each), found "
                 f"{output}."
             )
         if output == "logits" and self.logits is None:

@@ -243,7 +243,7 @@ def test_file_to_file_keeps_the_geometry(same, tmp_path):
         (dict(tile=(9, 8, 8)), "tile: size 9 along z is illegal .* multiple of 2"),
         (
             dict(output="label"),
-            "output: expected one of labels, classes, probabilities, logits, uncertainty; found 'label'",
+            "output: expected one of labels, classes, masks, probabilities, logits, uncertainty; found 'label'",
         ),
         (dict(merge="best"), "merge: expected one of auto, exact, blend; found 'best'"),
         (dict(border="wrap"), "border: expected one of mirror, edge; found 'wrap'"),

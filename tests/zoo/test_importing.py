@@ -90,7 +90,7 @@ def test_channels_that_overlap_have_probabilities_and_no_labels():
     model, spec, _ = opened(HERE / "cbr.pytorch", HERE / "cbr.yml")
     predictor = trained_predictor(model, spec)
     volume = np.random.default_rng(0).gamma(4.0, 20.0, (8, 16, 16, 2)).astype(np.float32)
-    with pytest.raises(InputError, match="expected probabilities or logits .*may overlap"):
+    with pytest.raises(InputError, match="expected masks, probabilities or logits .*may overlap"):
         predictor(volume)
     probabilities = predictor.predict(from_array(volume), "probabilities")
     assert probabilities.shape == (8, 16, 16, 3) and probabilities.sum(axis=-1).std() > 0

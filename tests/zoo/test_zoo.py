@@ -182,7 +182,7 @@ def test_a_card_that_is_not_valid_is_refused_before_anything_is_written(networks
 
 def test_the_card_describes_what_the_network_takes_and_gives(folder):
     metadata = json.loads((folder / "valid" / "1.0.0" / "metadata.json").read_text())
-    assert (metadata["name"], metadata["version"], metadata["schema"]) == ("valid", "1.0.0", 4)
+    assert (metadata["name"], metadata["version"], metadata["schema"]) == ("valid", "1.0.0", 5)
     assert metadata["inputs"][0]["axes"] == "bzyxc"
     assert metadata["inputs"][0]["channels"] == 2
     assert metadata["outputs"][0]["channels"] == 3
