@@ -16,6 +16,7 @@ _SENTINELS = (255, 65535)
 _MEND = (
     "correct the labels, declare the value (`classes=VALUE=NAME,...`), or add `unlabelled=VALUE` if it means unlabelled"
 )
+_MEND_REGIONS = "correct the labels, name the value in `regions`, or add `unlabelled=VALUE` if it means unlabelled"
 _MEND_INSTANCES = "correct the labels, or add `unlabelled=VALUE` if it means unlabelled"
 # A plane counts as annotated from corner to corner if this share of it is; a few missed voxels do not matter.
 _FULL = 0.99
@@ -193,13 +194,14 @@ def unknown_in(volume: str, counts: Mapping[int, int], table: LabelTable, mend: 
     known = {*table.raw_values, *table.unlabelled, *((table.background_value,) if table.target == "cells" else ())}
     wrong = [value for value in counts if value not in known and not (instances and value >= 0)]
     if wrong:
-        expected = "labels of 0 or more" if instances or not table.values else f"the labels {table.shown()}"
+        expected = "labels of 0 or more" if instances or not table.raw_values else f"the labels {table.shown()}"
+        usual = _MEND_INSTANCES if instances else _MEND_REGIONS if table.overlapping else _MEND
         yield unknown_values(
             volume,
             wrong,
             [counts[value] for value in wrong],
             expected,
-            mend or (_MEND_INSTANCES if instances else _MEND),
+            mend or usual,
         )
 
 

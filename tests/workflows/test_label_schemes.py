@@ -144,7 +144,10 @@ def test_masks_of_label_files_come_back_as_masks(tmp_path):
     "regions, words",
     [
         ("whole=1+2,core=7", "expected label values that the volumes hold, 0, 1, 2; found 7 in 'core'"),
-        ("core=2", "a.h5:label: expected the labels core = 2; found 1"),
+        (
+            "core=2",
+            "a.h5:label: expected the labels core = 2; found 1 (1280 voxels); correct the labels, name the value in `regions`",
+        ),
     ],
 )
 def test_regions_of_other_values_are_refused(tmp_path, regions, words):
