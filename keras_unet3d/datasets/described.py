@@ -29,12 +29,12 @@ def find_described(folder: Path, keys: DataKeys) -> Found:
     regions, region_values = _regions(path, described)
     names = {} if regions else _label_names(path, described)
     # nnU-Net's word for unlabelled voxels.
-    ignored = tuple(value for value, name in names.items() if name == "ignore")
+    ignored = regions.pop("ignore", ()) or tuple(value for value, name in names.items() if name == "ignore")
     return Found(
         cases=tuple(cases),
         faults=faults,
         label_names={value: name for value, name in names.items() if name != "ignore"},
-        unlabelled=ignored or regions.pop("ignore", ()),
+        unlabelled=ignored,
         regions=regions,
         region_values=region_values,
         annotated=_annotated(path, described),

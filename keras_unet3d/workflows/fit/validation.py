@@ -110,11 +110,13 @@ def _compared(predictor: Predictor, part: _Part, table: LabelTable) -> tuple[Cou
 
 def _crossentropy(probabilities: np.ndarray, labels: np.ndarray, table: LabelTable) -> np.ndarray:
     """Return the cross-entropy of every voxel, as the loss of the training has it, of probabilities `(voxels, classes)`."""
-    says = table.meanings[labels]
     if table.overlapping:
-        right = np.where(says == 1, probabilities, 1 - probabilities)
+        right = np.where(table.meanings[labels] == 1, probabilities, 1 - probabilities)
         return -np.log(np.maximum(right, _TINY)).mean(axis=-1)
-    return -np.log(np.maximum((probabilities * (says != 0)).sum(axis=-1), _TINY))
+    # A label that may be one of several classes has the sum of their probabilities.
+    of_labels = probabilities if table.plain else probabilities @ (table.meanings != 0).T.astype(np.float32)
+    of_truth = np.take_along_axis(of_labels, labels[:, None].astype(int), axis=1)[:, 0]
+    return -np.log(np.maximum(of_truth, _TINY))
 
 
 def _figures(counts: Counts, loss: float, labelled: int, table: LabelTable) -> dict[str, float]:
