@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import keras_unet3d
-from keras_unet3d.labels import UNLABELLED, LabelTable
+from keras_unet3d.labels import UNLABELLED, LabelTable, region_table, with_groups
 from keras_unet3d.model_spec import ModelSpec
 from keras_unet3d.network.unet import architecture_of
 from keras_unet3d.patches.holdout import Holdout
@@ -117,3 +117,16 @@ def test_nothing_but_background(network):
     figures = validator(Holdout([], [background], "", True), plan(network))(network)
     network.set_weights(weights)
     assert figures["val_iou"] == figures["val_dice"] == 1.0
+
+
+def test_the_crossentropy_of_labels_that_say_several_things_by_hand():
+    partly = with_groups(LabelTable((0, 1, 2), ("a", "b", "c")), [(0, 1)])
+    p = np.array([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3]], np.float32)
+    # Label 3 may be class 0 or class 2.
+    np.testing.assert_allclose(
+        validation._crossentropy(p, np.array([3, 1]), partly), -np.log([0.5 + 0.3, 0.6]), rtol=1e-6
+    )
+    regions = region_table({"whole": (1, 2), "core": (2,)})
+    expected = [-np.log(0.9 * 0.6) / 2, -np.log(0.4 * 0.8) / 2]
+    q = np.array([[0.9, 0.4], [0.4, 0.8]], np.float32)
+    np.testing.assert_allclose(validation._crossentropy(q, np.array([1, 2]), regions), expected, rtol=1e-6)
