@@ -117,11 +117,12 @@ def _with_labels(
 ) -> list[CheckedCase]:
     """Return the cases with what is said of their labels: which were annotated, and what their channels mean."""
     with collecting(faults):
-        examples = iter(labelled_examples([case.example for case in cases if case.example], declared, settings))
-        said = [(case, next(examples) if case.example else None) for case in cases]
+        examples = [case.example for case in cases]
+        labelled = iter(labelled_examples([example for example in examples if example], declared, settings))
+        said = [example and next(labelled) for example in examples]
         return [
             replace(case, label=example.label, annotated=example.annotated) if example else case
-            for case, example in said
+            for case, example in zip(cases, said, strict=True)
         ]
     return cases
 
