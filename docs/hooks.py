@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import Field, fields
 from pathlib import Path
 
 import click
@@ -128,11 +128,12 @@ def _documented(module: str, name: str) -> str:
     """Return what mkdocstrings makes the documentation of a public name of, by the module where it is written."""
     package = importlib.import_module(module)
     home = package._HOMES[name].replace("keras_unet3d.zoo.", "zoo.")
-    value = getattr(package, name)
     said = f"::: {home}.{name}\n    options:\n      heading: {module}.{name}\n      toc_label: {name}\n"
-    if not (is_dataclass(value) and any("help" in field.metadata for field in fields(value))):
+    # Nothing else is imported: it would load TensorFlow.
+    settings = getattr(package, name) if name.endswith(("Options", "Settings")) else None
+    if settings is None or not any("help" in field.metadata for field in fields(settings)):
         return said
-    return f"{said}      members: false\n      show_signature: false\n\n{_options(value)}"
+    return f"{said}      members: false\n      show_signature: false\n\n{_options(settings)}"
 
 
 def _options(settings: type) -> str:
