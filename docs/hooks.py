@@ -19,7 +19,8 @@ ROOT = DOCS.parent
 _OUTSIDE = "project"
 # The target of a link or a picture, and what of it is meant.
 _LINK = re.compile(r"(?<=\]\()([^()\s#]+)(#[^()\s]*)?(?=\))")
-_COMMANDS = "<!-- the help of every command -->"
+# What stands on the page of the commands until the site is built.
+_COMMANDS = "This page is filled when the site is built; until then, ask the commands themselves."
 # A public name, as users write it, on a line of its own.
 _NAME = re.compile(r"^::: (keras_unet3d|keras_unet3d\.zoo)\.(\w+)$", re.MULTILINE)
 
@@ -133,7 +134,7 @@ def _documented(module: str, name: str) -> str:
     settings = getattr(package, name) if name.endswith(("Options", "Settings")) else None
     if settings is None or not any("help" in field.metadata for field in fields(settings)):
         return said
-    return f"{said}      members: false\n      show_signature: false\n\n{_options(settings)}"
+    return f"{said}      members: false\n      show_signature: false\n      separate_signature: false\n\n{_options(settings)}"
 
 
 def _options(settings: type) -> str:

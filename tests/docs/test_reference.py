@@ -27,7 +27,11 @@ def _said() -> list[str]:
     files = [path for folder in ("keras_unet3d", "zoo", "cli") for path in (ROOT / folder).rglob("*.py")]
     nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text("utf-8")))]
     whole = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    joined = [[part for part in node.values if isinstance(part, ast.Constant)] for node in nodes if isinstance(node, ast.JoinedStr)]
+    joined = [
+        [part for part in node.values if isinstance(part, ast.Constant)]
+        for node in nodes
+        if isinstance(node, ast.JoinedStr)
+    ]
     return whole + ["".join(str(part.value) for part in parts) for parts in joined]
 
 
