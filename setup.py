@@ -57,7 +57,7 @@ FORMATS = [*ZARR, *DICOM, *ITK, *MRC, *CZI, *LIF, *ND2, *N5]
 NAPARI = ["napari>=0.6.1", "pyqt6>=6.5"]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
 # The site of the documentation.
-DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings-python>=1.16"]
+DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings-python>=2.0"]
 
 setup(
     name="keras-unet3d",
