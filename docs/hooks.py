@@ -26,14 +26,13 @@ _NAME = re.compile(r"^::: (keras_unet3d|keras_unet3d\.zoo)\.(\w+)$", re.MULTILIN
 
 
 def on_config(config):
-    """Put the pages that a pattern names into the navigation; a part that has no pages is left out."""
-    parts = [(title, [page for entry in entries for page in _pages(entry)]) for [(title, entries)] in _items(config)]
-    config.nav = [{title: pages} for title, pages in parts if pages]
+    """Put the pages that a pattern names into the navigation, each once; a part that has no pages is left out."""
+    for part in config.nav:
+        for title, entries in part.items():
+            pages = [page for entry in entries for page in _pages(entry)]
+            part[title] = [page for i, page in enumerate(pages) if page not in pages[:i]]
+    config.nav = [part for part in config.nav if any(part.values())]
     return config
-
-
-def _items(config) -> list:
-    return [part.items() for part in config.nav]
 
 
 def _pages(entry) -> list:
