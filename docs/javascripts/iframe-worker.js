@@ -4,21 +4,24 @@ if (location.protocol === "file:") {
   window.Worker = class extends EventTarget {
     constructor(url) {
       super();
-      const frame = document.body.appendChild(document.createElement("iframe"));
+      const frame = document.createElement("iframe");
       frame.hidden = true;
-      const scope = frame.contentWindow;
-      scope.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
-      this.loaded = new Promise((done) => {
-        const script = scope.document.createElement("script");
-        script.onload = done;
-        script.src = url;
-        scope.document.body.append(script);
+      this.scope = new Promise((ready) => {
+        // Before, a browser may still put another document into the frame.
+        frame.onload = () => {
+          const scope = frame.contentWindow;
+          scope.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
+          const script = scope.document.createElement("script");
+          script.onload = () => ready(scope);
+          script.src = url;
+          scope.document.body.append(script);
+        };
       });
-      this.scope = scope;
+      document.body.append(frame);
     }
 
     postMessage(data) {
-      this.loaded.then(() => this.scope.dispatchEvent(new MessageEvent("message", { data })));
+      this.scope.then((scope) => scope.dispatchEvent(new MessageEvent("message", { data })));
     }
   };
 }
