@@ -2,12 +2,14 @@
 
 import click
 
+from keras_unet3d.cli.command import Command, teaches
 from keras_unet3d.cli.flags import with_flags
 from keras_unet3d.cli.terminal import say
 from keras_unet3d.machine import kernels
 
 
-@click.command("doctor")
+@teaches(example="doctor")
+@click.command("doctor", cls=Command)
 def command():
     """Say what is installed, what works, and what to do about what does not."""
     kernels.load_backend_quietly()
