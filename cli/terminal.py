@@ -135,17 +135,25 @@ def _words(phase: str) -> Iterator[Listener]:
     """Yield a listener that prints lines, and on a terminal shows below them what is done now, how far, and for how long still."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class WithFigures(Progress):
+        """A bar, and under it a line of figures where there are any."""
+
+        def get_renderables(self):
+            yield self.make_tasks_table(self.tasks)
+            yield from (Text(task.fields["figures"]) for task in self.tasks if task.fields["figures"])
 
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(16),
+        BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("left"),
     )
     hidden = not (console.is_terminal and hosts.leads())
-    with Progress(*columns, console=console, transient=True, disable=hidden, refresh_per_second=2) as bar:
+    with WithFigures(*columns, console=console, transient=True, disable=hidden, refresh_per_second=2) as bar:
         task = bar.add_task(phase, total=None, figures="")
 
         def next_phase(name: str) -> None:
