@@ -28,9 +28,13 @@ _Place = TypeVar("_Place")
 
 def search_path() -> list[Path | str]:
     """Return where names are looked up: the folders and web addresses of `$KERAS_UNET3D_ZOO`, the user's folder, the embedded ones."""
-    given = [part if is_web_zoo(part) else Path(part) for part in _PART.findall(os.environ.get(ENVIRONMENT, ""))]
     former = [folder for folder in [former_user_zoo()] if folder.is_dir()]
-    return [*given, user_zoo(), *former, EMBEDDED]
+    return [*given_places(), user_zoo(), *former, EMBEDDED]
+
+
+def given_places() -> list[Path | str]:
+    """Return the folders and web addresses of `$KERAS_UNET3D_ZOO`."""
+    return [part if is_web_zoo(part) else Path(part) for part in _PART.findall(os.environ.get(ENVIRONMENT, ""))]
 
 
 def list_models() -> list[Card]:
