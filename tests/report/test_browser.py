@@ -1,6 +1,5 @@
 """The page in a real browser, Chromium without a window: `pytest -m browser`."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
