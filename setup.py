@@ -90,6 +90,7 @@ setup(
         "keras_unet3d.workflows",
         "keras_unet3d.workflows.annotate",
         "keras_unet3d.workflows.check",
+        "keras_unet3d.workflows.doctor",
         "keras_unet3d.workflows.evaluate",
         "keras_unet3d.workflows.fit",
         "keras_unet3d.workflows.predict",

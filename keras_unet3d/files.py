@@ -116,12 +116,17 @@ def refuse_full(
 ) -> None:
     """Raise `InputError` if there are less than `needed` bytes on the disk of a folder, which need not be there yet."""
     with writing(folder):
-        existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
-        free = shutil.disk_usage(existing).free
+        free = free_space(folder)
     if free < needed:
         raise InputError(
             f"{folder}: expected {_bytes(needed)} of free space{purpose and f' {purpose}'}, found {_bytes(free)}; {instead}."
         )
+
+
+def free_space(folder: Path) -> int:
+    """Return the free bytes on the disk of a folder, which need not be there yet."""
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+    return shutil.disk_usage(existing).free
 
 
 def _bytes(count: int) -> str:

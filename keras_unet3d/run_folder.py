@@ -84,6 +84,10 @@ class RunConfig(Validated):
     input: dict[str, Any] | None = None
 
 
+# What a page is called wherever there is one.
+PAGE = "report.html"
+
+
 class _File:
     """A file of a run: its path, asked of the folder."""
 
@@ -107,7 +111,7 @@ class RunFolder:
     curves = _File("curves.png")  # the same as a picture
     slices = _File("slices.png")  # a validation patch, its labels and its prediction
     samples = _File("samples.png")  # what the network sees: patches before and after augmentation
-    report = _File("report.html")  # all of it on one page
+    report = _File(PAGE)  # all of it on one page
     profile = _File("profile.json")  # where the time of a step goes
     held_out = _File("held_out.json")  # of one of several folds: figures of every volume that it held out
     logs = _File("logs")  # TensorBoard's folder

@@ -207,6 +207,7 @@ FILE_MODULES = {
 }
 HARMLESS = {
     "os._exit",
+    "shutil.which",
     "os.environ",
     "os.pathsep",
     "os.fsencode",

@@ -28,9 +28,13 @@ _Place = TypeVar("_Place")
 
 def search_path() -> list[Path | str]:
     """Return where names are looked up: the folders and web addresses of `$KERAS_UNET3D_ZOO`, the user's folder, the embedded ones."""
-    given = [part if is_web_zoo(part) else Path(part) for part in _PART.findall(os.environ.get(ENVIRONMENT, ""))]
     former = [folder for folder in [former_user_zoo()] if folder.is_dir()]
-    return [*given, user_zoo(), *former, EMBEDDED]
+    return [*given_places(), user_zoo(), *former, EMBEDDED]
+
+
+def given_places() -> list[Path | str]:
+    """Return the folders and web addresses of `$KERAS_UNET3D_ZOO`."""
+    return [part if is_web_zoo(part) else Path(part) for part in _PART.findall(os.environ.get(ENVIRONMENT, ""))]
 
 
 def list_models() -> list[Card]:
@@ -52,6 +56,11 @@ def survey() -> tuple[list[tuple[Card, Path | Offer]], list[str]]:
         places.setdefault((card.name, card.version), (card, place))
     ordered = sorted(places.values(), key=lambda pair: (pair[0].name, [-part for part in pair[0].version_key]))
     return ordered, [str(error) for error in (*(error for _, error in broken), *silent)]
+
+
+def local_names() -> list[str]:
+    """Return the names of the models on this machine."""
+    return sorted({card.name for card, _ in _scan()[0]})
 
 
 @validated

@@ -1,9 +1,11 @@
 """The devices that the Keras backend computes on, and how a training is spread over them."""
 
 import functools
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from keras_unet3d.errors import InputError
@@ -45,6 +47,11 @@ def _torch_has_gpu() -> bool:
 
 
 _GPUS = {"tensorflow": _tensorflow_has_gpu, "jax": _jax_has_gpu, "torch": _torch_has_gpu}
+
+
+def has_nvidia_driver() -> bool:
+    """Return whether the driver of an NVIDIA GPU is there, whatever the backend sees of it."""
+    return Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi") is not None
 
 
 def device_count() -> int:

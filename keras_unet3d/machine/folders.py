@@ -21,18 +21,19 @@ def former_user_zoo() -> Path:
 
 def proofs() -> Path:
     """Return the folder of what was proved; it may be emptied at any time."""
-    return _cache() / "verified"
+    return cache() / "verified"
 
 
 def fetched() -> Path:
     """Return the folder of models that were fetched from zoos on the web; it may be emptied at any time."""
-    return _cache() / "zoos"
+    return cache() / "zoos"
 
 
 def downloads() -> Path:
     """Return the folder of what is being downloaded; it may be emptied at any time."""
-    return _cache() / "downloads"
+    return cache() / "downloads"
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Return the folder of all that may be emptied at any time."""
     return platformdirs.user_cache_path(_NAME, appauthor=False)

@@ -26,6 +26,7 @@ class Page:
         table: of figures per epoch, a row each.
         figures: what `evaluate` returns; with "compared" also another network's.
         networks: the names of the networks.
+        slices: that are worth annotating, the best one first: the name of each, where it is in the viewer, and what speaks for it.
         scenes: what the viewer shows.
         scene_note: what a reader should know of all of them.
         class_names: of the class numbers.
@@ -45,6 +46,7 @@ class Page:
     table: Sequence[Mapping[str, float]] = ()
     figures: Mapping[str, Any] | None = None
     networks: Sequence[str] = ()
+    slices: Sequence[Mapping[str, Any]] = ()
     scenes: Sequence[Scene] = ()
     scene_note: str = ""
     class_names: Sequence[str] = ()
@@ -74,6 +76,7 @@ def html(page: Page) -> str:
         "background": page.background,
         "colours": COLOURS,
         "differences": DIFFERENCES,
+        "over": "uncertainty" if page.slices else "prediction",
     }
     volumes = _worst_first(page.figures["volumes"]) if page.figures else []
     return environment.get_template("page.html").render(

@@ -49,6 +49,7 @@ class Scene:
         spacing: voxel size (z, y, x) of these arrays, any unit.
         step: every how many voxels of the volume there is one, (z, y, x).
         note: what a reader should know of it.
+        start: the voxel (z, y, x) of these arrays at which the viewer begins; None for where there is most to see.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Scene:
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
     step: tuple[int, int, int] = (1, 1, 1)
     note: str = ""
+    start: tuple[int, int, int] | None = None
 
     def packed(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -68,6 +70,7 @@ class Scene:
             "shape": self.image.shape,
             "spacing": self.spacing,
             "step": self.step,
+            "start": self.start,
             "image": packed(self.image),
             "labels": packed(self.labels),
             "objects": packed(recoloured(self.objects)),

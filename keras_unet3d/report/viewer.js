@@ -1,14 +1,14 @@
 "use strict";
 // The slice viewer of a page: three planes through a volume, linked, with what was labelled and predicted painted over it.
 (async function () {
-  const { scenes, classes, background, colours, differences } = JSON.parse(document.getElementById("scenes").textContent);
+  const { scenes, classes, background, colours, differences, over } = JSON.parse(document.getElementById("scenes").textContent);
   const AXES = ["z", "y", "x"], NOTHING = 255;
   const section = document.getElementById("viewer"), planes = document.getElementById("planes");
   const key = document.getElementById("key"), opacity = document.getElementById("opacity");
   const rgb = (text) => [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
   const palette = colours.map(rgb), differing = differences.map(rgb), SURE = [213, 94, 0];
   const hidden = new Set(background === null ? [] : [background]);
-  const state = { scene: null, at: [0, 0, 0], over: "prediction", before: "image" };
+  const state = { scene: null, at: [0, 0, 0], over, before: "image" };
 
   async function unpacked(text) {
     if (text === null) return null;
@@ -171,7 +171,7 @@
 
   async function show(number) {
     state.scene = await opened(scenes[number]);
-    state.at = fullest(state.scene);
+    state.at = state.scene.start || fullest(state.scene);
     layOut();
     choose(possible().includes(state.over) ? state.over : "prediction");
     section.dataset.ready = "true";
@@ -189,6 +189,10 @@
     else return;
     event.preventDefault();
   });
+  // The slices of a table that are to be seen here.
+  for (const button of document.querySelectorAll("[data-at]")) {
+    button.addEventListener("click", () => { state.at = JSON.parse(button.dataset.at); draw(); section.scrollIntoView({ behavior: "smooth" }); });
+  }
   opacity.addEventListener("input", draw);
   document.getElementById("volume").addEventListener("change", (event) => show(Number(event.target.value)));
   await show(0);

@@ -1,5 +1,7 @@
 """The page in a real browser, Chromium without a window: `pytest -m browser`."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -186,3 +188,30 @@ def test_it_follows_the_system_into_the_dark(page):
         page.emulate_media(color_scheme=scheme)
         grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert grounds == ["rgb(255, 255, 255)", "rgb(20, 24, 27)"]
+
+
+def test_suggested_slices_are_gone_to(browser, tmp_path):
+    scene = replace(a_scene("stack.h5"), start=(4, 3, 2))
+    row = {
+        "score": 1.0,
+        "unsure": 0.5,
+        "free": 1.0,
+        "distance": 2,
+        "classes": [("cell", 1.0)],
+        "file": "z004_labels.tif",
+    }
+    slices = [row | {"name": "z = 4", "at": [4, 3, 2]}, row | {"name": "x = 18", "at": [1, 5, 9], "distance": None}]
+    made = Page("Slices", slices=slices, scenes=[scene], class_names=["background", "cell"], background=0)
+    (tmp_path / "page.html").write_text(html(made), "utf-8")
+    tab = browser.new_page()
+    tab.goto((tmp_path / "page.html").as_uri())
+    tab.wait_for_selector("#viewer[data-ready]")
+    assert "voxel z 4, y 3, x 4 " in tab.text_content("#voxel")
+    assert tab.text_content("#over [aria-checked=true]") == "Uncertainty"
+    tab.get_by_role("button", name="x = 18").click()
+    assert "voxel z 1, y 5, x 18 " in tab.text_content("#voxel")
+    tab.get_by_role("button", name="z = 4").click()
+    slide(tab, "z", 0)
+    tab.get_by_role("button", name="z = 4").click()
+    assert "voxel z 4, y 3, x 4 " in tab.text_content("#voxel")
+    tab.close()

@@ -9,7 +9,7 @@ import numpy as np
 from keras_unet3d.datasets import SAMPLE, open_partly_labelled
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import validated
-from keras_unet3d.files import whole_folder
+from keras_unet3d.files import whole_folder, write_text
 from keras_unet3d.geometry import AXES, Spacing
 from keras_unet3d.labels import UNLABELLED, LabelTable
 from keras_unet3d.listener import SILENT, Listener
@@ -17,10 +17,12 @@ from keras_unet3d.pictures.slices import Panel, draw_annotations
 from keras_unet3d.places import place
 from keras_unet3d.prediction.entropy import entropy
 from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
+from keras_unet3d.run_folder import PAGE
 from keras_unet3d.settings.predict import PredictSettings
 from keras_unet3d.volumes import Volume, write_plane
 from keras_unet3d.workflows.annotate.painting import LIST, Painting, Slice, raw_labels, value_for_unlabelled
 from keras_unet3d.workflows.annotate.ranking import Suggestion, slices_to_annotate
+from keras_unet3d.workflows.report.suggested import suggestion_page
 
 PICTURE = "suggestions.png"
 
@@ -47,8 +49,8 @@ def suggest(
     Args:
         predictor: a trained network, as `zoo.predictor` returns it.
         volume: a volume file, or "sample".
-        out: the folder to make: `suggestions.json` (the list), `suggestions.png`, and for every slice
-            `z020_image.tif`, `z020_labels.tif` (what is labelled there already; paint on this one) and
+        out: the folder to make: `suggestions.json` (the list), `suggestions.png`, a page to look through the volume, and
+            for every slice `z020_image.tif`, `z020_labels.tif` (what is labelled there already; paint on this one) and
             `z020_predicted.tif` (what the network says).
         labels: labels that there are already; None takes those beside the image in HDF5 or Zarr, if there are any.
         count: how many slices.
@@ -91,13 +93,15 @@ def suggest(
         instances = table.of_instances
         labelled = nothing if instances else replace(table, unlabelled=(unlabelled,)).to_classes(raw, image.name)
         columns = {"annotated": (grey, labelled), "predicted": (grey, predicted), "uncertainty": (unsure, nothing)}
+        scores = [suggestion.score for suggestion in suggestions]
+        write_text(folder / PAGE, suggestion_page(image, raw, painting, unsure, predicted, scores))
         draw_annotations(_panels(slices, columns, image.spacing), folder / PICTURE, table.names)
     for rank, suggestion in enumerate(suggestions, 1):
         resolved = f"uncertainty resolved {suggestion.score:.2f}"
         listener.say(f"{rank}. {AXES[suggestion.axis]} = {suggestion.plane}, {resolved}")
     colours = "instances, 0 or more" if instances else table.shown()
     listener.say(
-        f"{out / PICTURE} shows them. Paint *_labels.tif of any of them ({colours}; {unlabelled} is not labelled); "
+        f"{out / PAGE} and {out / PICTURE} show them. Paint *_labels.tif of any of them ({colours}; {unlabelled} is not labelled); "
         f"*_predicted.tif is what the network says."
     )
     return suggestions

@@ -199,7 +199,9 @@ def _compared(
         objects = None if raw is None else np.where(np.isin(raw, (*table.unlabelled, table.background_value)), 0, raw)
         side = Side(gallery.network, numbers, unsure, cells)
         gallery.offer(
-            example.name, volume["mean_dice"], lambda: scene_of(example, classes, side, objects, gallery.voxels)
+            example.name,
+            volume["mean_dice"],
+            lambda: scene_of(example.name, example.image, classes, side, objects, gallery.voxels),
         )
     return counts, sureness, volume, found
 

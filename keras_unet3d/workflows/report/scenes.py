@@ -6,24 +6,23 @@ from math import prod
 
 import numpy as np
 
-from keras_unet3d.datasets import Example
 from keras_unet3d.report.charts import histogram
 from keras_unet3d.report.scene import NOTHING, Scene, Side, in_bytes, thinning
 from keras_unet3d.volumes import Volume
 from keras_unet3d.words import by
 
 
-def scene_of(example: Example, classes: np.ndarray, side: Side, objects: np.ndarray | None, most: int) -> Scene:
-    """Return an example, thinned to `most` voxels at most; of several channels the first.
+def scene_of(name: str, image: Volume, classes: np.ndarray, side: Side, objects: np.ndarray | None, most: int) -> Scene:
+    """Return a volume, thinned to `most` voxels at most; of several channels the first.
 
     Args:
-        example: the volume, read plane by plane.
+        name: of the volume.
+        image: the volume, read plane by plane.
         classes: what its labels are, class numbers `(z, y, x)`.
         side: what a network says of it, of the whole volume.
         objects: numbers of the objects in its labels, 0 for none; None where these are no objects.
         most: voxels.
     """
-    image = example.image
     step = thinning(image.shape, image.spacing, most)
     part = tuple(slice(None, None, every) for every in step)
     voxel = prod(image.spacing or (1, 1, 1))
@@ -36,7 +35,7 @@ def scene_of(example: Example, classes: np.ndarray, side: Side, objects: np.ndar
     )
     z, y, x = (edge * every for edge, every in zip(image.spacing or (1, 1, 1), step, strict=True))
     return Scene(
-        example.name,
+        name,
         in_bytes(planes_of(image, step)),
         classes[part],
         (thin,),

@@ -67,7 +67,7 @@ def test_the_folder_holds_a_list_a_picture_and_three_files_per_slice(painted, st
     indices = [each["index"] for each in listed["slices"]]
     assert len(set(indices)) == 3 and not set(indices) & {4, 12}
     expected = {f"z{index:03d}_{kind}.tif" for index in indices for kind in ("image", "labels", "predicted")}
-    assert {path.name for path in painted.iterdir()} == expected | {LIST, "suggestions.png"}
+    assert {path.name for path in painted.iterdir()} == expected | {LIST, "suggestions.png", "report.html"}
     raw, label = labels_of(stack, "raw"), labels_of(stack)
     for index in indices:
         np.testing.assert_array_equal(tifffile.imread(painted / f"z{index:03d}_image.tif"), raw[index])

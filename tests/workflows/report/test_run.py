@@ -110,7 +110,7 @@ def test_a_scene_is_thinned_alike_in_all_its_parts(tmp_path):
     image, label = tiny_volume()
     example = open_examples([write_pair(tmp_path / "a.h5", raw=image, label=label)]).examples[0]
     objects = (label == 5).astype(np.uint8)
-    scene = scene_of(example, label, Side("one", label, label, objects), objects, 16 * 8 * 8)
+    scene = scene_of("a volume", example.image, label, Side("one", label, label, objects), objects, 16 * 8 * 8)
     assert (scene.step, scene.spacing) == ((1, 2, 2), (2.0, 2.0, 2.0))
     np.testing.assert_array_equal(scene.labels, label[:, ::2, ::2])
     for array in (
