@@ -71,11 +71,9 @@ def on_page_markdown(markdown, page, config, files):
 
 def _place(path: Path) -> str:
     """Return where a file is in the site."""
-    return path.relative_to(DOCS).as_posix() if path.is_relative_to(DOCS) else f"{_OUTSIDE}/{_of_root(path)}"
-
-
-def _of_root(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+    if path.is_relative_to(DOCS):
+        return path.relative_to(DOCS).as_posix()
+    return f"{_OUTSIDE}/{path.relative_to(ROOT).as_posix()}"
 
 
 def _linked(page: Path) -> list[Path]:
