@@ -56,6 +56,8 @@ FORMATS = [*ZARR, *DICOM, *ITK, *MRC, *CZI, *LIF, *ND2, *N5]
 # A window needs a Qt, too; napari itself brings none.
 NAPARI = ["napari>=0.6.1", "pyqt6>=6.5"]
 CLUSTER = [*ZARR, "distributed>=2025.5"]
+# The site of the documentation.
+DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings-python>=2.0"]
 
 setup(
     name="keras-unet3d",
@@ -125,6 +127,7 @@ setup(
     extras_require={
         "elasticdeform": ELASTICDEFORM,
         "test": [*FORMATS, *ONNX, *OPENVINO, *CLUSTER, *PARQUET, *MLFLOW, *WANDB, *HUB, *REMOTE, *TEST_TOOLS],
+        "docs": DOCS,
         # Pages are looked at in a real browser, Chromium, which pip does not bring: `pytest -m browser`.
         "browser": ["playwright>=1.65"],
         "zarr": ZARR,

@@ -13,21 +13,31 @@ from keras_unet3d.cli.terminal import STOPPED, prepare_process, say
 from keras_unet3d.errors import InputError, reason_of, without_secrets
 from keras_unet3d.machine import hosts, kernels
 
-# Command -> module and the first line of its help, so that --help imports nothing.
+# Heading -> command, which is a module's name, and the first line of its help, so that --help imports nothing.
 _COMMANDS = {
-    "check": "Read all data, name every fault, show what is annotated.",
-    "fit": "Train a network on volumes with some labels.",
-    "distill": "Train one network to say what an ensemble says.",
-    "predict": "Segment volumes with a trained network.",
-    "evaluate": "Measure IoU and Dice on labelled volumes.",
-    "report": "Make the page of a run: curves, figures, volumes to look through.",
-    "measure": "Write a table of the objects of a label volume: volumes, surfaces, grey values.",
-    "suggest": "Say which slices to annotate next, and write them to paint on.",
-    "merge": "Put painted slices into a label volume.",
-    "view": "Show a volume in napari, to segment it, to paint on it and to train further.",
-    "export": "Write a run's network as a bundle for the zoo.",
-    "zoo": "List, show and verify models by name.",
-    "doctor": "Say what is installed, what works, and what to do about what does not.",
+    "From labelled slices to a network": {
+        "check": "Read all data, name every fault, show what is annotated.",
+        "fit": "Train a network on volumes with some labels.",
+        "report": "Make the page of a run: curves, figures, volumes to look through.",
+        "distill": "Train one network to say what an ensemble says.",
+    },
+    "From a network to results": {
+        "predict": "Segment volumes with a trained network.",
+        "evaluate": "Measure IoU and Dice on labelled volumes.",
+        "measure": "Write a table of the objects of a label volume: volumes, surfaces, grey values.",
+    },
+    "Annotating where it helps": {
+        "suggest": "Say which slices to annotate next, and write them to paint on.",
+        "merge": "Put painted slices into a label volume.",
+        "view": "Show a volume in napari, to segment it, to paint on it and to train further.",
+    },
+    "Models for others": {
+        "export": "Write a run's network as a bundle for the zoo.",
+        "zoo": "List, show, verify, install and publish models by name.",
+    },
+    "This machine": {
+        "doctor": "Say what is installed, what works, and what to do about what does not.",
+    },
 }
 
 
@@ -35,16 +45,18 @@ class _Lazy(click.Group):
     """Imports a command's module only when it is called."""
 
     def list_commands(self, context):
-        return list(_COMMANDS)
+        return [name for commands in _COMMANDS.values() for name in commands]
 
     def get_command(self, context, name):
-        if name not in _COMMANDS:
+        if name not in self.list_commands(context):
             return None
         return importlib.import_module(f"keras_unet3d.cli.{name}").command
 
     def format_commands(self, context, formatter):
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+        width = max(map(len, self.list_commands(context)))
+        for heading, commands in _COMMANDS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{name:<{width}}", what) for name, what in commands.items()])
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -52,9 +64,16 @@ class _Lazy(click.Group):
 def unet3d_cli():
     """Dense 3D segmentation from a few annotated slices.
 
-    Begin with:  unet3d-cli fit sample --out runs/first
+    \b
+    Begin with:   unet3d-cli fit sample --out runs/first
+    Then:         unet3d-cli COMMAND --help, which begins with an example
 
     Exit codes: 0 done; 2 the call or the input was wrong; 1 anything else. Add --debug anywhere for a traceback.
+
+    \b
+    Have bash complete words by the tabulator:
+      eval "$(_UNET3D_CLI_COMPLETE=bash_source unet3d-cli)"
+    (zsh_source for zsh; for fish: _UNET3D_CLI_COMPLETE=fish_source unet3d-cli | source)
     """
 
 

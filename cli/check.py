@@ -5,18 +5,24 @@ from pathlib import Path
 import click
 
 from keras_unet3d.cli import options
+from keras_unet3d.cli.command import FILE, Working, teaches
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.errors import InputError
 from keras_unet3d.settings import DataOptions
 
 
-@click.command("check")
-@click.argument("data", nargs=-1)
+@teaches(
+    "picture", "json_path", "unlabelled", example="check stack.h5 --picture stack.png", stopped="nothing was written"
+)
+@click.command("check", cls=Working)
+@click.argument("data", nargs=-1, type=FILE)
 @options.images
 @options.labels
 @options.weights
-@click.option("--json", "json_path", metavar="FILE", help="Write all that was found to FILE as well.")
-@click.option("--picture", metavar="FILE", help="Draw up to 6 annotated slices of up to 8 volumes to FILE, a PNG.")
+@options.json_file
+@click.option(
+    "--picture", type=FILE, metavar="FILE", help="Draw up to 6 annotated slices of up to 8 volumes to FILE, a PNG."
+)
 @options.overwrite
 @options.settings(DataOptions)
 def command(data, images, labels, weights, json_path, picture, overwrite, **given):
@@ -27,10 +33,10 @@ def command(data, images, labels, weights, json_path, picture, overwrite, **give
     from keras_unet3d.files import refuse_existing, refuse_unwritable
     from keras_unet3d.workflows.check.run import check
 
-    if json_path and not json_path.endswith(".json"):
+    if json_path and json_path != "-" and not json_path.endswith(".json"):
         raise InputError(f"{json_path}: expected a file ending in .json; choose another name.")
     settings = options.given_settings(DataOptions, given)
-    with options.figures_file(json_path, overwrite) as write, live("volumes") as listener:
+    with options.figures_file(json_path, overwrite) as write, live("reading the data") as listener:
         if picture:
             refuse_existing(Path(picture), overwrite)
             refuse_unwritable(Path(picture))

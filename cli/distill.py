@@ -5,6 +5,7 @@ from dataclasses import fields
 import click
 
 from keras_unet3d.cli import options
+from keras_unet3d.cli.command import FILE, MODEL, Greedy, teaches
 from keras_unet3d.cli.terminal import STOPPED, live
 from keras_unet3d.machine import kernels
 from keras_unet3d.settings import FitSettings
@@ -14,15 +15,25 @@ _DECIDED = {"num_classes", "classes", "target", "validation_share", "fold"}
 _OPTIONS = [field.name for field in fields(FitSettings) if field.name not in _DECIDED]
 
 
-@click.command("distill", cls=options.Greedy)
-@click.argument("model")
-@click.argument("data", nargs=-1)
-@click.option("--out", required=True, metavar="RUN", help="Folder to make for the run.")
-@click.option("--val", multiple=True, metavar="DATA...", help="Validation data that MODEL has not seen.")
+@teaches("out", "images", "minutes", example="distill runs/folds Task04_Hippocampus --out runs/one")
+@click.command("distill", cls=Greedy)
+@click.argument("model", type=MODEL)
+@click.argument("data", nargs=-1, type=FILE)
+@click.option("--out", required=True, type=FILE, metavar="RUN", help="Folder to make for the run.")
+@options.option(
+    "Data and labels",
+    "--val",
+    multiple=True,
+    type=FILE,
+    metavar="DATA...",
+    help="Validation data that MODEL has not seen.",
+)
 @options.images
 @options.labels
 @options.weights
-@click.option("--resume", is_flag=True, help="Go on with RUN where it was stopped; give MODEL and DATA again.")
+@options.option(
+    "Training", "--resume", is_flag=True, help="Go on with RUN where it was stopped; give MODEL and DATA again."
+)
 @options.overwrite
 @options.settings(FitSettings, only=_OPTIONS)
 def command(model, data, out, val, images, labels, weights, resume, overwrite, **given):
@@ -41,7 +52,7 @@ def command(model, data, out, val, images, labels, weights, resume, overwrite, *
 
     network, spec = zoo.open_model(model)
     try:
-        with live("training") as listener:
+        with live("reading the data") as listener:
             run = fit(
                 data,
                 out,

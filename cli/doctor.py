@@ -2,6 +2,7 @@
 
 import click
 
+from keras_unet3d.cli.command import Command, teaches
 from keras_unet3d.cli.flags import with_flags
 from keras_unet3d.cli.terminal import say
 from keras_unet3d.errors import InputError, without_secrets
@@ -9,7 +10,8 @@ from keras_unet3d.files import as_json
 from keras_unet3d.machine import kernels
 
 
-@click.command("doctor")
+@teaches(example="doctor")
+@click.command("doctor", cls=Command)
 @click.option("--json", "as_program", is_flag=True, help="Print one JSON object, for programs and for reports of bugs.")
 def command(as_program):
     """Say what is installed, what works, and what to do about what does not."""

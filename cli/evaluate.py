@@ -3,28 +3,43 @@
 import click
 
 from keras_unet3d.cli import options
+from keras_unet3d.cli.command import FILE, MODEL, Working, teaches
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.machine import kernels
 from keras_unet3d.settings import FitSettings, PredictSettings
 
 
-@click.command("evaluate")
-@click.argument("model")
-@click.argument("data", nargs=-1)
+@teaches(
+    "report",
+    "json_path",
+    "other",
+    example="evaluate runs/stack labelled.h5 --report figures.html",
+    stopped="nothing was written",
+)
+@click.command("evaluate", cls=Working)
+@click.argument("model", type=MODEL)
+@click.argument("data", nargs=-1, type=FILE)
 @options.images
 @options.labels
 @options.settings(FitSettings, only=("unlabelled", "annotated"))
-@click.option("--held-out", is_flag=True, help="Only the volumes that the fit of MODEL, a run, held out.")
-@click.option("--instances", is_flag=True, help="Also compare the cells that predict --instances cuts.")
-@click.option("--compare", "other", metavar="MODEL", help="Another model on the same volumes, and which is better.")
-@click.option("--json", "json_path", metavar="FILE", help="Write the figures to FILE as well.")
-@click.option("--table", metavar="FILE.csv", help="Write a row per volume and class to FILE.csv as well.")
-@click.option(
-    "--report", metavar="FILE.html", help="Write a page with the figures and the volumes to FILE.html as well."
+@options.option(
+    "Data and labels", "--held-out", is_flag=True, help="Only the volumes that the fit of MODEL, a run, held out."
 )
-@click.option("--raw-key", help="Data set of the image [default: as in training].")
-@click.option("--label-key", help="Data set of the labels [default: as in training].")
-@click.option("--axes", help="Order of the files' axes, e.g. czyx [default: as in training].")
+@click.option("--instances", is_flag=True, help="Also compare the cells that predict --instances cuts.")
+@click.option(
+    "--compare", "other", type=MODEL, metavar="MODEL", help="Another model on the same volumes, and which is better."
+)
+@options.json_file
+@click.option("--table", type=FILE, metavar="FILE.csv", help="Write a row per volume and class to FILE.csv as well.")
+@click.option(
+    "--report",
+    type=FILE,
+    metavar="FILE.html",
+    help="Write a page with the figures and the volumes to FILE.html as well.",
+)
+@options.option("Data and labels", "--raw-key", help="Data set of the image [default: as in training].")
+@options.option("Data and labels", "--label-key", help="Data set of the labels [default: as in training].")
+@options.option("Data and labels", "--axes", help="Order of the files' axes, e.g. czyx [default: as in training].")
 @options.scene
 @options.time
 @options.settings(PredictSettings)
@@ -70,7 +85,7 @@ def command(
         options.figures_file(json_path, overwrite) as write,
         options.figures_file(table, overwrite, "--table", ".csv") as write_table,
         options.figures_file(report, overwrite, "--report", ".html") as write_report,
-        live("volumes") as listener,
+        live("measuring") as listener,
     ):
         models = [model, other] if other else [model]
         predictors = [zoo.predictor(name) for name in models]

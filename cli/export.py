@@ -6,26 +6,37 @@ from pathlib import Path
 import click
 
 from keras_unet3d.cli import options
+from keras_unet3d.cli.command import FILE, Command, teaches
 from keras_unet3d.cli.terminal import say
 from keras_unet3d.machine import kernels
 
 _NOT_STATED = "not stated"
 
 
-@click.command("export")
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@teaches("name", "out", "evaluation", example="export runs/stack --name small-cells --out models")
+@click.command("export", cls=Command)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=FILE)
 @click.option("--name", required=True, help="Lower-case letters, digits and . _ -")
 @click.option("--version", default="1.0.0", show_default=True, help="Three numbers, semantic.")
-@click.option("--out", required=True, metavar="DIR", help="Folder of bundles; the bundle is DIR/NAME/VERSION.")
+@click.option(
+    "--out", required=True, type=FILE, metavar="DIR", help="Folder of bundles; the bundle is DIR/NAME/VERSION."
+)
 @click.option("--description", default="", help="One sentence for the card.")
 @click.option("--licence", default=_NOT_STATED, help="Of the weights.")
 @click.option("--data-licence", default=_NOT_STATED, help="Of the training data.")
 @click.option(
-    "--card", "card_path", metavar="FILE", help="Further entries of the card, JSON: authors, cite, limitations ..."
+    "--card",
+    "card_path",
+    type=FILE,
+    metavar="FILE",
+    help="Further entries of the card, JSON: authors, cite, limitations ...",
 )
-@click.option("--evaluation", metavar="FILE", help="What evaluate --json wrote, for the card.")
+@click.option("--evaluation", type=FILE, metavar="FILE", help="What evaluate --json wrote, for the card.")
 @click.option(
-    "--cover", metavar="VOLUME", help="Whose prediction the cover shows [default: one that the fit held out]."
+    "--cover",
+    type=FILE,
+    metavar="VOLUME",
+    help="Whose prediction the cover shows [default: one that the fit held out].",
 )
 @click.option(
     "--slim", is_flag=True, help="Leave out SavedModel, ONNX and rdf.yaml, which zoo complete makes of the rest."

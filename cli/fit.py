@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from keras_unet3d.cli import options
+from keras_unet3d.cli.command import FILE, MODEL, Greedy, teaches
 from keras_unet3d.cli.terminal import STOPPED, live
 from keras_unet3d.errors import InputError
 from keras_unet3d.machine import hosts, kernels
@@ -14,26 +15,51 @@ from keras_unet3d.settings import FitSettings
 _AGAIN = "the same command on every host, and --resume"
 
 
-@click.command("fit", cls=options.Greedy)
-@click.argument("data", nargs=-1)
-@click.option("--out", required=True, metavar="RUN", help="Folder to make for the run.")
-@click.option("--val", multiple=True, metavar="DATA...", help="Validation data [default: held out from DATA].")
+@teaches("out", "minutes", "target", example="fit stack.h5 --out runs/stack --minutes 10")
+@click.command("fit", cls=Greedy)
+@click.argument("data", nargs=-1, type=FILE)
+@click.option("--out", required=True, type=FILE, metavar="RUN", help="Folder to make for the run.")
+@options.option(
+    "Data and labels",
+    "--val",
+    multiple=True,
+    type=FILE,
+    metavar="DATA...",
+    help="Validation data [default: held out from DATA].",
+)
 @options.images
 @options.labels
 @options.weights
-@click.option("--config", metavar="FILE", help="Options in JSON, or a run's config.json; the command line wins.")
-@click.option("--folds", type=int, metavar="K", help="Train K networks in RUN, each on all but one K-th of DATA.")
-@click.option("--final", is_flag=True, help="After --folds: one network on everything, for as long as they were best.")
-@click.option("--resume", is_flag=True, help="Go on with RUN where it was stopped; begin it where there is none.")
-@click.option("--from", "start", metavar="MODEL", help="Train a run's, bundle's or named model further.")
-@click.option("--profile", is_flag=True, help="Measure first where the time of a step goes.")
-@click.option(
+@options.option(
+    "Training",
+    "--config",
+    type=FILE,
+    metavar="FILE",
+    help="Options in JSON, or a run's config.json; the command line wins.",
+)
+@options.option(
+    "Training", "--folds", type=int, metavar="K", help="Train K networks in RUN, each on all but one K-th of DATA."
+)
+@options.option(
+    "Training", "--final", is_flag=True, help="After --folds: one network on everything, for as long as they were best."
+)
+@options.option(
+    "Training", "--resume", is_flag=True, help="Go on with RUN where it was stopped; begin it where there is none."
+)
+@options.option(
+    "Training", "--from", "start", type=MODEL, metavar="MODEL", help="Train a run's, bundle's or named model further."
+)
+@options.option("Machine", "--profile", is_flag=True, help="Measure first where the time of a step goes.")
+@options.option(
+    "Machine",
     "--hosts",
     "address",
     metavar="ADDRESS:PORT",
     help="Train by several processes, all given the same call: where the first one is; or auto, in a job of SLURM or Open MPI.",
 )
-@click.option("--host", metavar="1/N", help="Which of how many processes this one is, for --hosts ADDRESS:PORT.")
+@options.option(
+    "Machine", "--host", metavar="1/N", help="Which of how many processes this one is, for --hosts ADDRESS:PORT."
+)
 @options.overwrite
 @options.settings(FitSettings)
 def command(
@@ -76,7 +102,7 @@ def command(
     named = {"images": images, "labels": labels, "weights": weights, "settings": settings, "start": begins_with}
     how = {"resume": resume, "overwrite": overwrite}
     try:
-        with live("training") as listener:
+        with live("reading the data") as listener:
             if in_folds:
                 listener.say(after_folds(fit_folds(data, out, folds, **named, final=final, **how, listener=listener)))
             else:

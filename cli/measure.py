@@ -3,13 +3,17 @@
 import click
 
 from keras_unet3d.cli import options
+from keras_unet3d.cli.command import FILE, Working, teaches
 from keras_unet3d.cli.terminal import live
 
 
-@click.command("measure")
-@click.argument("labels")
-@click.argument("image", required=False)
-@click.option("--out", required=True, metavar="TABLE", help="Table to write, .csv or .parquet; a .png goes beside it.")
+@teaches(example="measure numbered.h5 stack.h5 --out cells.csv", stopped="nothing was written")
+@click.command("measure", cls=Working)
+@click.argument("labels", type=FILE)
+@click.argument("image", required=False, type=FILE)
+@click.option(
+    "--out", required=True, type=FILE, metavar="TABLE", help="Table to write, .csv or .parquet; a .png goes beside it."
+)
 @click.option("--background", type=int, default=0, show_default=True, help="Label of what belongs to no object.")
 @click.option("--spacing", type=float, nargs=3, metavar="Z Y X", help="Voxel size [default: that of the files].")
 @click.option("--unit", help="Unit of the voxel size [default: that of the files; um with --spacing].")
@@ -27,5 +31,5 @@ def command(labels, image, **given):
     """
     from keras_unet3d.workflows.measure import measure
 
-    with live("voxels") as listener:
+    with live("measuring") as listener:
         measure(labels, image, listener=listener, **given)

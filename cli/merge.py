@@ -3,12 +3,16 @@
 import click
 
 from keras_unet3d.cli import options
+from keras_unet3d.cli.command import FILE, Working, teaches
 from keras_unet3d.cli.terminal import live
 
 
-@click.command("merge")
-@click.argument("folder", metavar="DIR")
-@click.option("--out", required=True, metavar="FILE", help="Label volume to write; its suffix decides the format.")
+@teaches(example="merge next --out more_labels.h5", stopped="nothing was written")
+@click.command("merge", cls=Working)
+@click.argument("folder", type=FILE, metavar="DIR")
+@click.option(
+    "--out", required=True, type=FILE, metavar="FILE", help="Label volume to write; its suffix decides the format."
+)
 @options.overwrite
 def command(folder, out, overwrite):
     """Put the slices painted in DIR, which suggest made, into a label volume.
@@ -19,6 +23,6 @@ def command(folder, out, overwrite):
     from keras_unet3d.cli.next_steps import after_merge
     from keras_unet3d.workflows.annotate.merge import merge
 
-    with live("slices") as listener:
+    with live("merging") as listener:
         merge(folder, out, overwrite=overwrite, listener=listener)
         listener.say(after_merge(folder, out))

@@ -7,49 +7,74 @@ from pathlib import Path
 
 import click
 
+from keras_unet3d.cli.command import FILE, OTHERS, Option
 from keras_unet3d.cli.flags import flag, with_flags
+from keras_unet3d.cli.terminal import tell_in
 from keras_unet3d.errors import InputError
 from keras_unet3d.fields import field_type
-from keras_unet3d.files import read_json, whole_file, write_csv, write_json, write_text
+from keras_unet3d.files import as_json, read_json, whole_file, write_csv, write_json, write_text
 from keras_unet3d.geometry import Triple
-from keras_unet3d.settings import FitSettings
+from keras_unet3d.settings import (
+    AugmentationOptions,
+    CleanSettings,
+    DataOptions,
+    EngineSettings,
+    FitSettings,
+    MachineOptions,
+    NetworkOptions,
+    PatchOptions,
+    PredictSettings,
+    ScheduleOptions,
+)
 
+
+def option(heading: str, *names: str, **attributes) -> Callable:
+    """Return a decorator that adds an option under a heading of --help; all else is as click.option has it."""
+    return click.option(*names, cls=Option, heading=heading, **attributes)
+
+
+_DATA = "Data and labels"
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")
-images = click.option("--images", metavar="GLOB", help="Image files, quoted; with --labels.")
-labels = click.option("--labels", metavar="GLOB", help="Label files; partners by their names, or in order.")
-scene = click.option("--scene", help="Which of several scenes of a file, by name or number [default: as in training].")
-time = click.option(
+images = option(_DATA, "--images", type=FILE, metavar="GLOB", help="Image files, quoted; with --labels.")
+labels = option(_DATA, "--labels", type=FILE, metavar="GLOB", help="Label files; partners by their names, or in order.")
+weights = option(_DATA, "--weights", type=FILE, metavar="GLOB", help="Files of voxel weights, for --images.")
+scene = option(_DATA, "--scene", help="Which of several scenes of a file, by name or number [default: as in training].")
+time = option(
+    _DATA,
     "--time",
     type=click.IntRange(0),
     help="Which of several points in time of a file, from 0 [default: as in training].",
 )
-weights = click.option("--weights", metavar="GLOB", help="Files of voxel weights, for --images.")
+_STANDARD_OUTPUT = "-"
 
 
-class Greedy(click.Command):
-    """A command whose repeatable options in `greedy` take all words up to the next option: --val A B."""
-
-    greedy = ("--val",)
-
-    def parse_args(self, context, arguments):
-        return super().parse_args(context, list(_spread(arguments, self.greedy)))
+def _alone(context: click.Context, param: click.Parameter, path: str | None) -> str | None:
+    """Have nothing else written to the standard output where the figures go there."""
+    if path == _STANDARD_OUTPUT:
+        tell_in(context, "quiet")
+    return path
 
 
-def _spread(arguments: list[str], greedy: tuple[str, ...]):
-    current = fresh = None
-    for argument in [part for given in arguments for part in _separated(given, greedy)]:
-        if argument.startswith("-"):
-            current = fresh = argument if argument in greedy else None
-        elif current and not fresh:
-            yield current
-        else:
-            fresh = None
-        yield argument
-
-
-def _separated(argument: str, greedy: tuple[str, ...]) -> list[str]:
-    name, equals, value = argument.partition("=")
-    return [name, value] if equals and name in greedy else [argument]
+json_file = click.option(
+    "--json",
+    "json_path",
+    type=FILE,
+    metavar="FILE",
+    callback=_alone,
+    help="Write all figures to FILE as well; - is the standard output, and nothing else is written there.",
+)
+# Settings class that declares an option -> the heading of --help that it stands under.
+_HEADINGS = {
+    DataOptions: _DATA,
+    NetworkOptions: "Network",
+    PatchOptions: "Patches",
+    AugmentationOptions: "Augmentation",
+    ScheduleOptions: "Training",
+    MachineOptions: "Machine",
+    PredictSettings: "Tiles",
+    CleanSettings: "Labels that are written",
+    EngineSettings: "Machine",
+}
 
 
 def settings(kind: type, only: Collection[str] = ()) -> Callable:
@@ -71,20 +96,26 @@ def given_settings(kind: type, given: dict):
 
 
 def _option(settings: type, field: Field) -> Callable:
-    option = flag(field.name)
+    name, heading = flag(field.name), _heading(settings, field.name)
     text = with_flags(field.metadata["help"])
     if field.default not in (None, ()):
         text = f"{text.rstrip('.')} [default: {_shown(field.default)}]."
     kind = field_type(settings, field.name)
     if kind is bool:
-        return click.option(f"{option}/--no-{option[2:]}", default=None, help=text)
+        return option(heading, f"{name}/--no-{name[2:]}", default=None, help=text)
     if kind == Triple:
-        return click.option(option, type=int, nargs=3, default=None, metavar="Z Y X", help=text)
+        return option(heading, name, type=int, nargs=3, default=None, metavar="Z Y X", help=text)
     if kind in _REPEATED:
         word, metavar = _REPEATED[kind]
-        return click.option(option, type=word, multiple=True, metavar=metavar, help=text)
+        return option(heading, name, type=word, multiple=True, metavar=metavar, help=text)
     choices = field.metadata["choices"]
-    return click.option(option, type=click.Choice(choices) if choices else kind, default=None, help=text)
+    return option(heading, name, type=click.Choice(choices) if choices else kind, default=None, help=text)
+
+
+def _heading(settings: type, name: str) -> str:
+    """Return the heading of the class that declares an option."""
+    declared = (base for base in settings.__mro__ if name in vars(base).get("__annotations__", ()))
+    return _HEADINGS.get(next(declared), OTHERS)
 
 
 # Type of a field that is a repeatable option -> the type of each, and what it is called.
@@ -130,6 +161,9 @@ def figures_file(
     """
     if path is None:
         yield lambda figures: None
+        return
+    if path == _STANDARD_OUTPUT:
+        yield lambda figures: click.echo(as_json(figures), nl=False)
         return
     if Path(path).is_file() and not path.endswith(suffix):
         raise InputError(f"{option} {path}: expected to write over a {suffix} file, found another kind of file there.")

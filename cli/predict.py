@@ -4,46 +4,73 @@ import click
 
 from keras_unet3d.choices import OUTPUTS
 from keras_unet3d.cli import options
+from keras_unet3d.cli.command import FILE, MODEL, Working, teaches
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.machine import kernels
 from keras_unet3d.settings import CleanSettings, EngineSettings, PredictSettings
 
 
-@click.command("predict")
-@click.argument("model")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--out", required=True, metavar="PATH", help="A volume for one input, or a folder.")
+@teaches(
+    "out",
+    "instances",
+    "output",
+    example="predict runs/stack stack.h5 --out dense.h5",
+    stopped="volumes that are done are whole at --out, of the one under way nothing is kept; give the others again",
+)
+@click.command("predict", cls=Working)
+@click.argument("model", type=MODEL)
+@click.argument("inputs", nargs=-1, required=True, type=FILE, metavar="INPUT...")
+@click.option("--out", required=True, type=FILE, metavar="PATH", help="A volume for one input, or a folder.")
 @click.option(
     "--output",
     type=click.Choice([output for output in OUTPUTS if output != "classes"]),
     help="What is written [default: labels].",
 )
-@click.option("--probabilities", is_flag=True, help="The same as --output probabilities.")
-@click.option("--dry-run", is_flag=True, help="Say tiles, memory and time, and do nothing.")
-@click.option("--resample", is_flag=True, help="Predict at the training's voxel size, and bring the result back.")
-@click.option(
-    "--table", is_flag=True, help="Also write a table of the objects, as measure does, beside every volume: NAME.csv."
+@options.option("Labels that are written", "--probabilities", is_flag=True, help="The same as --output probabilities.")
+@options.option("Machine", "--dry-run", is_flag=True, help="Say tiles, memory and time, and do nothing.")
+@options.option(
+    "Labels that are written",
+    "--resample",
+    is_flag=True,
+    help="Predict at the training's voxel size, and bring the result back.",
 )
-@click.option(
+@options.option(
+    "Labels that are written",
+    "--table",
+    is_flag=True,
+    help="Also write a table of the objects, as measure does, beside every volume: NAME.csv.",
+)
+@options.option(
+    "Labels that are written",
     "--colours",
     is_flag=True,
     help="Also write names and colours of the classes beside every volume: for ITK-SNAP, 3D Slicer and Fiji.",
 )
-@click.option("--report", metavar="FILE.html", help="Also write a page to look through the volumes and their labels.")
+@options.option(
+    "Labels that are written",
+    "--report",
+    type=FILE,
+    metavar="FILE.html",
+    help="Also write a page to look through the volumes and their labels.",
+)
 @options.settings(PredictSettings)
 @options.settings(CleanSettings)
 @options.settings(EngineSettings)
-@click.option(
+@options.option(
+    "Machine",
     "--scheduler",
     metavar="ADDRESS",
     help="Have the workers of a Dask cluster compute blocks of Zarr volumes; or here, in this process. Goes on where "
     "it was stopped.",
 )
-@click.option(
-    "--suffix", metavar=".EXT", help="Format of the results in a folder [default: the inputs', or one that fits]."
+@options.option(
+    "Labels that are written",
+    "--suffix",
+    metavar=".EXT",
+    help="Format of the results in a folder [default: the inputs', or one that fits].",
 )
-@click.option("--raw-key", help="Data set of the image in HDF5 or Zarr [default: as in training].")
-@click.option("--axes", help="Order of the file's axes, e.g. czyx [default: as in training].")
+@options.option("Data and labels", "--raw-key", help="Data set of the image in HDF5 or Zarr [default: as in training].")
+@options.option("Data and labels", "--axes", help="Order of the file's axes, e.g. czyx [default: as in training].")
 @options.scene
 @options.time
 @options.overwrite
@@ -89,7 +116,7 @@ def command(
 
     with (
         options.figures_file(None if dry_run else report, overwrite, "--report", ".html") as write_report,
-        live("voxels") as listener,
+        live("predicting") as listener,
     ):
         # Instances are cut out of probabilities.
         said = "probabilities" if cleaning.instances else output

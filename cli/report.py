@@ -2,12 +2,14 @@
 
 import click
 
+from keras_unet3d.cli.command import FILE, Working, teaches
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.machine import kernels
 
 
-@click.command("report")
-@click.argument("run")
+@teaches(example="report runs/stack", stopped="the page is as it was")
+@click.command("report", cls=Working)
+@click.argument("run", type=FILE)
 def command(run):
     """Make the page of RUN, or make it anew: curves, figures, volumes to look through, and where the time went.
 
@@ -20,6 +22,6 @@ def command(run):
     from keras_unet3d.run_folder import RunFolder
     from keras_unet3d.workflows.report.run import make_report
 
-    with live("volumes") as listener:
+    with live("making the page") as listener:
         predictor = zoo.predictor(run) if RunFolder(Path(run)).network.is_file() else None
         make_report(run, predictor, listener)

@@ -3,16 +3,22 @@
 import click
 
 from keras_unet3d.cli import options
+from keras_unet3d.cli.command import FILE, MODEL, Working, teaches
 from keras_unet3d.cli.terminal import live
 from keras_unet3d.machine import kernels
 from keras_unet3d.settings import PredictSettings
 
 
-@click.command("suggest")
-@click.argument("model")
-@click.argument("volume")
-@click.option("--out", required=True, metavar="DIR", help="Folder to make: list, picture, slices to paint on.")
-@click.option("--labels", metavar="FILE", help="Labels so far [default: those beside the image].")
+@teaches("out", "count", "across", example="suggest runs/stack stack.h5 --out next", stopped="nothing was written")
+@click.command("suggest", cls=Working)
+@click.argument("model", type=MODEL)
+@click.argument("volume", type=FILE)
+@click.option(
+    "--out", required=True, type=FILE, metavar="DIR", help="Folder to make: list, picture, slices to paint on."
+)
+@options.option(
+    "Data and labels", "--labels", type=FILE, metavar="FILE", help="Labels so far [default: those beside the image]."
+)
 @click.option("--count", type=click.IntRange(1), default=5, show_default=True, help="How many slices.")
 @click.option(
     "--across", type=click.Choice(("z", "y", "x")), multiple=True, help="Only slices across this axis; may be repeated."
@@ -32,7 +38,7 @@ def command(model, volume, out, labels, count, across, overwrite, **given):
     from keras_unet3d.workflows.annotate.suggest import suggest
 
     predictor = zoo.predictor(model)
-    with live("tiles") as listener:
+    with live("predicting") as listener:
         suggest(
             predictor,
             volume,

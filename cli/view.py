@@ -4,13 +4,15 @@ from typing import Any
 
 import click
 
+from keras_unet3d.cli.command import FILE, MODEL, Command, teaches
 from keras_unet3d.errors import InputError
 from keras_unet3d.machine import versions
 
 
-@click.command("view")
-@click.argument("words", nargs=-1, required=True, metavar="[MODEL] VOLUME")
-@click.option("--labels", metavar="FILE", help="Labels so far [default: those beside the image].")
+@teaches(example="view runs/stack stack.h5")
+@click.command("view", cls=Command)
+@click.argument("words", nargs=-1, required=True, type=MODEL, metavar="[MODEL] VOLUME")
+@click.option("--labels", type=FILE, metavar="FILE", help="Labels so far [default: those beside the image].")
 def command(words, labels):
     """Show a volume and its labels in napari, to segment it, to paint on it and to train further.
 

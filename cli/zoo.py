@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from keras_unet3d.cli import options
+from keras_unet3d.cli.command import FILE, MODEL, Command, Working, teaches
 from keras_unet3d.cli.terminal import live, say
 from keras_unet3d.machine import kernels
 from keras_unet3d.zoo import ImportSettings
@@ -20,7 +21,8 @@ def command():
     """
 
 
-@command.command("list")
+@teaches(example="zoo list")
+@command.command("list", cls=Command)
 def list_models():
     """List the models that can be loaded by name."""
     from keras_unet3d import zoo
@@ -38,8 +40,9 @@ def list_models():
         say("  ".join(part for part in said if part))
 
 
-@command.command("show")
-@click.argument("name")
+@teaches(example="zoo show hippocampus-mri")
+@command.command("show", cls=Command)
+@click.argument("name", type=MODEL)
 @click.option("--json", "as_json", is_flag=True, help="The whole card, for programs.")
 def show(name, as_json):
     """Show the card of a model."""
@@ -54,9 +57,14 @@ def show(name, as_json):
     say(to_readme(from_metadata(metadata, place)))
 
 
-@command.command("install")
-@click.argument("source")
-@click.option("--to", "directory", metavar="DIR", help="Folder of the search path [default: the user's].")
+@teaches(
+    "directory",
+    example="zoo install small-cells-1.0.0.zip",
+    stopped="a download that was begun is continued by the same command",
+)
+@command.command("install", cls=Working)
+@click.argument("source", type=FILE)
+@click.option("--to", "directory", type=FILE, metavar="DIR", help="Folder of the search path [default: the user's].")
 @options.overwrite
 def install(source, directory, overwrite):
     """Copy a bundle to where it is found by name; it is proved first.
@@ -67,14 +75,15 @@ def install(source, directory, overwrite):
     kernels.load_backend_quietly()
     from keras_unet3d import zoo
 
-    with live("MB") as listener:
+    with live("fetching") as listener:
         folder = zoo.install(source, directory, overwrite, listener=listener)
     say(f"installed: {folder}")
 
 
-@command.command("publish")
-@click.argument("name")
-@click.option("--to", required=True, metavar="PLACE", help="A folder for a web server, or hf://OWNER/NAME.")
+@teaches("to", example="zoo publish small-cells --to zoo", stopped="what is there already is as it was")
+@command.command("publish", cls=Working)
+@click.argument("name", type=MODEL)
+@click.option("--to", required=True, type=FILE, metavar="PLACE", help="A folder for a web server, or hf://OWNER/NAME.")
 @options.overwrite
 def publish(name, to, overwrite):
     """Give a bundle to others: NAME, or the folder or zip of one; it is proved first.
@@ -95,16 +104,28 @@ def publish(name, to, overwrite):
         )
 
 
-@command.command("import")
-@click.argument("checkpoint")
+@teaches(
+    "name",
+    "config",
+    "licence",
+    example="zoo import best_checkpoint.pytorch --config config_train.yml --name theirs",
+    stopped="nothing was written",
+)
+@command.command("import", cls=Working)
+@click.argument("checkpoint", type=FILE)
 @click.option(
-    "--config", metavar="FILE", help="Its config_train.yml; without it network and sizes are read off the tensors."
+    "--config",
+    type=FILE,
+    metavar="FILE",
+    help="Its config_train.yml; without it network and sizes are read off the tensors.",
 )
 @click.option("--name", required=True, help="Lower-case letters, digits and . _ -")
 @click.option("--version", default="1.0.0", show_default=True, help="Three numbers, semantic.")
-@click.option("--out", metavar="DIR", help="Folder of bundles [default: the user's, where models are found by name].")
+@click.option(
+    "--out", type=FILE, metavar="DIR", help="Folder of bundles [default: the user's, where models are found by name]."
+)
 @click.option("--licence", default=None, help="Of the weights.")
-@click.option("--card", "card_path", metavar="FILE", help="Further entries of the card, JSON.")
+@click.option("--card", "card_path", type=FILE, metavar="FILE", help="Further entries of the card, JSON.")
 @click.option(
     "--slim", is_flag=True, help="Leave out SavedModel, ONNX and rdf.yaml, which zoo complete makes of the rest."
 )
@@ -124,7 +145,7 @@ def import_checkpoint(checkpoint, config, name, version, out, licence, card_path
     card |= {"name": name, "version": version}
     if licence:
         card["licence"] = {"weights": licence, "code": "not stated"}
-    with live("MB") as listener:
+    with live("fetching") as listener:
         bundle = zoo.import_checkpoint(
             checkpoint, card, out, overwrite, config=config, settings=settings, complete=not slim, listener=listener
         )
@@ -133,8 +154,9 @@ def import_checkpoint(checkpoint, config, name, version, out, licence, card_path
     say(f"next: unet3d-cli predict {shlex.quote(str(bundle))} VOLUME --out LABELS")
 
 
-@command.command("remove")
-@click.argument("name")
+@teaches(example="zoo remove small-cells")
+@command.command("remove", cls=Command)
+@click.argument("name", type=MODEL)
 def remove(name):
     """Remove an installed model: NAME, or NAME@VERSION where there are several."""
     kernels.load_backend_quietly()
@@ -143,9 +165,12 @@ def remove(name):
     say(f"removed: {zoo.remove(name)}")
 
 
-@command.command("path")
-@click.argument("name")
-@click.option("--serving", metavar="DIR", help="Write the SavedModel to DIR/NAME/1 as well, which TF Serving reads.")
+@teaches(example="zoo path hippocampus-mri")
+@command.command("path", cls=Command)
+@click.argument("name", type=MODEL)
+@click.option(
+    "--serving", type=FILE, metavar="DIR", help="Write the SavedModel to DIR/NAME/1 as well, which TF Serving reads."
+)
 @options.overwrite
 def path(name, serving, overwrite):
     """Print where a model is, or its SavedModel."""
@@ -160,9 +185,10 @@ def path(name, serving, overwrite):
     say(zoo.unpack_for_serving(name, serving, overwrite))
 
 
-@command.command("complete")
-@click.argument("name")
-@click.option("--out", required=True, metavar="DIR", help="Folder of bundles.")
+@teaches(example="zoo complete small-cells --out models", stopped="nothing was written")
+@command.command("complete", cls=Working)
+@click.argument("name", type=MODEL)
+@click.option("--out", required=True, type=FILE, metavar="DIR", help="Folder of bundles.")
 @options.overwrite
 def complete(name, out, overwrite):
     """Write a bundle again with SavedModel and ONNX: a package that bioimage.io takes."""
@@ -172,8 +198,9 @@ def complete(name, out, overwrite):
     say(f"bundle: {zoo.complete(name, out, overwrite)}")
 
 
-@command.command("verify")
-@click.argument("name")
+@teaches(example="zoo verify hippocampus-mri")
+@command.command("verify", cls=Command)
+@click.argument("name", type=MODEL)
 def verify(name):
     """Check every checksum of a model and replay its stored test."""
     kernels.load_backend_quietly()

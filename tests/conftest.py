@@ -1,5 +1,6 @@
 """Fixtures that several test files share: tiny labelled volumes, and one finished run of a single step."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,17 @@ def tiny_folds(tiny_data, tmp_path_factory):
     """Two finished folds on `tiny_data`: what `fit_folds` returned. Copy their folder before changing anything in it."""
     out = tmp_path_factory.mktemp("folds") / "tiny"
     return keras_unet3d.fit_folds(tiny_data, out, 2, settings=tiny_settings())
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window, for tests that are marked `browser`."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra browser")
+    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if executable is None:
+        pytest.skip("needs Chromium")
+    with playwright.sync_playwright() as running:
+        # Within a container there is no sandbox to be had; the pages are our own.
+        started = running.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield started
+        started.close()

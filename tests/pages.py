@@ -20,7 +20,7 @@ from keras_unet3d.cli import unet3d_cli
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 # What users read, and what those who change the code read.
-GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [*GUIDES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
 # Commands that need what a machine may lack are only parsed: a Dask scheduler, other hosts, a tracker's package, the web, a display.

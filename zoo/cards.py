@@ -48,7 +48,8 @@ class Card(Validated):
         licence: of weights, data and code.
         training: data, loss, seed, precision and so on.
         evaluation: figures, and on which data.
-        intended_use, limitations: sentences.
+        intended_use: what it is for, in sentences.
+        limitations: where it fails, in sentences.
         tolerance: largest difference of probabilities at which a replayed test counts as equal.
         software: versions that the model was made with.
         created: ISO date.

@@ -58,6 +58,11 @@ def survey() -> tuple[list[tuple[Card, Path | Offer]], list[str]]:
     return ordered, [str(error) for error in (*(error for _, error in broken), *silent)]
 
 
+def local_names() -> list[str]:
+    """Return the names of the models on this machine."""
+    return sorted({card.name for card, _ in _scan()[0]})
+
+
 @validated
 def card(reference: str | Path) -> Card:
     """Return the card of a model, given as `find` takes it; of a zoo on the web nothing else is fetched."""

@@ -1,6 +1,6 @@
 """Other libraries' side of benchmarks/predict.py: python benchmarks/peers/predict.py --side NAME --size 160 --tile 64
 
-Without a side it prints their names. The network of `peers/train.py` with a softmax, one tile at a time, over a volume of noise, by MONAI's sliding window (Gaussian, in memory) or by pytorch-3dunet's predictor (HDF5 to HDF5 in a
+Without a side it prints their names. The network of `peers/train.py` with a softmax, one tile at a time, over a volume of noise, by MONAI's sliding window or nnU-Net's predictor (Gaussian, in memory) or by pytorch-3dunet's predictor (HDF5 to HDF5 in a
 temporary folder, reading and writing included; no halo, overlaps overwritten, patches read in the same process so that
 its memory counts). `--filters` and `--depth` replace those of `--network`. One JSON object: seconds of the best round
 after one tile to warm up, voxels of the volume per second, the most memory that the process held (GB of 2^30 bytes) and
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from common import CLASSES, NETWORKS, peak, resident
@@ -167,11 +168,42 @@ def pytorch_3dunet(model, volume, options, folder: Path, layout: str):
     return predict, next(get_test_loaders(config)).dataset.raw_slices
 
 
+def nnunet(model, volume, options, folder: Path, layout: str):
+    """Return a call of nnU-Net's predictor, Gaussian, without mirroring, and its tiles; nnU-Net's own overlap is a half.
+
+    It enters autocast on GPUs alone, so that here the network does.
+    """
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = model
+
+        def forward(self, x):
+            if layout != "default":
+                x = x.to(memory_format=torch.channels_last_3d)
+            with torch.autocast("cpu", torch.bfloat16, enabled=layout == "bfloat16"):
+                return self.inner(x).float()
+
+    cpu = torch.device("cpu")
+    predictor = nnUNetPredictor(1 - options.overlap, use_mirroring=False, device=cpu, allow_tqdm=False)
+    predictor.network = Network()
+    predictor.configuration_manager = SimpleNamespace(patch_size=[options.tile] * 3)
+    predictor.label_manager = SimpleNamespace(num_segmentation_heads=CLASSES)
+    x = torch.from_numpy(np.ascontiguousarray(volume))[None]
+    tiles = [tile[1:] for tile in predictor._internal_get_sliding_window_slicers(volume.shape)]
+    return lambda: predictor.predict_sliding_window_return_logits(x), tiles
+
+
 # Name -> how it predicts, memory layout; "bfloat16" is with autocast and channels last, which pytorch-3dunet's cannot write.
 SIDES = {
     "MONAI sliding_window_inference": (monai, "default"),
     "MONAI sliding_window_inference, channels_last_3d": (monai, "channels_last"),
     "MONAI sliding_window_inference, channels_last_3d, bfloat16": (monai, "bfloat16"),
+    "nnU-Net predictor, channels_last_3d": (nnunet, "channels_last"),
+    "nnU-Net predictor, channels_last_3d, bfloat16": (nnunet, "bfloat16"),
     "pytorch-3dunet predictor": (pytorch_3dunet, "default"),
     "pytorch-3dunet predictor, channels_last_3d": (pytorch_3dunet, "channels_last"),
 }

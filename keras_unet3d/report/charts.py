@@ -67,7 +67,9 @@ def histogram(title: str, across: str, series: Mapping[str, np.ndarray]) -> dict
     low, high = float(together.min()), float(together.max())
     log = low > 0 and high > _WIDE * low
     count = int(np.clip(2 * np.sqrt(len(together)), 5, _MOST_BINS))
-    edges = np.geomspace(low, high, count + 1) if log else np.histogram_bin_edges(together, count)
+    # Where all are of one size, the bar stands in the middle of an axis that can be read.
+    span = (low, high) if low < high else (0.5 * low, 1.5 * high)
+    edges = np.geomspace(low, high, count + 1) if log else np.linspace(*span, count + 1)
     counts = {name: np.histogram(values, edges)[0] for name, values in series.items()}
     most = max(int(numbers.max()) for numbers in counts.values())
     x = _Axis(float(edges[0]), float(edges[-1]), _LEFT, WIDTH - _RIGHT, log=log)

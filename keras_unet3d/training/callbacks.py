@@ -73,7 +73,7 @@ class Guard(keras.callbacks.Callback):
 
 
 class Waits(keras.callbacks.Callback):
-    """Adds to the figures of an epoch the share of its steps that was spent waiting for input."""
+    """Adds to the figures of an epoch, and of its steps, the share of its steps that was spent waiting for input."""
 
     def __init__(self, waiting: Waiting):
         super().__init__()
@@ -88,9 +88,13 @@ class Waits(keras.callbacks.Callback):
             # It is compiled meanwhile: that is no measure of the others.
             self._begin()
         self.first_step = False
+        logs[WAITING] = self._share()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        logs[WAITING] = min(self.waiting.seconds / max(self.ended - self.begun, 1e-9), 1.0)
+        logs[WAITING] = self._share()
+
+    def _share(self) -> float:
+        return min(self.waiting.seconds / max(self.ended - self.begun, 1e-9), 1.0)
 
     def _begin(self) -> None:
         self.begun, self.waiting.seconds = time.perf_counter(), 0.0
@@ -120,6 +124,10 @@ class Clock(keras.callbacks.Callback):
         share = (self._passed() + self._epoch() / 2) / self.minutes
         falls = DECAYS[self.schedule.decay](min(share, 1.0))
         self.model.optimizer.learning_rate = self.schedule.learning_rate * float(falls)
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        # Of this process alone: nobody else is waited for.
+        logs[MINUTES] = (time.perf_counter() - self.begun) / 60
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs[MINUTES] = self._passed()
@@ -249,7 +257,7 @@ def write_history(path: Path, rows: list[dict]) -> None:
 
 
 class Progress(keras.callbacks.Callback):
-    """One line per epoch, the steps in between for a bar, and once what to do where the input is waited for."""
+    """One line per epoch, the figures of every step, how far it is, and once what to do where the input is waited for."""
 
     def __init__(self, listener: Listener, schedule: Schedule, advice: str):
         super().__init__()
@@ -259,9 +267,16 @@ class Progress(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        self.listener.progress(self.epoch * self.schedule.steps_per_epoch + batch + 1, self.schedule.steps)
+        epochs, steps, minutes = self.schedule.epochs, self.schedule.steps_per_epoch, self.schedule.minutes
+        place = {"epoch": self.epoch + 1, "epochs": epochs, "step": batch + 1, "steps": steps}
+        self.listener.figures("step", place | {name: float(value) for name, value in logs.items()})
+        if minutes is None:
+            self.listener.progress(self.epoch * steps + batch + 1, self.schedule.steps)
+        else:
+            self.listener.progress(min(round(60 * logs[MINUTES]), round(60 * minutes)), round(60 * minutes))
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        self.listener.figures("epoch", {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
         shown = ("loss", "iou", "val_loss", "val_iou", "val_dice")
         figures = "  ".join(f"{name} {logs[name]:.3f}" for name in shown)
         waited = logs[WAITING]

@@ -2,6 +2,7 @@
 
 import re
 
+import click
 import pytest
 from pages import GUIDES, PAGES, README, ROOT, blocks_of, name_of
 
@@ -38,7 +39,9 @@ def test_options_in_the_text_are_options_of_a_command():
     for name in unet3d_cli.list_commands(None):
         command = unet3d_cli.get_command(None, name)
         for part in (command, *getattr(command, "commands", {}).values()):
-            known |= {flag for each in part.params for flag in (*each.opts, *each.secondary_opts)}
+            known |= {
+                flag for each in part.get_params(click.Context(part)) for flag in (*each.opts, *each.secondary_opts)
+            }
     for page in GUIDES:
         for code in re.findall(r"`(--[^`]+|unet3d-cli [^`]+)`", page.read_text("utf-8")):
             assert set(re.findall(r"(?<!\S)--[a-z][a-z-]*", code)) <= known, f"{name_of(page)}: {code}"

@@ -1,6 +1,5 @@
 """The page in a real browser, Chromium without a window: `pytest -m browser`."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +12,6 @@ from keras_unet3d.report.scene import NOTHING, Scene, Side
 pytestmark = pytest.mark.browser
 
 SHAPE = (6, 8, 10)
-COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def a_scene(name: str, networks: int = 1) -> Scene:
@@ -24,19 +22,6 @@ def a_scene(name: str, networks: int = 1) -> Scene:
     uncertainty = np.full(SHAPE, 51, np.uint8)
     sides = [Side(f"network {number}", classes, uncertainty, classes) for number in range(networks)]
     return Scene(name, (z * 40).astype(np.uint8), labels, tuple(sides), labels, spacing=(2, 1, 1), step=(1, 1, 2))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra browser")
-    executable = next(filter(None, map(shutil.which, COMMANDS)), None)
-    if executable is None:
-        pytest.skip("needs Chromium")
-    with playwright.sync_playwright() as running:
-        # Within a container there is no sandbox to be had; the page is our own.
-        started = running.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(params=[1, 2], ids=["one network", "two networks"])

@@ -52,3 +52,11 @@ def test_a_histogram_counts_its_values():
 def test_shares_are_of_the_whole():
     assert [part["share"] for part in shares({"a": 3.0, "b": 1.0})] == [0.75, 0.25]
     assert shares({"a": 0.0})[0]["share"] == 0
+
+
+def test_objects_of_one_size_stand_in_the_middle_of_an_axis_that_can_be_read():
+    chart = histogram("Sizes", "voxels", {"predicted": np.array([645_196.0])})
+    (bar,) = (bar for bar in chart["bars"] if bar["height"] > 0)
+    assert bar["x"] + bar["width"] / 2 == pytest.approx((chart["left"] + chart["right"]) / 2, abs=1)
+    texts = [tick["text"] for tick in chart["x_ticks"]]
+    assert len(texts) == len(set(texts)) > 2

@@ -328,8 +328,9 @@ def sections_in_words(plan: Plan) -> Iterator[str]:
 def network_in_words(parameters: int, plan: Plan) -> str:
     """Return the network and its schedule."""
     settings = plan.settings
-    filters = settings.filters or f"{settings.base_filters}, doubled,"
+    doubled = f"{settings.base_filters} filters, doubled from level to level,"
+    filters = f"{settings.filters} filters" if settings.filters else doubled
     return (
-        f"network: {parameters:,} parameters, {filters} filters on {settings.depth} levels, {plan.precision}; patch "
+        f"network: {parameters:,} parameters, {filters} on {settings.depth} levels, {plan.precision}; patch "
         f"{by(plan.patches.patch)}, batch {plan.batching.batch_size}, {plan.schedule.in_words()}"
     )

@@ -199,6 +199,7 @@ def fit(
                 feed = make_feed(holdout, plan)
                 if profile:
                     write_profile(run.profile, plan, feed, own, listener)
+                listener.phase("training")
                 shown = _shown(holdout, plan)
                 own = replace(own, callbacks=[*own.callbacks, page.begun(run)])
                 try:
@@ -208,6 +209,7 @@ def fit(
                 finally:
                     feed.end()
         plan = replace(plan, spec=taught_spec(plan.spec, teacher)) if teacher else plan
+        listener.phase("looking at the best network")
         waiting = {"waiting": float(np.mean([row[WAITING] for row in rows]))}
         config = replace(config, best=best, input=waiting)
         hosts.of_first(lambda: _settle(run, config, named, opened, holdout, plan, page, listener))

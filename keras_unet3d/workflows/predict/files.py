@@ -152,7 +152,7 @@ def predict(
     for path, volume, target in jobs:
         with collecting(faults), made_folder(on_disk(target).parent, on_disk(target)), _memory_in_words(volume):
             # One volume's share of the whole.
-            share = Listener(listener.say, _share(listener, before, prod(volume.shape), total))
+            share = replace(listener, progress=_share(listener, before, prod(volume.shape), total))
             for line in other_size_in_words(volume, predictor.spec, resample):
                 listener.say(line)
             readable, statistics = _examined(predictor, volume, on_disk(target).parent)
@@ -166,6 +166,7 @@ def predict(
                 with whole_volume(target, overwrite) as partial:
                     written_in_words = _predict_one(computing, readable, statistics, partial, wanted, share)
                 listener.say(f"{target}: {written_in_words}")
+            listener.figures("volume", {"input": str(path), "output": str(target)})
             written.append(target)
             if table:
                 _measured(predictor, volume, target, cleaning, overwrite, share)
@@ -213,7 +214,7 @@ def _measured(
 ) -> None:
     """Write the table of a label volume that has been written."""
     background = 0 if cleaning.instances else predictor.background()
-    out, quiet = table_beside(target), Listener(listener.say)
+    out, quiet = table_beside(target), replace(listener, progress=SILENT.progress)
     try:
         measure(open_volume(target, "label"), volume, out, background=background, overwrite=overwrite, listener=quiet)
     except NoObject:
