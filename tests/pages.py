@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from glob import glob
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from keras_unet3d.cli import unet3d_cli
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 # What users read, and what those who change the code read.
-GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [*GUIDES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
 # Commands that need what a machine may lack are only parsed: a Dask scheduler, other hosts, a tracker's package, the web, a display.
@@ -112,6 +113,7 @@ def write_world() -> None:
     zarr.save_array("big.zarr", image)
     _write_formats(image, labels)
     _write_decathlon(Path("Task04_Hippocampus"))
+    _write_tutorials(image, labels, cells)
     checkpoints = ROOT / "tests" / "zoo" / "checkpoints"
     for given, name in (("gcr.pytorch", "best_checkpoint.pytorch"), ("gcr.yml", "config_train.yml")):
         Path(name).write_bytes((checkpoints / given).read_bytes())
@@ -147,6 +149,19 @@ def _write_decathlon(folder: Path) -> None:
         "training": pairs,
     }
     (folder / "dataset.json").write_text(json.dumps(described))
+
+
+def _write_tutorials(image, labels, cells) -> None:
+    """Write what the tutorials paint and put aside: labels from 1 on and 0 for unlabelled; scans of a test."""
+    tifffile.imwrite("ovule.tif", image)
+    painted = np.select([labels == 7, labels == 40], [1, 2], 0).astype(np.uint8)
+    tifffile.imwrite("painted.tif", painted)
+    tifffile.imwrite("test.tif", painted)
+    # The first cell is the background.
+    tifffile.imwrite("numbered.tif", np.where(painted > 0, cells, 0))
+    _write_decathlon(Path("brains"))
+    for folder in ("images", "labels"):
+        shutil.copytree(f"brains/{folder}Tr", f"brains/{folder}Ts")
 
 
 def enter(folder: Path, monkeypatch) -> None:
@@ -196,10 +211,11 @@ def run(words: list[str]) -> str:
 
 
 def paint(folder: Path) -> None:
-    """Do what a person does between `suggest` and `merge`: paint on every slice."""
+    """Do what a person does between `suggest` and `merge`: paint on every slice, with two of the values that may be painted."""
+    first, second = json.loads((folder / "suggestions.json").read_text())["table"]["values"][:2]
     for file in folder.glob("*_labels.tif"):
         labels = tifffile.imread(file)
-        labels[2:4, 2:6], labels[-3:, -4:] = 7, 40
+        labels[2:4, 2:6], labels[-3:, -4:] = first, second
         tifffile.imwrite(file, labels)
 
 
