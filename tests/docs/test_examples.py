@@ -95,9 +95,7 @@ def test_a_notebook_runs(path, tmp_path, monkeypatch):
     for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(
-        notebook, timeout=300, kernel_name="here", resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
+    NotebookClient(notebook, timeout=300, kernel_name="here", resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert any(output.output_type == "display_data" for cell in notebook.cells for output in cell.get("outputs", ()))
 
 
