@@ -101,7 +101,8 @@ def write_world() -> None:
     for number, name in enumerate(("a_1", "a_2", "b_1")):
         cohort_image, cohort_labels = _stack(number, values=(0, 2 if name == "b_1" else 1))
         _write_h5(f"cohort/{name}.h5", raw=cohort_image, label=np.where(cohort_labels == 255, 0, cohort_labels))
-    tifffile.imwrite("stack.tif", image)
+    for name in ("stack.tif", "sized.tif"):
+        tifffile.imwrite(name, image)
     for name in ("c1", "c2"):
         for folder, array in (("img", image), ("lab", labels)):
             Path(folder).mkdir(exist_ok=True)
