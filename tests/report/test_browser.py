@@ -198,7 +198,6 @@ def test_suggested_slices_are_gone_to(browser, tmp_path):
         "free": 1.0,
         "distance": 2,
         "classes": [("cell", 1.0)],
-        "file": "z004_labels.tif",
     }
     slices = [row | {"name": "z = 4", "at": [4, 3, 2]}, row | {"name": "x = 18", "at": [1, 5, 9], "distance": None}]
     made = Page("Slices", slices=slices, scenes=[scene], class_names=["background", "cell"], background=0)
