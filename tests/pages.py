@@ -185,6 +185,9 @@ def made_tiny(command: str) -> str:
     words += ["--minutes", "0.1"] if "--minutes" in given else _ONE_STEP.split()
     if not given & _OWN_NETWORK:
         words += _SMALL_NETWORK.split()
+    if "--from" in given:
+        # A network by name is deep: in 8 voxels its last level has one, which has no variance.
+        words += ["--patch", "16", "16", "16"]
     if "--folds" in given:
         # There are two volumes.
         words += ["--folds", "2"]
