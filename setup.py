@@ -32,6 +32,9 @@ TEST_TOOLS = [
     "moto[s3]>=5.1",
     "flask>=3.1",
     "flask-cors>=5.0",
+    # The notebooks in docs/ are run.
+    "nbclient>=0.10",
+    "ipykernel>=6.29",
 ]
 
 ONNX = ["onnxruntime>=1.22", "tf2onnx>=1.17"]

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from glob import glob
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def write_world() -> None:
     for number, name in enumerate(("a_1", "a_2", "b_1")):
         cohort_image, cohort_labels = _stack(number, values=(0, 2 if name == "b_1" else 1))
         _write_h5(f"cohort/{name}.h5", raw=cohort_image, label=np.where(cohort_labels == 255, 0, cohort_labels))
-    tifffile.imwrite("stack.tif", image)
+    for name in ("stack.tif", "sized.tif"):
+        tifffile.imwrite(name, image)
     for name in ("c1", "c2"):
         for folder, array in (("img", image), ("lab", labels)):
             Path(folder).mkdir(exist_ok=True)
@@ -112,6 +114,7 @@ def write_world() -> None:
     zarr.save_array("big.zarr", image)
     _write_formats(image, labels)
     _write_decathlon(Path("Task04_Hippocampus"))
+    _write_tutorials(image, labels, cells)
     checkpoints = ROOT / "tests" / "zoo" / "checkpoints"
     for given, name in (("gcr.pytorch", "best_checkpoint.pytorch"), ("gcr.yml", "config_train.yml")):
         Path(name).write_bytes((checkpoints / given).read_bytes())
@@ -149,6 +152,19 @@ def _write_decathlon(folder: Path) -> None:
     (folder / "dataset.json").write_text(json.dumps(described))
 
 
+def _write_tutorials(image, labels, cells) -> None:
+    """Write what the tutorials paint and put aside: labels from 1 on and 0 for unlabelled; scans of a test."""
+    tifffile.imwrite("ovule.tif", image)
+    painted = np.select([labels == 7, labels == 40], [1, 2], 0).astype(np.uint8)
+    tifffile.imwrite("painted.tif", painted)
+    tifffile.imwrite("test.tif", painted)
+    # The first cell is the background.
+    tifffile.imwrite("numbered.tif", np.where(painted > 0, cells, 0))
+    _write_decathlon(Path("brains"))
+    for folder in ("images", "labels"):
+        shutil.copytree(f"brains/{folder}Tr", f"brains/{folder}Ts")
+
+
 def enter(folder: Path, monkeypatch) -> None:
     """Work in a folder, with a home of one's own beside it."""
     for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
@@ -169,6 +185,9 @@ def made_tiny(command: str) -> str:
     words += ["--minutes", "0.1"] if "--minutes" in given else _ONE_STEP.split()
     if not given & _OWN_NETWORK:
         words += _SMALL_NETWORK.split()
+    if "--from" in given:
+        # A network by name is deep: in 8 voxels its last level has one, which has no variance.
+        words += ["--patch", "16", "16", "16"]
     if "--folds" in given:
         # There are two volumes.
         words += ["--folds", "2"]
@@ -196,10 +215,11 @@ def run(words: list[str]) -> str:
 
 
 def paint(folder: Path) -> None:
-    """Do what a person does between `suggest` and `merge`: paint on every slice."""
+    """Do what a person does between `suggest` and `merge`: paint on every slice, with two of the values that may be painted."""
+    first, second = json.loads((folder / "suggestions.json").read_text())["table"]["values"][:2]
     for file in folder.glob("*_labels.tif"):
         labels = tifffile.imread(file)
-        labels[2:4, 2:6], labels[-3:, -4:] = 7, 40
+        labels[2:4, 2:6], labels[-3:, -4:] = first, second
         tifffile.imwrite(file, labels)
 
 

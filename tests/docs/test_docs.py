@@ -9,9 +9,12 @@ from pages import GUIDES, PAGES, README, ROOT, blocks_of, name_of
 import keras_unet3d
 from keras_unet3d.cli import unet3d_cli
 
+# Folds and what is distilled from them are three trainings; ONNX is made by compiling the network several times.
+_SLOW = ("fit_folds", "zoo.complete")
 SNIPPETS = [
-    # Folds and what is distilled from them are three trainings.
-    pytest.param(page, text, id=f"{name_of(page)}:{i}", marks=[pytest.mark.slow] if "fit_folds" in text else [])
+    pytest.param(
+        page, text, id=f"{name_of(page)}:{i}", marks=[pytest.mark.slow] if any(word in text for word in _SLOW) else []
+    )
     for page in GUIDES
     for i, text in enumerate(blocks_of(page, "python"))
 ]
@@ -24,14 +27,6 @@ SNIPPETS = [
 @pytest.mark.usefixtures("here")
 def test_python_snippets_run(page, snippet):
     exec(compile(snippet, name_of(page), "exec"), {"__name__": "snippet"})
-
-
-def test_the_example_of_a_training_loop_runs(capsys):
-    script = ROOT / "examples" / "own_training_loop.py"
-    variables = {"__name__": "example"}
-    exec(compile(script.read_text("utf-8"), str(script), "exec"), variables)
-    variables["main"](steps=2)
-    assert "IoU" in capsys.readouterr().out
 
 
 def test_options_in_the_text_are_options_of_a_command():
