@@ -120,6 +120,14 @@ class Geometry(Validated):
         output = size - 2 * self.margin[axis]
         return output if inner > 0 and output > 0 else None
 
+    def sizes(self, patch: Triple) -> list[Triple]:
+        """Return the sizes (z, y, x) of what enters the convolutions of every level, top first, for a legal input."""
+        levels = [patch]
+        for level, pool in enumerate(self.pool_sizes):
+            lost = (self._lost_by_convolutions(level, axis) for axis in range(3))
+            levels.append(triple((size - less) // p for size, less, p in zip(levels[-1], lost, pool, strict=True)))
+        return levels
+
     def output_of(self, patch: Triple) -> Triple:
         """Return the sizes of the network's output for a legal input."""
         self.check(patch, "patch")

@@ -135,3 +135,11 @@ def test_what_is_no_geometry_is_refused(arguments, sentence):
     with pytest.raises(InputError) as caught:
         Geometry(*arguments)
     assert str(caught.value) == sentence
+
+
+def test_the_sizes_of_every_level():
+    padded = Geometry(((1, 3, 3), (3, 3, 3), (3, 3, 3)), ((1, 2, 2), (2, 2, 2)), "same")
+    assert padded.sizes((4, 16, 24)) == [(4, 16, 24), (4, 8, 12), (2, 4, 6)]
+    # The paper's, figure 2: two convolutions of 3 take 4 voxels of every level.
+    unpadded = Geometry(((3, 3, 3),) * 4, ((2, 2, 2),) * 3, "valid")
+    assert unpadded.sizes((132, 132, 116)) == [(132, 132, 116), (64, 64, 56), (30, 30, 26), (13, 13, 11)]

@@ -1,6 +1,7 @@
 """Every command of the pages runs, on tiny volumes."""
 
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ def test_commands_run_one_after_the_other(page, shared, monkeypatch):
         if set(words) & set(PARSED_ONLY):
             parse(words)
         elif command not in done:
+            if words[0] == "suggest":
+                # What an earlier page has painted there is not overwritten.
+                shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
             run(words)
         done.add(command)
         if words[0] == "suggest":

@@ -55,3 +55,17 @@ def test_a_system_that_does_not_tell_of_its_processor(processor, monkeypatch):
 def test_what_is_asked_for_is_taken(processor, asked):
     processor("")
     assert precision.resolve_precision(asked, 64) == asked
+
+
+def test_features_of_two_slices_are_not_trained_in_bfloat16_on_a_processor(processor):
+    processor("avx512_bf16")
+    assert precision.resolve_precision("auto", 16, [16, 8, 4, 2]) == "float32"
+    assert precision.resolve_precision("auto", 16, [24, 12, 6, 3]) == "mixed_bfloat16"
+    with pytest.raises(InputError) as error:
+        precision.resolve_precision("mixed_bfloat16", 16, [4, 2])
+    assert str(error.value) == (
+        "precision: expected float32 where a level of the network has 2 slices along z, for which this processor's gradients "
+        "in bfloat16 are wrong in TensorFlow, found mixed_bfloat16; change it, or z of `patch`."
+    )
+    processor("avx512_bf16", gpu=True)
+    assert precision.resolve_precision("mixed_bfloat16", 16, [4, 2]) == "mixed_bfloat16"

@@ -1,6 +1,7 @@
 """Slices to paint on, on their way out (`suggest`) and back in (`merge`): one folder, one list, one name per slice."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from keras_unet3d.fields import Validated, checked
 from keras_unet3d.files import read_json, write_json
 from keras_unet3d.geometry import AXES
 from keras_unet3d.labels import LabelTable, infer_unlabelled, smallest_type, survey, unknown_in
-from keras_unet3d.volumes import Volume
+from keras_unet3d.volumes import Volume, read_plane
 
 LIST = "suggestions.json"
 
@@ -84,6 +85,26 @@ class Painting(Validated):
                     f"found one of shape {image.shape}; run suggest again."
                 )
         return image, raw_labels(image, label, self.table, self.unlabelled)
+
+
+def refuse_painted(folder: Path) -> None:
+    """Raise `InputError` for a folder of suggestions with slices that somebody has painted: that work would be lost."""
+    painted = []
+    # Slices of a volume that is gone cannot be compared, and are worth nothing without it.
+    with suppress(InputError):
+        painting = Painting.read(folder)
+        _, raw = painting.open()
+        files = {folder / plane.file("labels"): plane.of(raw) for plane in painting.slices}
+        painted = [
+            path.name
+            for path, before in files.items()
+            if path.is_file() and not np.array_equal(read_plane(path), before)
+        ]
+    if painted:
+        raise InputError(
+            f"{folder}: expected a folder without painted slices to overwrite, found {', '.join(painted)}; merge them and "
+            "choose another path, or remove the folder."
+        )
 
 
 def value_for_unlabelled(label: Volume | None, table: LabelTable) -> int:

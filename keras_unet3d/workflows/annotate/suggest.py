@@ -20,7 +20,7 @@ from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.run_folder import PAGE
 from keras_unet3d.settings.predict import PredictSettings
 from keras_unet3d.volumes import Volume, write_plane
-from keras_unet3d.workflows.annotate.painting import LIST, Painting, Slice, raw_labels, value_for_unlabelled
+from keras_unet3d.workflows.annotate.painting import LIST, Painting, Slice, raw_labels, refuse_painted, value_for_unlabelled
 from keras_unet3d.workflows.annotate.ranking import Suggestion, slices_to_annotate
 from keras_unet3d.workflows.report.suggested import suggestion_page
 
@@ -56,7 +56,7 @@ def suggest(
         count: how many slices.
         across: the axes across which slices may be taken, of "z", "y" and "x".
         settings: how the volume is predicted.
-        overwrite: whether an earlier folder of suggestions may be replaced.
+        overwrite: whether an earlier folder of suggestions may be replaced, in which nothing has been painted.
         listener: is told lines, and tiles done and tiles in all.
 
     Returns:
@@ -68,6 +68,8 @@ def suggest(
     out, table = Path(out), paintable_table(predictor, settings)
     if count < 1 or not across or not set(across) <= set(AXES):
         raise InputError(f"suggest: expected a count of 1 or more, across z, y or x; found {count}, {across!r}.")
+    if overwrite:
+        refuse_painted(out)
     with whole_folder(out, overwrite, "folder of suggestions", (LIST,)) as folder:
         image, label = open_partly_labelled(volume, predictor.spec.keys, labels)
         unlabelled = value_for_unlabelled(label, table)

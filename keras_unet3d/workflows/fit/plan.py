@@ -143,7 +143,11 @@ def make_plan(
     patch = _patch(shape, spacing, architecture.geometry, settings.patch)
     count = settings.devices or devices.device_count()
     batch_size = settings.batch_size or _BATCH_PER_DEVICE * count
-    precision = resolve_precision(settings.precision, min(architecture.channels(0)))
+    geometry = architecture.geometry
+    # Where kernels look at one slice alone, or are not padded, there is no such convolution.
+    deep = zip(geometry.sizes(patch), geometry.kernel_sizes, strict=True) if geometry.padding == "same" else ()
+    slices = [size[0] for size, kernel in deep if kernel[0] > 1]
+    precision = resolve_precision(settings.precision, min(architecture.channels(0)), slices)
     settings = replace(
         settings,
         patch=patch,

@@ -304,6 +304,18 @@ def test_suggest_keeps_an_earlier_folder(predictor, painted, stack, tmp_path):
         suggest(predictor, stack, other, overwrite=True)
 
 
+def test_suggest_never_overwrites_what_somebody_has_painted(predictor, painted, stack):
+    suggest(predictor, stack, painted, count=3, across="z", overwrite=True)
+    index = paint(painted, 1)
+    with pytest.raises(InputError) as error:
+        suggest(predictor, stack, painted, overwrite=True)
+    assert str(error.value) == (
+        f"{painted}: expected a folder without painted slices to overwrite, found z{index:03d}_labels.tif; merge them and "
+        "choose another path, or remove the folder."
+    )
+    assert (tifffile.imread(painted / f"z{index:03d}_labels.tif") == 5).all()
+
+
 @pytest.mark.parametrize("more", [{"count": 0}, {"across": ""}, {"across": "zc"}])
 def test_suggest_refuses_a_count_or_an_axis_that_is_none(predictor, stack, tmp_path, more):
     with pytest.raises(InputError, match="suggest: expected a count of 1 or more, across z, y or x"):
