@@ -64,7 +64,7 @@ class Command(click.Command):
         rows: dict[str, list] = {heading: [] for heading in HEADINGS}
         for param in self.get_params(context):
             if isinstance(param, click.Option) and (row := param.get_help_record(context)):
-                usual = _LAST if {"--overwrite", "--help"} & set(param.opts) else OTHERS
+                usual = _LAST if {"--overwrite", "--resume", "--help"} & set(param.opts) else OTHERS
                 heading = _FIRST if param.name in self.first else getattr(param, "heading", usual)
                 rows[heading].append((param.name, row))
         rows[_FIRST].sort(key=lambda named: self.first.index(named[0]))

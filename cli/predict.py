@@ -15,7 +15,7 @@ from keras_unet3d.settings import CleanSettings, EngineSettings, PredictSettings
     "instances",
     "output",
     example="predict runs/stack stack.h5 --out dense.h5",
-    stopped="volumes that are done are whole at --out, of the one under way nothing is kept; give the others again",
+    stopped="volumes that are done are whole at --out; the same command and --resume predicts the others",
 )
 @click.command("predict", cls=Working)
 @click.argument("model", type=MODEL)
@@ -73,6 +73,7 @@ from keras_unet3d.settings import CleanSettings, EngineSettings, PredictSettings
 @options.option("Data and labels", "--axes", help="Order of the file's axes, e.g. czyx [default: as in training].")
 @options.scene
 @options.time
+@click.option("--resume", is_flag=True, help="Keep the results that are there, and predict the other inputs.")
 @options.overwrite
 def command(
     model,
@@ -91,6 +92,7 @@ def command(
     axes,
     scene,
     time,
+    resume,
     overwrite,
     **given,
 ):
@@ -138,6 +140,7 @@ def command(
             scheduler=scheduler,
             choose=choose,
             overwrite=overwrite,
+            resume=resume,
             dry_run=dry_run,
             listener=listener,
         )

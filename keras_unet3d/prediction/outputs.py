@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_unet3d.errors import InputError
 from keras_unet3d.labels import LabelTable
 from keras_unet3d.prediction.entropy import entropy
 
@@ -22,6 +23,11 @@ def class_numbers(values: np.ndarray, table: LabelTable | None = None) -> np.nda
     """Return the most probable class of every voxel of `(z, y, x, classes)`; where classes overlap as `LabelTable.painted`."""
     if table is not None and table.overlapping:
         return table.painted(masks(values, table) > 0)
+    if values.shape[-1] == 1:
+        raise InputError(
+            "network: expected two classes or more, the most probable of which is the label, found one; return (1 - p, p) in "
+            "the place of p, or take `output=probabilities`."
+        )
     return values.argmax(axis=-1).astype(np.uint8 if values.shape[-1] <= 256 else np.uint16)
 
 

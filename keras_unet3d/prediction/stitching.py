@@ -80,6 +80,11 @@ def _origin(tile: Tile, margin: Triple) -> Triple:
 def _checked(network: Callable, tiling: Tiling) -> Callable:
     def call(batch: np.ndarray) -> np.ndarray:
         output = np.asarray(network(batch))
+        if output.ndim != 5:
+            raise InputError(
+                f"network: expected probabilities (batch, z, y, x, classes) of a batch, found an array of shape {output.shape}; "
+                "return a number per class, also where there is one class alone."
+            )
         if output.shape[1:4] != tiling.output:
             raise InputError(
                 f"network: expected an output of {tiling.output} voxels for a tile of {tiling.tile}, found "

@@ -438,7 +438,7 @@ def test_the_border_is_chosen():
     network = lambda batch: seen.append(batch[0, 0, 0, :, 0].tolist()) or batch  # noqa: E731
     geometry = Geometry(((1, 1, 1),) * 2, ((1, 1, 4),), "same")
     for border, row in (("mirror", [0, 1, 2, 3, 4, 3, 2, 1]), ("edge", [0, 1, 2, 3, 4, 4, 4, 4])):
-        predict_volume(network, volume, geometry=geometry, normalization="none", border=border)
+        predict_volume(network, volume, geometry=geometry, normalization="none", border=border, output="probabilities")
         assert seen.pop() == row
 
 
@@ -549,3 +549,16 @@ def test_labels_are_cleaned_as_the_model_says():
 def test_what_cannot_be_of_a_model_is_refused(changes, sentence):
     with pytest.raises(InputError, match=sentence):
         replace(thresholded().spec, **changes)
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (lambda batch: batch.argmax(-1), r"expected probabilities \(batch, z, y, x, classes\) of a batch, found an array of shape \(1, 8, 8, 8\)"),
+        (lambda batch: batch[..., :1], r"expected two classes or more, .*, found one; return \(1 - p, p\) in the place of p"),
+    ],
+)  # fmt: skip
+def test_a_function_that_gives_no_probabilities_is_refused(function, sentence):
+    image = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32)
+    with pytest.raises(InputError, match=sentence):
+        predict_volume(function, image)

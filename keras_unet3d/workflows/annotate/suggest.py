@@ -20,7 +20,14 @@ from keras_unet3d.prediction.predictor import DEFAULTS, Predictor
 from keras_unet3d.run_folder import PAGE
 from keras_unet3d.settings.predict import PredictSettings
 from keras_unet3d.volumes import Volume, write_plane
-from keras_unet3d.workflows.annotate.painting import LIST, Painting, Slice, raw_labels, refuse_painted, value_for_unlabelled
+from keras_unet3d.workflows.annotate.painting import (
+    LIST,
+    Painting,
+    Slice,
+    raw_labels,
+    refuse_painted,
+    value_for_unlabelled,
+)
 from keras_unet3d.workflows.annotate.ranking import Suggestion, slices_to_annotate
 from keras_unet3d.workflows.report.suggested import suggestion_page
 

@@ -32,11 +32,12 @@ from keras_unet3d.volumes import (
     whole_volume,
 )
 from keras_unet3d.volumes.grey_values import Statistics
+from keras_unet3d.words import plural
 from keras_unet3d.workflows.measure import measure
 from keras_unet3d.workflows.predict.blocks import BlockWork, Recipe, predict_blocks
 from keras_unet3d.workflows.predict.dry_run import say_plans
 from keras_unet3d.workflows.predict.results import AS_THEY_ARE, INSTANCES, Wanted, results
-from keras_unet3d.workflows.predict.targets import refuse_same, targets_of
+from keras_unet3d.workflows.predict.targets import is_there, refuse_same, targets_of
 from keras_unet3d.workflows.predict.voxel_size import at_training_size, other_size_in_words, refuse_too_fine
 
 # An open volume and its statistics -> the predictor that is best for it, and how workers get that.
@@ -64,10 +65,11 @@ def predict(
     recipe: Recipe | None = None,
     choose: Choose | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     dry_run: bool = False,
     listener: Listener = SILENT,
 ) -> list[Place]:
-    """Segment volume files and return the files written.
+    """Segment volume files and return the files of the results, one per input.
 
     A file that cannot be read does not stop the others; it is named at the end.
 
@@ -92,6 +94,7 @@ def predict(
         choose: returns, of an open volume and its statistics, the predictor that is to compute in the place of `predictor`, and
             its recipe; asked once all that is cheap has been checked. `zoo.chooser` makes one.
         overwrite: whether files that are there may be replaced; never an input.
+        resume: whether results that are there stay as they are, and the other inputs alone are predicted.
         dry_run: say what would be done, and do nothing.
         listener: is told lines, and voxels done and voxels in all.
 
@@ -114,13 +117,21 @@ def predict(
     if scheduler and predictor.cleaning(output, settings):
         listener.say("blocks are not cleaned, which takes the whole volume: the labels are those of `clean=False`")
     paths = [place(path) for path in inputs]
-    targets = targets_of(paths, place(out), suffix, overwrite)
+    if resume and overwrite:
+        raise InputError(
+            "resume: expected to keep the results that are there or to overwrite them, found both; leave one out."
+        )
+    targets = results = targets_of(paths, place(out), suffix, overwrite or resume)
     on_disk_alone = {"table": table, "scheduler": scheduler, "colours": colours}
     if isinstance(place(out), Url) and any(on_disk_alone.values()):
         refused = next(name for name, given in on_disk_alone.items() if given)
         raise InputError(f"{refused}: expected results on a disk, found {out}; leave it out, or predict to a folder.")
     if table:
         refuse_same(paths, [table_beside(target) for target in targets])
+    if resume:
+        listener.say(f"{sum(map(is_there, targets))} of {plural(len(paths), 'result')} are there, and stay as they are")
+        left = [(path, target) for path, target in zip(paths, targets, strict=True) if not is_there(target)]
+        paths, targets = [path for path, _ in left], [target for _, target in left]
     keys = predictor.spec.keys.replaced(raw=raw_key, axes=axes, scene=scene, time=time)
     which = keys.of(keys.raw)
     faults: list[str] = []
@@ -148,7 +159,7 @@ def predict(
                 in_order.append(at_training_size(volume, predictor.spec, resample))
         say_plans(computing, in_order, settings, listener)
         jobs = []
-    total, before, written = sum(prod(volume.shape) for _, volume, _ in jobs), 0, []
+    total, before = sum(prod(volume.shape) for _, volume, _ in jobs), 0
     for path, volume, target in jobs:
         with collecting(faults), made_folder(on_disk(target).parent, on_disk(target)), _memory_in_words(volume):
             # One volume's share of the whole.
@@ -167,7 +178,6 @@ def predict(
                     written_in_words = _predict_one(computing, readable, statistics, partial, wanted, share)
                 listener.say(f"{target}: {written_in_words}")
             listener.figures("volume", {"input": str(path), "output": str(target)})
-            written.append(target)
             if table:
                 _measured(predictor, volume, target, cleaning, overwrite, share)
             for beside in write_label_colours(on_disk(target).with_name(stem(target)), classes):
@@ -176,7 +186,7 @@ def predict(
     if faults:
         count = [f"{len(faults)} of {len(paths)} inputs failed, the others are done:"] if len(paths) > 1 else []
         raise InputError((" " if len(faults) == 1 else "\n").join(count + faults))
-    return written
+    return [] if dry_run else results
 
 
 def _examined(predictor: Predictor, volume: Volume, folder: Path) -> tuple[Volume, Statistics]:

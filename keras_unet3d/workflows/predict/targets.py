@@ -53,6 +53,15 @@ def targets_of(inputs: Sequence[Place], out: Place, suffix: str | None, overwrit
     return targets
 
 
+def is_there(target: Place) -> bool:
+    """Return whether there is something at the place of a result; a result that is there is whole."""
+    try:
+        refuse_existing_volume(target, overwrite=False)
+    except InputError:
+        return True
+    return False
+
+
 def refuse_same(inputs: Sequence[Place], outputs: Sequence[Place]) -> None:
     """Raise `InputError` where two inputs would have the same output."""
     for position, (path, out) in enumerate(zip(inputs, outputs, strict=True)):

@@ -429,3 +429,18 @@ def test_colours_are_of_classes(predictor, tmp_path):
     write_pair(tmp_path / "v.h5", label=None)
     with pytest.raises(InputError, match="colours: expected label volumes of classes, which have names"):
         predict(predictor, [tmp_path / "v.h5"], tmp_path / "o.h5", output="probabilities", colours=True)
+
+
+def test_predict_goes_on_with_the_inputs_that_have_no_result(predictor, tmp_path):
+    inputs = [write_pair(tmp_path / f"{name}.h5", label=None) for name in "abc"]
+    out, said, figures = tmp_path / "out", [], []
+    predict(predictor, inputs, out)
+    before = (out / "a.h5").read_bytes()
+    (out / "b.h5").unlink()
+    listener = Listener(said.append, figures=lambda kind, values: figures.append((kind, values["input"])))
+    assert predict(predictor, inputs, out, resume=True, listener=listener) == [out / f"{name}.h5" for name in "abc"]
+    assert said[0] == "2 of 3 results are there, and stay as they are"
+    assert figures == [("volume", str(inputs[1]))]
+    assert (out / "a.h5").read_bytes() == before and (out / "b.h5").is_file()
+    with pytest.raises(InputError, match="resume: expected to keep the results that are there or to overwrite them"):
+        predict(predictor, inputs, out, resume=True, overwrite=True)
