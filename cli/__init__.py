@@ -98,7 +98,8 @@ def main(arguments: list[str] | None = None) -> None:
         say(error.format_message())
         sys.exit(error.exit_code)
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "unet3d-cli"
+        named = [word for word in arguments[:1] if word in unet3d_cli.list_commands(None)]
+        command = error.ctx.command_path if error.ctx else " ".join(["unet3d-cli", *named])
         _fail(f"{error.format_message()} See {command} --help.", error.exit_code, debug)
     except STOPPED as stop:
         _fail(f"stopped{f'; {stop}' if str(stop) else ''}.", 1, debug=False)

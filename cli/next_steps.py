@@ -33,9 +33,11 @@ def after_fit(run: "Run") -> str:
     steps = [(f"unet3d-cli predict {folder} {volume} --out LABELS{cut}", "segment a volume")]
     if run.data.table.unlabelled and not run.data.table.overlapping:
         steps.append((f"unet3d-cli suggest {folder} {volume} --out DIR", "which slices to annotate next"))
-    steps.append(
-        (f"unet3d-cli evaluate {folder} {evaluated}{partly}{cut}", "IoU and Dice; give data it was not trained on")
-    )
+    measures, only = "IoU and Dice; give data it was not trained on", ""
+    if named.held_out_files:
+        measures, only = "IoU and Dice of the volumes that were held out", "" if named.val else " --held-out"
+        evaluated = shlex.join(named.val) if named.val else evaluated
+    steps.append((f"unet3d-cli evaluate {folder} {evaluated}{partly}{cut}{only}", measures))
     steps.append((f"unet3d-cli export {folder} --name NAME --out models", "a bundle for the zoo"))
     kept = "model.keras, config.json, history.csv, curves.png, slices.png, samples.png"
     page = RunFolder(run.path).report

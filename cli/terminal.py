@@ -18,6 +18,8 @@ from keras_unet3d.machine import hosts
 
 # Characters that move the cursor, change colours or turn the line around: a stranger may have put them into a name.
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+# Seconds after which a stop that was lost comes again.
+_SOON = 0.05
 # What a stop by Ctrl-C or by the system is called.
 STOPPED = (KeyboardInterrupt, click.Abort)
 
@@ -44,6 +46,15 @@ def prepare_process() -> None:
             stream.reconfigure(errors="backslashreplace")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        sys.unraisablehook = _stop_again
+
+
+def _stop_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Have a stop come again that hit where Python can raise nothing, as in a callback of its garbage collector."""
+    if lost.exc_type is KeyboardInterrupt:
+        threading.Timer(_SOON, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 # How commands tell what they do: words for people, nothing, or a JSON object a line. Key of a click context's `meta`.

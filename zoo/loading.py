@@ -102,7 +102,11 @@ def bundle_folder(reference: str | Path) -> Iterator[Path]:
         cards = sorted(folder.rglob(CARD))
         if len(cards) != 1:
             raise InputError(f"{path}: expected a zip of one bundle, found {len(cards)} files {CARD} in it.")
-        yield cards[0].parent
+        try:
+            yield cards[0].parent
+        except InputError as error:
+            # The person knows the zip, and not where it was unpacked.
+            raise InputError(str(error).replace(str(folder), str(path))) from error
 
 
 @validated

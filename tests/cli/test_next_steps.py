@@ -50,7 +50,7 @@ def test_after_a_fit_on_one_volume_its_name_is_in_the_commands(tiny_fit, fitted)
         *_column(
             (f"unet3d-cli predict {folder} {volume} --out LABELS", "segment a volume"),
             (f"unet3d-cli suggest {folder} {volume} --out DIR", "which slices to annotate next"),
-            (f"unet3d-cli evaluate {folder} 'my data'", "IoU and Dice; give data it was not trained on"),
+            (f"unet3d-cli evaluate {folder} 'my data' --held-out", "IoU and Dice of the volumes that were held out"),
             (f"unet3d-cli export {folder} --name NAME --out models", "a bundle for the zoo"),
         ),
     ]
@@ -65,13 +65,13 @@ def test_of_several_volumes_none_is_named(tiny_fit, tiny_data):
     said = next_steps.after_fit(tiny_fit)
     assert f"predict {tiny_fit.path} VOLUME --out LABELS" in said
     assert f"suggest {tiny_fit.path} VOLUME --out DIR" in said
-    assert f"evaluate {tiny_fit.path} {tiny_data}  " in said
+    assert f"evaluate {tiny_fit.path} {tiny_data} --held-out  " in said
 
 
 def test_volumes_without_a_file_are_not_named(tiny_fit, fitted):
     (first, *_) = tiny_fit.data.training
     sample = replace(first, image=replace(first.image, path=None))
-    run = fitted((sample,), arguments=["sample"])
+    run = fitted((sample,), arguments=["sample"], held_out_files=[])
     said = next_steps.after_fit(run)
     assert f"predict {run.path} VOLUME --out" in said and f"evaluate {run.path} sample  " in said
 
@@ -79,7 +79,12 @@ def test_volumes_without_a_file_are_not_named(tiny_fit, fitted):
 def test_globs_are_given_again(fitted):
     run = fitted(arguments=[], globs=["image/*.tif", "my labels/*.tif", "weight/*.tif"])
     said = next_steps.after_fit(run)
-    assert f"unet3d-cli evaluate {run.path} --images 'image/*.tif' --labels 'my labels/*.tif'  " in said
+    assert f"unet3d-cli evaluate {run.path} --images 'image/*.tif' --labels 'my labels/*.tif' --held-out  " in said
+
+
+def test_validation_data_that_were_named_are_evaluated(fitted):
+    run = fitted(arguments=["train"], val=["my val", "more"])
+    assert f"unet3d-cli evaluate {run.path} 'my val' more  " in next_steps.after_fit(run)
 
 
 def test_where_everything_is_labelled_nothing_is_suggested(fitted):

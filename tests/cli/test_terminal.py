@@ -71,3 +71,19 @@ def test_a_path_is_printed(capsys):
     with pytest.raises(SystemExit):
         cli.main(["zoo", "path", "hippocampus-mri"])
     assert capsys.readouterr().out.strip().endswith("hippocampus-mri/1.1.0")
+
+
+def test_a_stop_that_was_lost_comes_again():
+    """Ctrl-C within a callback of the garbage collector, where Python prints it and goes on."""
+    program = (
+        "import gc, time\n"
+        "from keras_unet3d.cli.terminal import prepare_process\n"
+        "prepare_process()\n"
+        "def collected(phase, facts):\n    gc.callbacks.clear()\n    raise KeyboardInterrupt\n"
+        "gc.callbacks.append(collected)\n"
+        "gc.collect()\n"
+        "try:\n    time.sleep(20)\n"
+        "except KeyboardInterrupt:\n    print('stopped')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("stopped\n", "")
