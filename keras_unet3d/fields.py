@@ -75,6 +75,17 @@ class Validated:
         ADDED: entries that earlier versions did not write, and that may be missing all the same.
     """
 
+    def __init_subclass__(cls) -> None:
+        """Have `help` show what the command line shows of every option."""
+        super().__init_subclass__()
+        # What the bases declare is fields already, what this class declares is to become some.
+        declared = [vars(base).get("__dataclass_fields__", {}) for base in reversed(cls.__mro__)] + [vars(cls)]
+        parts = {name: part for names in declared for name, part in names.items() if isinstance(part, Field)}
+        texts = {name: part.metadata["help"] for name, part in parts.items() if "help" in part.metadata}
+        if texts:
+            listed = "".join(f"\n    {name}: {text}" for name, text in texts.items())
+            cls.__doc__ = f"{inspect.getdoc(cls)}\n\nAttributes:{listed}\n"
+
     WHAT: ClassVar[str] = "settings"
     COMPLETE: ClassVar[bool] = False
     ADDED: ClassVar[tuple[str, ...]] = ()

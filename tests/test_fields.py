@@ -416,3 +416,21 @@ def test_a_function_stays_what_it_was():
     assert told.__name__ == "told" and "count" in inspect.signature(told).parameters
     with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
         told("a", other=1)
+
+
+def test_help_has_every_option_also_those_of_bases():
+    @dataclass(frozen=True)
+    class One(Validated):
+        """The first."""
+
+        first: int = option(1, "How many.")
+
+    @dataclass(frozen=True)
+    class Both(One):
+        """Both."""
+
+        second: int = option(2, "How often.")
+        unnamed: int = checked(3)
+
+    assert One.__doc__ == "The first.\n\nAttributes:\n    first: How many.\n"
+    assert Both.__doc__ == "Both.\n\nAttributes:\n    first: How many.\n    second: How often.\n"

@@ -18,6 +18,7 @@ _MEND = (
 )
 _MEND_REGIONS = "correct the labels, name the value in `regions`, or add `unlabelled=VALUE` if it means unlabelled"
 _MEND_INSTANCES = "correct the labels, or add `unlabelled=VALUE` if it means unlabelled"
+_MEND_NUMBERED = "if these are numbers of objects, train with `target=cells`, or give labels of those classes"
 # A plane counts as annotated from corner to corner if this share of it is; a few missed voxels do not matter.
 _FULL = 0.99
 # A class of a larger share may be one that nobody meant.
@@ -196,6 +197,8 @@ def unknown_in(volume: str, counts: Mapping[int, int], table: LabelTable, mend: 
     if wrong:
         expected = "labels of 0 or more" if instances or not table.raw_values else f"the labels {table.shown()}"
         usual = _MEND_INSTANCES if instances else _MEND_REGIONS if table.overlapping else _MEND
+        if not instances and len(wrong) > _FEW:
+            usual = _MEND_NUMBERED
         yield unknown_values(
             volume,
             wrong,

@@ -51,10 +51,11 @@ def make_batches(
             that `data` was opened with.
         augmentation: how training patches are changed; `engine` "auto" is the native one here.
         sampling: where patches are taken, every class alike often ("classes") or every labelled voxel ("voxels").
-        grey_values: how they are normalised, a word of `choices.ASKED_GREY_VALUES` or one per channel, like "ct,none"; None
-            as `fit` would.
-        border_weight, border_sigma: what is added to the weight of voxels between instances, see `labels.borders`; 0 for none.
-        transforms: what is done to every training sample last, see `patches.samples.transformed`.
+        grey_values: how they are normalised, "zscore", "percentile", "ct", "sections" or "none", or one per channel, like
+            "ct,none"; None as `fit` would.
+        border_weight, border_sigma: what is added to the weight of voxels between instances, as in the 2D U-Net; 0 for none.
+        transforms: what is done to every training sample last: functions of x `(z, y, x, channels)` float32, y int32 and w
+            float32 `(z, y, x)`, and a NumPy generator, that return x, y and w in the same shapes.
         seed: of holdout and samples: the same seed makes the same batches, for any number of workers.
         workers: threads that make samples; None for one per core.
         memory: volumes are held in memory up to so many GB; others are read crop by crop.

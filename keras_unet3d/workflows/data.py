@@ -14,7 +14,7 @@ from keras_unet3d.datasets import (
     open_examples,
     parse_annotated,
 )
-from keras_unet3d.errors import InputError, expect, refuse
+from keras_unet3d.errors import InputError, expect, kind_of, refuse, shortened
 from keras_unet3d.labels import (
     LabelTable,
     Survey,
@@ -143,7 +143,12 @@ def listed(data: str | Path | Sequence[str | Path]) -> list[str | Path]:
     """Return one path or several as a list."""
     paths = [data] if isinstance(data, str | Path) else data
     if not isinstance(paths, list | tuple) or not all(isinstance(path, str | Path) and str(path) for path in paths):
-        raise InputError(f"DATA: expected a path or a list of paths, found {data!r}.")
+        if hasattr(data, "dtype"):
+            raise InputError(
+                f"DATA: expected a path or a list of paths, found {kind_of(data)}; write arrays to a file, or give them to "
+                "keras.Model.fit."
+            )
+        raise InputError(f"DATA: expected a path or a list of paths, found {shortened(repr(data))}.")
     return [*paths]
 
 

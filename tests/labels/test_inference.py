@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_unet3d.labels import LabelTable, doubtful_values, infer_unlabelled, survey
+from keras_unet3d.labels import LabelTable, doubtful_values, infer_unlabelled, survey, unknown_in
 from keras_unet3d.volumes import from_array
 
 SHAPE = (20, 40, 50)
@@ -220,3 +220,14 @@ def test_what_is_unlabelled_already_is_not_doubtful():
     raw = np.full((10, 10, 10), 9)
     raw[0] = np.resize([0, 1, 2], (10, 10))
     assert doubt(raw, unlabelled=(9,)) == []
+
+
+def test_many_unknown_values_may_be_numbers_of_objects():
+    table = LabelTable((1, 2), ("background", "nucleus"), (0,))
+    few, many = (dict.fromkeys(range(1, last), 5) for last in (6, 40))
+    (sentence,) = unknown_in("a.tif", few, table)
+    assert "`unlabelled=3`" in sentence
+    (sentence,) = unknown_in("a.tif", many, table)
+    assert sentence.endswith(
+        "if these are numbers of objects, train with `target=cells`, or give labels of those classes."
+    )

@@ -161,6 +161,11 @@ def test_labels_that_do_not_fit_are_refused(files, options, said):
     [
         (dict(data=5), "DATA: expected a path or a list of paths, found 5."),
         (dict(data=["a.h5", None]), "DATA: expected a path or a list of paths, found ['a.h5', None]."),
+        (
+            dict(data=np.zeros((9, 9, 9))),
+            "DATA: expected a path or a list of paths, found a ndarray; write arrays to a file, or give them to "
+            "keras.Model.fit.",
+        ),
         (dict(data=""), "DATA: expected a path or a list of paths, found ''."),
         (dict(data="a.h5", val=[3]), "DATA: expected a path or a list of paths, found [3]."),
         (dict(data="a.h5", options={"axes": "zyx"}), "options: expected a DataOptions, found a dict."),

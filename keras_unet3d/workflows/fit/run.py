@@ -125,8 +125,8 @@ def fit(
             probabilities `(batch, z, y, x, classes)` (logits where its `from_logits` is true) and sample weights, or a
             function of y and p with a value per voxel.
         callbacks: Keras' callbacks, called after this package's own.
-        transforms: what is done to every training sample last, see `patches.samples.transformed`: functions of x, y, w and
-            a NumPy generator that return x, y, w.
+        transforms: what is done to every training sample last: functions of x `(z, y, x, channels)` float32, y int32 and w
+            float32 `(z, y, x)`, and a NumPy generator, that return x, y and w in the same shapes.
         resume: whether a run at `out` that was stopped goes on, to the result that it would have had; without one there a
             run begins. Data that are not given are those of the run; epochs may be more than before.
         profile: whether the time of a step is measured first, into `profile.json`.
