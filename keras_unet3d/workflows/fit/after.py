@@ -46,6 +46,7 @@ class _Seen:
         truth, predicted: classes `(z, y, x)`.
         classes: of some of its labelled voxels.
         probabilities: of the same voxels, `(voxels, classes)`.
+        is_part: whether it is a part of a volume.
         is_whole: whether it is a whole volume that is labelled throughout.
         to_cut: where labels are instances, what they are cut out of.
     """
@@ -54,6 +55,7 @@ class _Seen:
     predicted: np.ndarray
     classes: np.ndarray
     probabilities: np.ndarray
+    is_part: bool
     is_whole: bool
     to_cut: CutVolume | None = None
 
@@ -99,7 +101,13 @@ def settled(predictor: Predictor, holdout: Holdout, plan: Plan, listener: Listen
     if to_cut := [volume.to_cut for volume in seen if volume.to_cut]:
         return replace(spec, instances=_instances(to_cut, spec.labels.target, listener))
     if not (holdout.whole_volumes and all(volume.is_whole for volume in seen)):
-        listener.say("cleaning: none is tried, which takes whole held-out volumes of classes, labelled throughout")
+        too_short = holdout.whole_volumes and any(volume.is_part for volume in seen)
+        why = (
+            "for which parts of the held-out volumes are too little, and so short a training looks at no more"
+            if too_short
+            else "which takes whole held-out volumes of classes, labelled throughout"
+        )
+        listener.say(f"cleaning: none is tried, {why}")
         return spec
     table = spec.labels
     cleaning = choose_cleaning(
@@ -166,14 +174,15 @@ def _see(predictor: Predictor, source: Source, most: int, fitted: int, rng: np.r
         probabilities.append(values[taken[part]])
         if certain is not None:
             certain[part] = evidence(values)
-    is_whole = truth.shape == source.image.shape and bool(labelled.all())
+    is_part = truth.shape != source.image.shape
+    is_whole = not is_part and bool(labelled.all())
     to_cut = None
     if certain is not None and source.label and table:
         raw = source.label.read(box)[..., 0].astype(np.int64)
         # The background may have any value, and an instance the value 0.
         instances = np.where(raw == table.background_value, 0, raw + 1)
         to_cut = CutVolume(certain, np.where(labelled, instances, NOT_LABELLED), source.image.spacing)
-    return _Seen(truth, predicted, np.concatenate(classes), np.concatenate(probabilities), is_whole, to_cut)
+    return _Seen(truth, predicted, np.concatenate(classes), np.concatenate(probabilities), is_part, is_whole, to_cut)
 
 
 _AS_IT_IS = PredictSettings(clean=False)

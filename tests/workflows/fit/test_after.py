@@ -186,3 +186,13 @@ def test_a_part_of_a_stack_is_normalised_by_its_own_sections(plan, monkeypatch):
     settle(small, Holdout([], [stack], "", True))
     assert seen[0].truth.shape[0] < 40
     np.testing.assert_array_equal(seen[0].predicted, seen[0].truth)
+
+
+def test_a_short_training_that_looks_at_parts_says_so(plan, monkeypatch):
+    monkeypatch.setattr(after, "voxels_looked_at", lambda plan: 2000)
+    spec, said = settle(plan, Holdout([], sources(plan, 6), "", True))
+    assert spec.cleaning == ()
+    assert said[1:] == [
+        "cleaning: none is tried, for which parts of the held-out volumes are too little, and so short a training looks at "
+        "no more"
+    ]
