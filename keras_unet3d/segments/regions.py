@@ -15,8 +15,8 @@ from keras_unet3d.geometry import Box, Triple, beside_faces, boxes_of
 if TYPE_CHECKING:
     from scipy.sparse import coo_array
 
-# Voxels of a slab, where a plane has no more.
-SLAB = 2**23
+# Voxels of a slab, where so many planes have no more: thinner slabs cut every region into many parts, which the graph holds.
+SLAB, FEWEST_PLANES = 2**23, 8
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Slab:
 def slab_boxes(shape: Triple) -> Iterator[Box]:
     """Yield where the slabs of a volume are."""
     _, y, x = shape
-    return boxes_of(shape, (max(1, SLAB // (y * x)), y, x))
+    return boxes_of(shape, (max(FEWEST_PLANES, SLAB // (y * x)), y, x))
 
 
 def regions_of(slabs: Iterable[Slab], count: int) -> Regions:

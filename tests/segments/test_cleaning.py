@@ -193,6 +193,7 @@ def test_a_volume_in_slabs_is_cleaned_as_in_one_go(monkeypatch, planes, seed):
     cleanings = [ClassCleaning(value=value, **draw) for value, draw in zip(classes, draws, strict=False)]
     cleanings.append(Cleaning(**draws[3]))
     monkeypatch.setattr(regions, "SLAB", planes * shape[1] * shape[2])
+    monkeypatch.setattr(regions, "FEWEST_PLANES", 1)
     expected = by_the_slow_way(labels, cleanings, background)
     np.testing.assert_array_equal(clean(labels, cleanings, background), expected)
     # Box by box, in place: what has been yielded is not read again.
@@ -204,6 +205,7 @@ def test_a_volume_in_slabs_is_cleaned_as_in_one_go(monkeypatch, planes, seed):
 
 def test_holes_and_pieces_that_run_through_many_slabs_are_one(monkeypatch):
     monkeypatch.setattr(regions, "SLAB", 1)
+    monkeypatch.setattr(regions, "FEWEST_PLANES", 1)
     labels = np.zeros((9, 7, 7), np.uint8)
     labels[1:8, 1:6, 1:6] = 4
     labels[2:7, 2:5, 2:5] = 0
@@ -216,3 +218,8 @@ def test_holes_and_pieces_that_run_through_many_slabs_are_one(monkeypatch):
     # Left where it is, the single voxel is an island in the hole.
     expected[4, 3, 3], expected[0, 0, 0] = 8, 4
     np.testing.assert_array_equal(fill_holes(labels), expected)
+
+
+def test_slabs_of_large_planes_are_not_thin():
+    boxes = [*regions.slab_boxes((20, 2048, 2048))]
+    assert [box[0] for box in boxes] == [slice(0, 8), slice(8, 16), slice(16, 20)]

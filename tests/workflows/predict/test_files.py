@@ -404,6 +404,7 @@ def test_labels_are_cleaned_and_resampled_without_holding_a_volume(predictor, tm
     monkeypatch.setattr("keras_unet3d.volumes.scratch.MOST_BYTES", 10)
     monkeypatch.setattr("keras_unet3d.volumes.volume._BLOCK", 5)
     monkeypatch.setattr("keras_unet3d.segments.regions.SLAB", 1)
+    monkeypatch.setattr("keras_unet3d.segments.regions.FEWEST_PLANES", 1)
     for name, options in cases.items():
         predict(warm, [path], tmp_path / f"boxes_{name}.h5", resample=True, **options)
         key = "label" if name == "labels" else name
