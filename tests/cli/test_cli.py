@@ -241,6 +241,20 @@ def test_fit_refuses_a_bad_option(refused, options, said):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["zoo", "show", "none.zip"], "none.zip: expected the folder of a bundle or the name of a model, found no such file; check the path."),
+        (["zoo", "show", "a.zip"], "a.zip: expected the folder of a bundle or the name of a model, found a zip; install it first."),
+        (["check", "--json"], "See unet3d-cli check --help."),
+        (["fit", "a.h5", "--patch", "1"], "See unet3d-cli fit --help."),
+    ],
+)  # fmt: skip
+def test_a_slip_is_answered_by_what_helps(refused, arguments, said):
+    Path("a.zip").write_bytes(b"")
+    assert refused(*arguments).endswith(said)
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--folds", "2", "--val", "b.h5"], "--folds: expected without --val, found both"),
