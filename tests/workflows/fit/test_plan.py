@@ -7,6 +7,7 @@ import pytest
 from helpers import a_plan, tiny_settings
 
 from keras_unet3d import FitSettings, fit
+from keras_unet3d.machine import precision
 from keras_unet3d.volumes import from_array
 from keras_unet3d.workflows.fit.plan import changes_in_words, common_spacing
 
@@ -41,3 +42,13 @@ def test_the_voxel_size_of_volumes_in_other_units():
     assert common_spacing(volumes) == (pytest.approx((3, 2, 2)), "um")
     volumes += [from_array(np.zeros((2, 2, 2)))]
     assert common_spacing(volumes) == (None, None)
+
+
+@pytest.mark.parametrize(("z", "expected"), [(16, "float32"), (24, "mixed_bfloat16"), (32, "mixed_bfloat16")])
+def test_features_of_two_slices_are_not_trained_in_bfloat16(monkeypatch, z, expected):
+    monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "has_gpu", lambda: False)
+    # Half of what a network of four levels is made for.
+    plan = a_plan(shape=(48, 64, 64), patch=(z, 32, 32), filters="16,16,16,16", base_filters=None, depth=4)
+    assert plan.spec.architecture.geometry.divisor == (8, 8, 8)
+    assert plan.precision == expected
