@@ -52,7 +52,7 @@ def prepare_process() -> None:
 def _stop_again(lost: "sys.UnraisableHookArgs") -> None:
     """Have a stop come again that hit where Python can raise nothing, as in a callback of its garbage collector."""
     if lost.exc_type is KeyboardInterrupt:
-        threading.Timer(_SOON, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+        threading.Timer(_SOON, signal.pthread_kill, [threading.main_thread().ident, signal.SIGTERM]).start()
     else:
         sys.__unraisablehook__(lost)
 

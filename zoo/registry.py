@@ -97,13 +97,13 @@ def _place_of(reference: str | Path) -> Path | tuple[Card, Offer]:
         return path
     if RunFolder(path).is_run or FoldsFolder(path).is_folds:
         raise InputError(f"{reference}: expected a bundle or the name of a model, found a run folder; export it first.")
-    if path.suffix == ".zip":
-        what = "a zip; install it first" if path.is_file() else "no such file; check the path"
-        raise InputError(f"{reference}: expected the folder of a bundle or the name of a model, found {what}.")
     if "://" in str(reference):
         raise InputError(
             f"{shown_url(str(reference))}: expected a path or the name of a model, found an address; install it first."
         )
+    if path.suffix == ".zip":
+        what = "a zip; install it first" if path.is_file() else "no such file; check the path"
+        raise InputError(f"{reference}: expected the folder of a bundle or the name of a model, found {what}.")
     versions, broken = _versions(path) if path.is_dir() else ([], [])
     if versions:
         return _newest(versions)[1]
