@@ -33,7 +33,7 @@ def command(data, images, labels, weights, json_path, picture, overwrite, **give
     from keras_unet3d.files import refuse_existing, refuse_unwritable
     from keras_unet3d.workflows.check.run import check
 
-    if json_path and json_path != "-" and not json_path.endswith(".json"):
+    if json_path and json_path != options.STANDARD_OUTPUT and not json_path.endswith(".json"):
         raise InputError(f"{json_path}: expected a file ending in .json; choose another name.")
     settings = options.given_settings(DataOptions, given)
     with options.figures_file(json_path, overwrite) as write, live("reading the data") as listener:

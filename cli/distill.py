@@ -19,15 +19,8 @@ _OPTIONS = [field.name for field in fields(FitSettings) if field.name not in _DE
 @click.command("distill", cls=Greedy)
 @click.argument("model", type=MODEL)
 @click.argument("data", nargs=-1, type=FILE)
-@click.option("--out", required=True, type=FILE, metavar="RUN", help="Folder to make for the run.")
-@options.option(
-    "Data and labels",
-    "--val",
-    multiple=True,
-    type=FILE,
-    metavar="DATA...",
-    help="Validation data that MODEL has not seen.",
-)
+@options.run
+@options.validation("Validation data that MODEL has not seen.")
 @options.images
 @options.labels
 @options.weights

@@ -18,15 +18,8 @@ _AGAIN = "the same command on every host, and --resume"
 @teaches("out", "minutes", "target", example="fit stack.h5 --out runs/stack --minutes 10")
 @click.command("fit", cls=Greedy)
 @click.argument("data", nargs=-1, type=FILE)
-@click.option("--out", required=True, type=FILE, metavar="RUN", help="Folder to make for the run.")
-@options.option(
-    "Data and labels",
-    "--val",
-    multiple=True,
-    type=FILE,
-    metavar="DATA...",
-    help="Validation data [default: held out from DATA].",
-)
+@options.run
+@options.validation("Validation data [default: held out from DATA].")
 @options.images
 @options.labels
 @options.weights

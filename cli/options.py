@@ -45,12 +45,20 @@ time = option(
     type=click.IntRange(0),
     help="Which of several points in time of a file, from 0 [default: as in training].",
 )
-_STANDARD_OUTPUT = "-"
+run = click.option("--out", required=True, type=FILE, metavar="RUN", help="Folder to make for the run.")
+
+
+def validation(text: str) -> Callable:
+    """Return a decorator that adds the option of validation data, which this help tells of."""
+    return option(_DATA, "--val", multiple=True, type=FILE, metavar="DATA...", help=text)
+
+
+STANDARD_OUTPUT = "-"
 
 
 def _alone(context: click.Context, param: click.Parameter, path: str | None) -> str | None:
     """Have nothing else written to the standard output where the figures go there."""
-    if path == _STANDARD_OUTPUT:
+    if path == STANDARD_OUTPUT:
         tell_in(context, "quiet")
     return path
 
@@ -162,7 +170,7 @@ def figures_file(
     if path is None:
         yield lambda figures: None
         return
-    if path == _STANDARD_OUTPUT:
+    if path == STANDARD_OUTPUT and suffix == ".json":
         yield lambda figures: click.echo(as_json(figures), nl=False)
         return
     if Path(path).is_file() and not path.endswith(suffix):

@@ -106,7 +106,8 @@ def _end(error: str | None = None) -> None:
 
 
 def _event(kind: str, **values: object) -> None:
-    click.echo(json.dumps({"event": kind, **values}))
+    if hosts.leads():
+        click.echo(json.dumps({"event": kind, **values}))
 
 
 @contextmanager

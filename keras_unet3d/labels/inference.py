@@ -196,9 +196,8 @@ def unknown_in(volume: str, counts: Mapping[int, int], table: LabelTable, mend: 
     wrong = [value for value in counts if value not in known and not (instances and value >= 0)]
     if wrong:
         expected = "labels of 0 or more" if instances or not table.raw_values else f"the labels {table.shown()}"
-        usual = _MEND_INSTANCES if instances else _MEND_REGIONS if table.overlapping else _MEND
-        if not instances and len(wrong) > _FEW:
-            usual = _MEND_NUMBERED
+        of_classes = _MEND_NUMBERED if len(wrong) > _FEW else _MEND_REGIONS if table.overlapping else _MEND
+        usual = _MEND_INSTANCES if instances else of_classes
         yield unknown_values(
             volume,
             wrong,

@@ -54,11 +54,13 @@ def predict_volume(
 
     Args:
         model: a network made by `build_model`, a `Predictor` as `zoo.predictor` returns it,
-            or any function from a batch `(1, z, y, x, channels)`, normalised, float32, to probabilities `(1, z, y, x, classes)`.
+            or any function from a batch `(1, z, y, x, channels)`, normalised, float32, to probabilities
+            `(1, z, y, x, classes)`.
         volume: array `(z, y, x)` or `(z, y, x, channels)`, or the path of a volume file.
         out: where to write the result, in the geometry of the input; for a path `volume` only.
         output: "labels", `(z, y, x)`: class numbers, or a predictor's raw label values; "classes"; "masks",
-            `(z, y, x, classes)` of 0 and 1; "probabilities", what a function returns, as it is, or "logits", `(z, y, x, classes)` float32; or "uncertainty", `(z, y, x)` float32.
+            `(z, y, x, classes)` of 0 and 1; "probabilities" (what a function returns, as it is) or "logits",
+            `(z, y, x, classes)` float32; or "uncertainty", `(z, y, x)` float32.
         tile: size of the network's input (z, y, x); `None` chooses.
         merge: "exact": equal to one pass over the whole volume; "blend": overlapping tiles weighted by a Gaussian; "auto".
         overlap: share of a blended tile that it has in common with its neighbour.

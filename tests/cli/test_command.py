@@ -13,6 +13,7 @@ from pages import parse
 
 from keras_unet3d.cli import unet3d_cli
 from keras_unet3d.cli.command import HEADINGS, Command, Working
+from keras_unet3d.cli.options import figures_file
 from keras_unet3d.cli.terminal import live, step_in_words
 
 
@@ -183,3 +184,24 @@ def test_a_step_in_words():
         "waiting": 0.021,
     }
     assert step_in_words(step) == "epoch 3/20, step 41/100, loss 0.423, IoU 0.700, input wait 2%"
+
+
+def test_only_figures_go_to_the_standard_output(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with figures_file("-", False) as write:
+        write({"mean_dice": 0.5})
+    assert json.loads(capsys.readouterr().out) == {"mean_dice": 0.5}
+    with figures_file("-", False, "--report", ".html") as write:
+        write("<p>a page</p>")
+    assert (capsys.readouterr().out, (tmp_path / "-").read_text()) == ("", "<p>a page</p>")
+
+
+def test_of_several_processes_the_first_alone_speaks_json(monkeypatch, capsys):
+    monkeypatch.setattr("keras_unet3d.cli.terminal.hosts.leads", lambda: False)
+    command = Working("any", callback=lambda: None)
+    with click.Context(command) as context:
+        context.meta["keras_unet3d.output"] = "json"
+        command.invoke(context)
+        with live("counting") as listener:
+            listener.say("a line")
+    assert capsys.readouterr().out == ""

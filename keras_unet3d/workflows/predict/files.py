@@ -129,8 +129,8 @@ def predict(
     if table:
         refuse_same(paths, [table_beside(target) for target in targets])
     if resume:
-        listener.say(f"{sum(map(is_there, targets))} of {plural(len(paths), 'result')} are there, and stay as they are")
         left = [(path, target) for path, target in zip(paths, targets, strict=True) if not is_there(target)]
+        listener.say(f"{len(paths) - len(left)} of {plural(len(paths), 'result')} are there, and stay as they are")
         paths, targets = [path for path, _ in left], [target for _, target in left]
     keys = predictor.spec.keys.replaced(raw=raw_key, axes=axes, scene=scene, time=time)
     which = keys.of(keys.raw)
